@@ -1,0 +1,72 @@
+# make demo   the main job on scikit-learn's digits: a sweep, then its table
+# make test   every test
+# make lint   ruff
+# make data   DATASET=fashion_mnist [PREPARE="--from_debian"]: prepare a TFDS dataset
+# make lock   pin requirements anew
+#
+# Each target makes what it needs: .tools/ (uv), .venv/ (patchwise), .venv-prepare/ (TensorFlow, for `make data`).
+# ACCELERATOR=cuda or tpu installs requirements/$(ACCELERATOR).txt in place of the CPU lock.
+
+PYTHON ?= python3
+ACCELERATOR ?= cpu
+DATASET ?= fashion_mnist
+PREPARE ?=
+
+LOCK_cpu := requirements.txt
+LOCK_cuda := requirements/cuda.txt
+LOCK_tpu := requirements/tpu.txt
+LOCK := $(LOCK_$(ACCELERATOR))
+ifeq ($(LOCK),)
+$(error ACCELERATOR=$(ACCELERATOR): choose cpu, cuda or tpu)
+endif
+
+UV := .tools/bin/uv
+RUN := .venv/bin/python
+
+.PHONY: demo test lint data lock clean
+.DELETE_ON_ERROR:
+
+demo: .venv/.installed-$(ACCELERATOR)
+	$(RUN) sweep.py --config=configs/demo.py --workdir=runs/demo
+
+test: .venv/.installed-dev
+	$(RUN) -m pytest tests
+
+lint: .venv/.installed-dev
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+
+data: .venv/.installed-$(ACCELERATOR)
+	$(RUN) -m data.prepare $(DATASET) $(PREPARE)
+
+# uv is fetched with pip into a folder of ours: Debian's pip refuses to touch the system's own packages.
+$(UV):
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "patchwise needs Python 3.11 or newer; $(PYTHON) is older: make PYTHON=/path/to/python3.11" >&2; exit 2; }
+	@$(PYTHON) -m pip --version >/dev/null 2>&1 || \
+	  { echo "pip is missing: apt-get install python3-pip" >&2; exit 2; }
+	$(PYTHON) -m pip install --quiet --disable-pip-version-check --target .tools uv
+
+.venv/bin/python: | $(UV)
+	$(UV) venv --quiet --no-python-downloads --python $(PYTHON) .venv
+
+.venv/.installed-cpu .venv/.installed-cuda .venv/.installed-tpu: $(LOCK) | .venv/bin/python
+	$(UV) pip install --quiet --python $(RUN) -r $(LOCK)
+	@rm -f .venv/.installed-*
+	@touch $@
+
+.venv/.installed-dev: requirements/dev.txt .venv/.installed-$(ACCELERATOR)
+	$(UV) pip install --quiet --python $(RUN) -r requirements/dev.txt
+	@touch $@
+
+# One lock for Python 3.11 to 3.13: --universal writes a marker where versions differ.
+COMPILE := $(UV) pip compile --quiet --universal --python-version 3.11 --no-header --upgrade
+lock: | $(UV)
+	$(COMPILE) requirements/base.in -o requirements.txt
+	$(COMPILE) requirements/dev.in -c requirements.txt -o requirements/dev.txt
+	$(COMPILE) requirements/cuda.in -c requirements.txt -o requirements/cuda.txt
+	$(COMPILE) requirements/tpu.in -c requirements.txt -o requirements/tpu.txt
+	$(COMPILE) requirements/prepare.in -o requirements/prepare.txt
+
+clean:
+	rm -rf .tools .venv .venv-prepare

@@ -1,0 +1,1 @@
+"""An experiment is a file here: `get_config(variant)`, and `sweep()` when it is a table."""

@@ -1,0 +1,72 @@
+"""Every field of every experiment, once: its default, its unit, and what it does.
+
+A config file starts from `get_config()` here and changes fields; the tree is locked, so a misspelt name is an
+error. Fields whose default is None are `placeholder`s: unset until given a value of their type.
+"""
+
+from ml_collections import ConfigDict
+from ml_collections.config_dict import placeholder
+
+
+def get_config() -> ConfigDict:
+    config = ConfigDict()
+    config.seed = 0  # initial params, data order, augmentation, dropout; never the splits
+
+    config.data = data = ConfigDict()
+    data.name = 'digits'  # digits | synthetic | any TFDS image-classification dataset
+    data.dir = ''  # folder of prepared TFDS datasets; '': $TFDS_DATA_DIR, else ~/tensorflow_datasets
+    data.image_size = placeholder(int)  # pixels; resize and centre-crop to a square; None: as stored
+    data.train_fraction = 1.0  # share of the training examples to use, in (0, 1]; nested and class-balanced
+    data.train_examples = placeholder(int)  # the same as a count; goes before train_fraction when set
+    data.validation_fraction = 0.1  # share of train set aside for selection, in (0, 1); the same for every seed
+    data.augment = ConfigDict()
+    data.augment.crop = 0  # pixels of zero padding before a random crop back to size; 0: off
+    data.augment.flip = False  # mirror half of the images; refused where a mirrored image changes its class
+    data.synthetic = ConfigDict()  # what data.name='synthetic' makes
+    data.synthetic.image_size = 32  # pixels
+    data.synthetic.channels = 3
+    data.synthetic.num_classes = 10
+    data.synthetic.train_examples = 1024
+    data.synthetic.test_examples = 256
+
+    config.model = model = ConfigDict()
+    model.name = 'backbone'  # backbone: patches -> [mixer + MLP] x depth -> head | resnet: the outside reference
+    model.mixer = 'attention'  # attention | conv | depthwise_conv | gru | identity
+    model.kernel_size = 3  # patches; side of conv's and depthwise_conv's kernel, odd
+    model.patch_size = 4  # pixels; must tile the image
+    model.embed_dim = 64  # channels of a token
+    model.depth = 4  # blocks
+    model.mlp_ratio = 4.0  # hidden width of a block's MLP over embed_dim
+    model.num_heads = 4  # must divide embed_dim
+    model.attention_scale = 'sqrt_head_dim'  # logits over sqrt(head_dim) | none: shows softmax saturating
+    model.dropout = 0.0  # share of activations dropped after each sublayer, in [0, 1)
+    model.stochastic_depth = 0.0  # share of residual branches dropped in the last block, rising from 0 in the first
+    model.positions = ConfigDict()
+    model.positions.name = 'learned_1d'  # none | sinusoidal_1d | sinusoidal_2d | learned_1d | rnn
+    model.positions.inject = 'stem'  # absolute codes are added: stem (once) | every_layer (own) | every_layer_shared
+    model.resnet_width = 64  # channels of resnet's first stage; 64 is ResNet-18
+
+    config.train = train = ConfigDict()
+    train.epochs = 60.0  # passes over the training examples
+    train.steps = placeholder(int)  # the same as a count of steps; goes before epochs when set
+    train.batch_size = 128  # images a step
+    train.learning_rate = 2e-3  # peak of the cosine, after a linear warm-up
+    train.weight_decay = 0.05  # AdamW's; not on norms, biases and positional parameters
+    train.warmup = 0.1  # share of the steps, in [0, 1)
+    train.label_smoothing = 0.1  # in [0, 1)
+    train.clip_norm = 1.0  # largest global norm of a gradient; 0: off
+    train.compute_dtype = 'float32'  # float32 | bfloat16, over float32 params
+    train.eval_batch_size = 500  # images; changes speed alone
+
+    config.log = log = ConfigDict()
+    log.every = 20  # steps between rows of metrics.jsonl
+    log.tensorboard = True
+
+    config.checkpoint = checkpoint = ConfigDict()
+    checkpoint.count = 10  # times a run stops to validate and save, evenly spread, the last at its end
+    checkpoint.keep = 2  # latest checkpoints kept, beside the best on validation
+    checkpoint.select = 'best'  # params that are tested: best (accuracy on validation; then loss) | last
+
+    config.debug = debug = ConfigDict()
+    debug.check_numerics = False  # stop at the first operation that makes a NaN (jax_debug_nans); slow
+    return config.lock()
