@@ -4,8 +4,12 @@ A config file starts from `get_config()` here and changes fields; the tree is lo
 error. Fields whose default is None are `placeholder`s: unset until given a value of their type.
 """
 
+from collections.abc import Callable
+
 from ml_collections import ConfigDict
 from ml_collections.config_dict import placeholder
+
+from configs.errors import ConfigError
 
 
 def get_config() -> ConfigDict:
@@ -70,3 +74,14 @@ def get_config() -> ConfigDict:
     config.debug = debug = ConfigDict()
     debug.check_numerics = False  # stop at the first operation that makes a NaN (jax_debug_nans); slow
     return config.lock()
+
+
+def choose(variant: str, **forms: Callable[[ConfigDict], None]) -> Callable[[ConfigDict], None]:
+    """The form of an experiment that stands after the colon of --config=FILE:VARIANT; none is the whole of it.
+
+    Raises:
+      ConfigError: no form has that name.
+    """
+    if variant and variant not in forms:
+        raise ConfigError(f'--config=...:{variant} is unknown; {", ".join(forms)} would do, or nothing after the colon')
+    return forms[variant] if variant else lambda config: None

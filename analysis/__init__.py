@@ -1,0 +1,1 @@
+"""From run folders to claims: statistics over seeds, and the tables that print them."""

@@ -1,0 +1,338 @@
+"""The table of a sweep: one row per arm, its best arms marked, and under it what a reviewer asks for.
+
+On stdout, and as Markdown, LaTeX (booktabs) and CSV in the sweep's folder.
+"""
+
+import html
+import os
+import re
+import sys
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any, NamedTuple, TextIO
+
+import pandas as pd
+from rich import box
+from rich.console import Console
+from rich.table import Table as Grid
+from rich.text import Text
+
+from analysis import runs, statistics
+from configs.errors import ConfigError
+
+SIGNIFICANCE = 0.05
+MOST_WARNINGS = 20
+
+ACCURACY = 'Test accuracy, %'
+MARKS = {'best': '{} *', 'indistinguishable': '{} †', '': '{}'}
+MARKDOWN_MARKS = MARKS | {'best': '**{}**'}
+LATEX_SYMBOLS = str.maketrans({'±': r'$\pm$', '†': r'$^\dagger$', '…': r'\ldots{}'})
+ASCII_SYMBOLS = str.maketrans({'±': '+/-', '†': '+', '…': '...'})
+
+
+class Table(NamedTuple):
+    """A sweep's table: `arms` holds raw numbers, one row per arm in the author's order; `notes` go under it.
+
+    Accuracies in `arms` are fractions in [0, 1]; forward_flops is per image; p_value is Holm-corrected, against the
+    best arm; mark is 'best', 'indistinguishable' or ''.
+    """
+
+    arms: pd.DataFrame
+    notes: tuple[str, ...]
+
+
+def read_table(workdir: str | Path) -> Table:
+    """Makes the table of a sweep's folder, a folder of runs, or a run. Raises ConfigError as `runs.read` does."""
+    sweep = runs.read(workdir)
+    finished = [run for arm in sweep.arms for run in arm.finished]
+    datasets = _distinct((runs.config_text(run, 'data.name'), run.result.test_examples) for run in finished)
+    keys = range(len(sweep.arms))
+    # Accuracies on different test sets have no best, and a lone arm is best of nothing: no marks then.
+    has_best = len(datasets) == 1 and len(keys) > 1
+    incomplete = [key for key in keys if not has_best or not sweep.arms[key].complete]
+    scores = {key: {run.seed: run.result.accuracy for run in sweep.arms[key].finished} for key in keys}
+    one_image = 1 / finished[0].result.test_examples if finished else 0.0
+    comparison = statistics.indistinguishable_from_best(scores, incomplete, SIGNIFICANCE, one_image)
+    arms = pd.DataFrame([_row(sweep.arms[key], key, comparison) for key in keys])
+    arms = arms.astype(dict.fromkeys(('params', 'forward_flops', 'steps', 'images_seen'), 'Int64'))
+    warnings = [*sweep.warnings, *_warnings(sweep, finished, datasets)]
+    if len(warnings) > MOST_WARNINGS:
+        warnings[MOST_WARNINGS:] = [f'{len(warnings) - MOST_WARNINGS} more like these']
+    notes = [_statistics_note(arms, comparison), *_budget_notes(finished), *_origin_notes(finished)]
+    return Table(arms, (*notes, *(f'Warning: {warning}.' for warning in warnings)))
+
+
+def report(workdir: str | Path) -> None:
+    """Prints the table of `workdir` and writes its files there. Raises ConfigError when it cannot be read or written.
+
+    Prints first: a folder that can be read but not written still gives its table.
+    """
+    table = read_table(workdir)
+    print_table(table)
+    for path in write_tables(workdir, table):
+        print(path)
+
+
+def print_table(table: Table, stream: TextIO | None = None) -> None:
+    """Prints the table and its notes: aligned, with the best arm in bold on a terminal, whole lines elsewhere."""
+    console = Console(file=stream or sys.stdout, highlight=False)
+
+    def printable(text: str) -> Text:
+        # As Text, a label is never read as rich's markup.
+        if not console.encoding.lower().startswith('utf'):
+            text = text.translate(ASCII_SYMBOLS).encode(console.encoding, 'replace').decode(console.encoding)
+        return Text(text)
+
+    cells = _cells(table, MARKS)
+    grid = Grid(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    for name in cells:
+        # Labels and reasons wrap on a narrow terminal; numbers never do.
+        wraps, justify = name in ('Arm', 'n'), 'left' if name == 'Arm' else 'right'
+        heading = name if wraps else name.replace(' ', '\n', 1)
+        grid.add_column(heading, justify=justify, no_wrap=not wraps, overflow='fold')
+    for mark, row in zip(table.arms['mark'], cells.itertuples(index=False), strict=True):
+        grid.add_row(*map(printable, row), style='bold' if mark == 'best' else None)
+    width = console.measure(grid, options=console.options.update(width=10_000)).maximum
+    if not console.is_terminal:
+        console.width = max(console.width, width)
+    elif console.width < width:
+        grid.padding = 0
+    console.print(grid)
+    for note in _notes(table, '*'):
+        console.print(printable(note), soft_wrap=not console.is_terminal)
+
+
+def write_tables(workdir: str | Path, table: Table | None = None) -> list[Path]:
+    """Writes table.md, table.tex and table.csv to `workdir`, each whole or not at all, and returns their paths.
+
+    Raises ConfigError when the folder cannot be written, or (without `table`) read.
+    """
+    table = read_table(workdir) if table is None else table
+    contents = {'table.md': to_markdown(table), 'table.tex': to_latex(table), 'table.csv': to_csv(table)}
+    return [_write(Path(workdir) / name, content) for name, content in contents.items()]
+
+
+def to_markdown(table: Table) -> str:
+    """The table and its notes as GitHub-flavoured Markdown; labels are text there, never markup or HTML."""
+    cells = _cells(table, MARKDOWN_MARKS, _escape_markdown)
+    # Without disable_numparse, tabulate would print a label such as 1e5 as a number.
+    body = cells.to_markdown(index=False, disable_numparse=True, colalign=_alignment(cells, 'left', 'right'))
+    notes = ''.join(f'- {_escape_markdown(note)}\n' for note in _notes(table, 'Bold'))
+    return f'{body}\n\n{notes}'
+
+
+def to_latex(table: Table) -> str:
+    """The table and its notes as a LaTeX fragment for booktabs, escaped by pandas."""
+    cells = _cells(table, MARKS | {'best': '{}'})
+    bold = ['textbf:--rwrap;' if mark == 'best' else '' for mark in table.arms['mark']]
+    body = (
+        cells.style.hide(axis='index')
+        .format(escape='latex')
+        .format_index(escape='latex', axis='columns')
+        .apply(lambda column: bold, subset=[ACCURACY])
+        .to_latex(hrules=True, column_format=''.join(_alignment(cells, 'l', 'r')))
+    )
+    # The notes are a table too, so that pandas escapes them.
+    notes = pd.DataFrame({'note': _notes(table, 'Bold')}).style.hide(axis='index').hide(axis='columns')
+    notes = notes.format(escape='latex').to_latex(column_format=r'p{0.95\linewidth}')
+    fragment = f'\\centering\n{body}\n\\medskip\n\\footnotesize\n{notes}'.translate(LATEX_SYMBOLS)
+    return f'% needs \\usepackage{{booktabs}}\n\\begin{{table}}\n{fragment}\\end{{table}}\n'
+
+
+def to_csv(table: Table) -> str:
+    """The raw numbers as CSV, in full precision; accuracies are fractions, and an empty field is "none".
+
+    A label that a spreadsheet would run as a formula gets a leading apostrophe, as OWASP advises (CSV injection).
+    """
+    arms = table.arms.assign(arm=table.arms['arm'].str.replace(r'^(?=[=+\-@])', "'", regex=True))
+    return arms.to_csv(index=False, lineterminator='\n')
+
+
+def _row(arm: runs.Arm, key: int, comparison: statistics.Comparison) -> dict[str, Any]:
+    finished = arm.finished
+    results = [run.result for run in finished]
+    interval = statistics.mean_and_interval([result.accuracy for result in results])
+    speeds = [result.images_per_second for result in results if result.images_per_second is not None]
+    mark = 'best' if key == comparison.best else 'indistinguishable' if key in comparison.indistinguishable else ''
+    return {
+        'arm': arm.label,
+        'test_accuracy': interval.mean,
+        'low': interval.low,
+        'high': interval.high,
+        'n': len(finished),
+        'runs': len(arm.runs),
+        **{status: arm.count(status) for status in runs.UNFINISHED},
+        'p_value': comparison.p_values.get(key),
+        'mark': mark,
+        'params': _only(result.params for result in results),
+        'forward_flops': _only(result.forward_flops for result in results),
+        'images_per_second': statistics.mean_and_interval(speeds).mean,
+        'steps': _only(result.steps for result in results),
+        'images_seen': _only(result.images_seen for result in results),
+    }
+
+
+def _cells(table: Table, marks: dict[str, str], escape: Callable[[str], str] = str) -> pd.DataFrame:
+    rows = []
+    for row in table.arms.itertuples(index=False):
+        accuracy = _number(row.test_accuracy * 100, '.2f')
+        if pd.notna(row.low):
+            accuracy += f' ± {(row.high - row.low) * 50:.2f}'
+        why = ', '.join(f'{getattr(row, status)} {status}' for status in runs.UNFINISHED if getattr(row, status))
+        cells = {
+            'Arm': escape(row.arm),
+            ACCURACY: marks[row.mark].format(accuracy),
+            'n': f'{row.n} of {row.runs} ({why})' if why else str(row.n),
+            'Params': _number(row.params, ',d'),
+            'Forward MFLOPs': _number(row.forward_flops, ',.2f', 1e-6),
+            'Images/s': _number(row.images_per_second, ',.0f'),
+            'Steps': _number(row.steps, ',d'),
+            'Images seen': _number(row.images_seen, ',d'),
+        }
+        rows.append(cells)
+    return pd.DataFrame(rows)
+
+
+def _number(value: Any, form: str, unit: float = 1) -> str:
+    return '-' if pd.isna(value) else format(value * unit, form)
+
+
+def _alignment(cells: pd.DataFrame, label: str, number: str) -> list[str]:
+    return [label] + [number] * (len(cells.columns) - 1)
+
+
+def _notes(table: Table, best: str) -> list[str]:
+    """The notes, behind a legend of the marks in use; `best` is how this format marks the best arm."""
+    used = set(table.arms['mark'])
+    legend = [f'{best}: highest mean'] if 'best' in used else []
+    if 'indistinguishable' in used:
+        legend.append('†: not distinguishable from it')
+    return [f'{"; ".join(legend)}.', *table.notes] if legend else list(table.notes)
+
+
+def _statistics_note(arms: pd.DataFrame, comparison: statistics.Comparison) -> str:
+    tested = sum(p_value is not None for p_value in comparison.p_values.values())
+    note = 'Mean over seeds ± half-width of its 95% confidence interval (Student t'
+    note += '; none for one seed, or for seeds that tie). ' if arms['low'].isna().any() else '). '
+    if len(arms) == 1:
+        return note.rstrip()
+    if comparison.best is None:
+        return f'{note}No arm is marked: that takes one of two seeds or more, every run finished, and one test set.'
+    if tested:
+        corrected = f', Holm-corrected over {tested} arms' if tested > 1 else ''
+        note += f'Arms meet the best in a two-sided t-test paired by seed{corrected}, at {SIGNIFICANCE}. '
+    if tested < len(arms) - 1:
+        note += 'Arms of one seed, with an unfinished run, or without two seeds in common with the best are not tested.'
+    return note.rstrip()
+
+
+def _budget_notes(finished: list[runs.Run]) -> list[str]:
+    if not finished:
+        return []
+    results = [run.result for run in finished]
+    batch_sizes = _range((runs.config_count(run, 'train.batch_size') for run in finished), ',d')
+    passes = _range((r.images_seen / r.train_examples if r.train_examples else None for r in results), '.4g')
+    budget = f'{_range((r.steps for r in results), ",d")} steps of {batch_sizes} images'
+    budget += f', {_range((r.images_seen for r in results), ",d")} images seen'
+    budget += f' ({passes} passes over {_range((r.train_examples for r in results), ",d")} training images)'
+    differs = len(_distinct((r.steps, r.images_seen) for r in results)) > 1
+    tested = _range((r.test_examples for r in results), ',d')
+    splits = _listed(_distinct(r.selection_split or 'unknown' for r in results), '; ')
+    rules = _listed(_distinct(r.selection_rule or 'unknown' for r in results))
+    return [
+        f'{"Arms differ in budget" if differs else "Budget of every run"}: {budget}.',
+        f'Params were selected on {splits} (rule: {rules}). '
+        f'The test set ({tested} images) was evaluated once, at the end. FLOPs are per image.',
+    ]
+
+
+def _origin_notes(finished: list[runs.Run]) -> list[str]:
+    if not finished:
+        return []
+    results = [run.result for run in finished]
+    commits = _listed(_distinct(_commit(result) for result in results))
+    return [
+        f'Seeds: {_listed(sorted(_distinct(run.seed for run in finished)))}.',
+        f'Device: {_listed(_distinct(result.device or "unknown" for result in results))}. '
+        f'Versions: {_listed(_distinct(result.versions or "unknown" for result in results), "; ")}. Commit: {commits}.',
+    ]
+
+
+def _commit(result: runs.Result) -> str:
+    return f'{(result.commit or "unknown")[:10]}{" (with uncommitted changes)" if result.dirty else ""}'
+
+
+def _warnings(sweep: runs.Sweep, finished: list[runs.Run], datasets: list) -> list[str]:
+    warnings = []
+    for arm in sweep.arms:
+        if arm.finished and not arm.complete:
+            left = f'{len(arm.finished)} of {len(arm.runs)} runs'
+            warnings.append(f'the mean of {arm.label} is over the {left} that finished; it is not compared')
+        differs = [
+            name
+            for name in ('params', 'forward_flops', 'steps', 'images_seen')
+            if len(_distinct(getattr(run.result, name) for run in arm.finished)) > 1
+        ]
+        if differs:
+            warnings.append(f'runs of {arm.label} differ in {", ".join(differs)}')
+        for run in arm.runs:
+            if run.status in ('diverged', 'failed'):
+                seed = '' if run.seed is None else f', seed {run.seed}'
+                warnings.append(f'{run.name} ({arm.label}{seed}) {run.status} {run.detail.rstrip(".")}'.rstrip())
+    if len(datasets) > 1:
+        warnings.append('the arms were tested on different data, so none is marked')
+    if len({frozenset(run.seed for run in arm.finished) for arm in sweep.arms if arm.complete}) > 1:
+        warnings.append('the arms have different seeds; they are compared over those that two arms share')
+    for what, values in (
+        ('by different code', (_commit(run.result) for run in finished)),
+        ('with different versions', (run.result.versions for run in finished)),
+        ('on different devices', (run.result.device for run in finished)),
+        ('with different selection', ((run.result.selection_split, run.result.selection_rule) for run in finished)),
+    ):
+        if len(_distinct(values)) > 1:
+            warnings.append(f'the runs were made {what}')
+    return warnings
+
+
+def _distinct(values: Iterable[Any]) -> list[Any]:
+    return list(dict.fromkeys(values))
+
+
+def _only(values: Iterable[Any]) -> Any:
+    """The value that all share; None where they differ, which a warning then names."""
+    distinct = _distinct(values)
+    return distinct[0] if len(distinct) == 1 else None
+
+
+def _range(values: Iterable[float | None], form: str) -> str:
+    values = [value for value in values if value is not None]
+    if not values:
+        return 'an unknown number of'
+    low, high = format(min(values), form), format(max(values), form)
+    return low if low == high else f'{low} to {high}'
+
+
+def _listed(values: list[Any], separator: str = ', ') -> str:
+    shown = separator.join(str(value) for value in values[:10])
+    return f'{shown} and {len(values) - 10} more' if len(values) > 10 else shown
+
+
+def _escape_markdown(text: str) -> str:
+    # Underscores inside a word are no emphasis: learned_1d stays readable in the source.
+    text = re.sub(r'([\\`*\[\]|~$]|(?<![^\W_])_|_(?![^\W_]))', r'\\\1', text)
+    return html.escape(text, quote=False)
+
+
+def _write(path: Path, content: str) -> Path:
+    """Writes beside the file, then renames: a reader, or a crash, meets the old file or the new, never a half."""
+    partial = path.with_name(f'.{path.name}.{os.getpid()}.partial')
+    try:
+        with partial.open('w', encoding='utf-8', newline='\n') as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise ConfigError(f'--workdir={path.parent}: cannot write {path.name} ({error.strerror})') from error
+    return path

@@ -1,0 +1,34 @@
+"""The main job in minutes: does attention beat convolution on digits, what do positions give, and what do heads?
+
+  python sweep.py --config=configs/demo.py --workdir=runs/demo     # or: make demo
+
+Positions {none, sinusoidal_2d, learned_1d, rnn} x heads {1, 4}, the convolution arm of the same backbone, and
+ResNet-18 at a quarter of its width; three seeds each.
+"""
+
+import itertools
+
+from ml_collections import ConfigDict
+
+from configs import digits
+
+POSITIONS = ('none', 'sinusoidal_2d', 'learned_1d', 'rnn')
+HEADS = (1, 4)
+SEEDS = range(3)
+
+
+def get_config(variant: str = '') -> ConfigDict:
+    return digits.get_config(variant or 'tiny')
+
+
+def sweep() -> list[dict]:
+    arms = {
+        f'attention, {heads} head{"s" * (heads > 1)}, {name}': {
+            'model.positions.name': name,
+            'model.num_heads': heads,
+        }
+        for heads, name in itertools.product(HEADS, POSITIONS)
+    }
+    arms['convolution 3 x 3'] = {'model.mixer': 'conv', 'model.positions.name': 'none'}
+    arms['ResNet-18, width 1/4'] = {'model.name': 'resnet', 'model.resnet_width': 16}
+    return [{'arm': arm, 'seed': seed} | fields for arm, fields in arms.items() for seed in SEEDS]

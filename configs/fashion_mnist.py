@@ -1,0 +1,34 @@
+"""Attention on Fashion-MNIST: 28 x 28 images, 49 patches of 4 x 4.
+
+  python -m data.prepare fashion_mnist
+  python train.py --config=configs/fashion_mnist.py --workdir=runs/fashion
+  python train.py --config=configs/fashion_mnist.py --workdir=runs/fashion-conv --config.model.mixer=conv
+
+`:tiny` fits a CPU.
+"""
+
+from ml_collections import ConfigDict
+
+from configs import base
+
+
+def get_config(variant: str = '') -> ConfigDict:
+    config = base.get_config()
+    config.data.name = 'fashion_mnist'
+    config.data.augment.crop = 2
+    config.data.augment.flip = True
+    config.model.patch_size = 4
+    config.model.embed_dim = 128
+    config.model.depth = 6
+    config.train.epochs = 50.0
+    config.train.learning_rate = 1e-3
+    config.log.every = 50
+    base.choose(variant, tiny=tiny)(config)
+    return config
+
+
+def tiny(config: ConfigDict) -> None:
+    config.model.embed_dim = 64
+    config.model.depth = 4
+    config.train.epochs = 8.0
+    config.checkpoint.count = 4

@@ -1,0 +1,50 @@
+"""From a name to a dataset: uint8 arrays for train, validation and test, and their spec."""
+
+from types import ModuleType
+
+from ml_collections import ConfigDict
+
+from data import digits, splits, synthetic
+from data.spec import Dataset, Spec, Split
+
+__all__ = ['LOCAL', 'Dataset', 'Spec', 'Split', 'load', 'spec']
+
+LOCAL = {'digits': digits, 'synthetic': synthetic}  # need no preparation
+
+
+def _source(name: str) -> ModuleType:
+    """A module with `spec(config)` and `read(config)`; every name that is not ours is TFDS's."""
+    if name in LOCAL:
+        return LOCAL[name]
+    from data import tfds_source  # here, since tensorflow-datasets takes a second to import
+
+    return tfds_source
+
+
+def spec(config: ConfigDict) -> Spec:
+    """What `load` would give, without reading an image. `config` is an experiment's `config.data`.
+
+    Raises:
+      ConfigError: no such dataset, or one that is not prepared (the message says the command that prepares it).
+    """
+    return _source(config.name).spec(config)
+
+
+def load(config: ConfigDict) -> Dataset:
+    """The three splits of an experiment. They depend on `config` alone, never on a run's seed.
+
+    Validation is carved from the training examples before any subset is taken, so every `train_fraction` selects
+    on the same examples; test is the dataset's own.
+
+    Raises:
+      ConfigError: as `spec`, or a subset that is empty or larger than the training examples there are.
+    """
+    source = _source(config.name)
+    train, test = source.read(config)
+    held_in, held_out = splits.carve_validation(train.labels, config.validation_fraction)
+    chosen = splits.balanced_subset(train.labels, held_in, config.train_fraction, config.train_examples)
+    return Dataset(source.spec(config), _take(train, chosen), _take(train, held_out), test)
+
+
+def _take(split: Split, rows) -> Split:
+    return Split(split.images[rows], split.labels[rows])

@@ -1,0 +1,200 @@
+"""Arrays that took long to make, kept on disk, memory-mapped, and believed only after they are verified.
+
+A cache is a folder of `.npy` files and a `manifest.json` that says what they were made from and how they must look.
+It knows nothing of datasets: the caller names the folder, gives a fingerprint of the source, and fills the arrays.
+"""
+
+import contextlib
+import fcntl
+import hashlib
+import json
+import logging
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import DTypeLike
+
+MANIFEST = 'manifest.json'
+LOCK = 'lock'
+FORMAT = 1  # of the manifest; raise it when its meaning changes, and old caches are stale
+
+logger = logging.getLogger(__name__)
+
+
+# allocate(name, shape, dtype) gives a writable array of zeros, to be filled and kept under its name.
+Allocate = Callable[[str, tuple[int, ...], DTypeLike], np.ndarray]
+
+
+class _Rejected(Exception):
+    """A cache that cannot be used; the message says which file and why. `expected` when there never was one."""
+
+    def __init__(self, reason: str, expected: bool = False):
+        super().__init__(reason)
+        self.expected = expected
+
+
+class _Unwritable(Exception):
+    """The folder takes no cache."""
+
+
+def load_or_build(
+    folder: Path, fingerprint: dict[str, Any], build: Callable[[Allocate], None]
+) -> dict[str, np.ndarray]:
+    """The arrays of a cache, read-only and memory-mapped; they are built first where they are missing or not right.
+
+    Every file is verified against the manifest (shape, dtype, SHA-256) and the manifest against `fingerprint`. A
+    damaged or stale cache is logged as one warning and built anew. Processes that want the same cache take turns to
+    build it. Where the folder cannot be written, a warning says so and the arrays are built in memory.
+
+    Args:
+      folder: where the cache is, or will be made.
+      fingerprint: whatever the arrays depend on, as JSON; the cache is stale when it differs.
+      build: called as `build(allocate)`; it calls `allocate` once for each array, and fills what it gets.
+    Returns:
+      An array for each name that `build` allocated.
+    Raises:
+      whatever `build` raises; a cache that was there is then left as it is.
+    """
+    fingerprint = json.loads(json.dumps(fingerprint))  # tuples become lists, as they do in the manifest
+    try:
+        return _open(folder, fingerprint)
+    except _Rejected:
+        pass  # another process may be building at this moment, so the verdict is taken under the lock
+    try:
+        with _locked(folder):
+            return _open_or_rebuild(folder, fingerprint, build)
+    except _Unwritable as error:
+        logger.warning('cannot keep decoded arrays in %s (%s); going on from memory', folder, error)
+    arrays = {}
+    build(lambda name, shape, dtype: arrays.setdefault(name, np.zeros(shape, dtype)))
+    for array in arrays.values():
+        array.flags.writeable = False  # as the memory-mapped arrays are
+    return arrays
+
+
+def _open_or_rebuild(folder: Path, fingerprint: dict, build: Callable[[Allocate], None]) -> dict[str, np.ndarray]:
+    try:
+        return _open(folder, fingerprint)
+    except _Rejected as why:
+        if not why.expected:
+            logger.warning('%s; building the cache anew', why)
+    _build(folder, fingerprint, build)
+    try:
+        return _open(folder, fingerprint)
+    except _Rejected as why:
+        raise _Unwritable(f'what was written does not read back: {why}') from why
+
+
+def _open(folder: Path, fingerprint: dict) -> dict[str, np.ndarray]:
+    """The arrays of a cache that is right in every respect."""
+    path = folder / MANIFEST
+    try:
+        manifest = json.loads(path.read_bytes())
+        if manifest['format'] != FORMAT:
+            raise _Rejected(f'{path} is stale (format {manifest["format"]}, now {FORMAT})')
+        source, entries = dict(manifest['fingerprint']), dict(manifest['arrays'])
+        if source != fingerprint:
+            changed = sorted(key for key in {*source, *fingerprint} if source.get(key) != fingerprint.get(key))
+            raise _Rejected(f'{path} is stale (its source differs in {", ".join(changed)})')
+        return {name: _open_array(folder / f'{name}.npy', entry) for name, entry in entries.items()}
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise _Rejected(f'{path} is missing', expected=True) from error
+    except OSError as error:
+        raise _Rejected(f'{path} cannot be read ({error.strerror})') from error
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise _Rejected(f'{path} is damaged ({type(error).__name__}: {error})') from error
+
+
+def _open_array(path: Path, entry: dict) -> np.ndarray:
+    shape, dtype, digest = tuple(entry['shape']), np.dtype(entry['dtype']), entry['sha256']
+    try:
+        array = np.load(path, mmap_mode='r', allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise _Rejected(f'{path} is damaged ({error})') from error
+    if array.shape != shape or array.dtype != dtype:
+        raise _Rejected(f'{path} is damaged (holds {array.dtype}{array.shape}, expected {dtype}{shape})')
+    if _sha256(path) != digest:
+        raise _Rejected(f'{path} is damaged (its SHA-256 is not the one in {MANIFEST})')
+    return array
+
+
+def _build(folder: Path, fingerprint: dict, build: Callable[[Allocate], None]) -> None:
+    """Fills new arrays and puts them in place; needs the lock. The manifest goes last, so no half cache is believed."""
+    _clear(folder)  # what a build that was killed has left
+    arrays: dict[str, np.memmap] = {}
+
+    def allocate(name: str, shape: tuple[int, ...], dtype: DTypeLike) -> np.ndarray:
+        path = folder / f'{name}.npy.tmp'
+        try:
+            array = np.lib.format.open_memmap(path, 'w+', np.dtype(dtype), shape)
+            # A sparse file on a full disk is a bus error at some later write; claimed here, it is an error to catch.
+            with path.open('r+b') as file:
+                os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+        except OSError as error:
+            raise _Unwritable(error.strerror) from error
+        arrays[name] = array
+        return array
+
+    try:
+        build(allocate)
+        _install(folder, fingerprint, arrays)
+    finally:
+        _clear(folder)
+
+
+def _clear(folder: Path) -> None:
+    for temporary in folder.glob('*.tmp'):
+        temporary.unlink(missing_ok=True)
+
+
+def _install(folder: Path, fingerprint: dict, arrays: dict[str, np.memmap]) -> None:
+    entries = {}
+    try:
+        for name, array in arrays.items():
+            array.flush()
+            temporary = folder / f'{name}.npy.tmp'
+            _sync(temporary)
+            entries[name] = {'shape': array.shape, 'dtype': array.dtype.str, 'sha256': _sha256(temporary)}
+        for name in arrays:
+            os.replace(folder / f'{name}.npy.tmp', folder / f'{name}.npy')
+        _sync(folder)
+        manifest = {'format': FORMAT, 'fingerprint': fingerprint, 'arrays': entries}
+        temporary = folder / f'{MANIFEST}.tmp'
+        temporary.write_text(json.dumps(manifest, indent=1) + '\n')
+        _sync(temporary)
+        os.replace(temporary, folder / MANIFEST)
+        _sync(folder)
+    except OSError as error:
+        raise _Unwritable(error.strerror) from error
+
+
+@contextlib.contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Holds the cache's lock, which the system lets go of when its holder ends, however it ends."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        file = (folder / LOCK).open('w')
+    except OSError as error:
+        raise _Unwritable(error.strerror) from error
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX)
+        except OSError as error:  # a network file system without locks
+            raise _Unwritable(error.strerror) from error
+        yield
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _sha256(path: Path) -> str:
+    with path.open('rb') as file:
+        return hashlib.file_digest(file, 'sha256').hexdigest()

@@ -1,0 +1,25 @@
+"""scikit-learn's digits: 1,797 real 8 x 8 images that ship with the library (Alpaydin & Kaynak, UCI, 1998)."""
+
+import numpy as np
+from ml_collections import ConfigDict
+
+from data.spec import Spec, Split
+from data.splits import carve_validation
+
+TEST_FRACTION = 0.2
+
+
+def spec(config: ConfigDict) -> Spec:
+    """8 x 8 x 1, ten classes; a mirrored digit is another sign, or none."""
+    return Spec('digits', (8, 8, 1), 10, tuple('0123456789'), flip=False)
+
+
+def read(config: ConfigDict) -> tuple[Split, Split]:
+    """Train and test: a fixed split, `TEST_FRACTION` of every class in test. Intensities 0..16 become 0..255."""
+    from sklearn.datasets import load_digits  # here, since it takes seconds to import
+
+    digits = load_digits()
+    images = np.round(digits.images * (255 / 16)).astype(np.uint8)[..., None]
+    labels = digits.target.astype(np.int32)
+    train, test = carve_validation(labels, TEST_FRACTION)
+    return Split(images[train], labels[train]), Split(images[test], labels[test])

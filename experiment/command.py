@@ -1,0 +1,89 @@
+"""How a command starts and how it fails."""
+
+import sys
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import NoReturn
+
+from absl import app, flags, logging
+
+from configs import base
+from configs.errors import ConfigError, nearest
+from experiment.folder import flatten
+
+
+def run(main: Callable[[], int | None]) -> NoReturn:
+    """Parses the flags, calls `main`, and exits: with its value, or 2 and one line when the user can mend it.
+
+    Anything else that is raised is a defect and keeps its traceback.
+    """
+    logging.set_verbosity(logging.WARNING)
+
+    def guarded(argv: list[str]) -> int | None:
+        if len(argv) > 1:
+            _fail(f'{argv[1]!r} is not a flag; flags are written --name=value')
+        try:
+            return main()
+        except ConfigError as error:
+            _fail(str(error))
+        except KeyboardInterrupt:
+            print('interrupted; the same command goes on from the last checkpoint', file=sys.stderr)
+            return 130
+
+    app.run(guarded, flags_parser=_parse)
+
+
+def _parse(argv: list[str]) -> list[str]:
+    """Flags, config file included: absl's and ml_collections' many exceptions, as one line each."""
+    for argument in argv:
+        if argument.startswith('--config.'):
+            _check_field(argument.removeprefix('--config.'))
+    try:
+        rest = flags.FLAGS(argv)
+        if 'config' in flags.FLAGS:
+            # A config file that could not be read raises only now, when it is looked at.
+            _ = flags.FLAGS['config'].value.seed
+        return rest
+    except Exception as error:  # a config file is code: whatever it raises is its author's to see, in one line
+        _fail(_describe(error))
+
+
+def _check_field(override: str) -> None:
+    """Refuses what is no field of configs/base.py; ml_collections would say it with a traceback."""
+    name = override.split('=')[0]
+    fields = flatten(base.get_config().to_dict())
+    below = [field for field in fields if field.startswith(f'{name}.')]
+    if below:
+        _fail(f'--config.{name} is a group of fields; one of them would do: {", ".join(below)}')
+    if name not in fields:
+        _fail(f'--config.{override}: there is no field {name}; {nearest(name, fields)}')
+
+
+def _describe(error: BaseException) -> str:
+    """What went wrong, and the line of the config file where it did."""
+    chain = [error]
+    while chain[-1].__context__ is not None:
+        chain.append(chain[-1].__context__)
+    # ml_collections wraps an error in others, some with a traceback for a text: the first that happened says it best.
+    first = chain[-1]
+    text = str(first.args[0]) if isinstance(first, KeyError) and first.args else str(first)
+    frames = [frame for link in chain for frame in traceback.extract_tb(link.__traceback__)]
+    users = [frame for frame in frames if _is_users(Path(frame.filename))]
+    if isinstance(first, ConfigError):
+        return text
+    if isinstance(first, OSError) and not users:
+        return f'--config: {text.splitlines()[-1].rpartition("load: ")[2]}'
+    if users:
+        text = text.partition(' Other fields present')[0]  # a locked ConfigDict prints itself whole after that
+        return f'{users[-1].filename}:{users[-1].lineno}: {type(first).__name__}: {text}'
+    return str(error)
+
+
+def _is_users(path: Path) -> bool:
+    return path.is_file() and 'site-packages' not in path.parts and path.resolve() != Path(__file__).resolve()
+
+
+def _fail(message: str) -> NoReturn:
+    print(f'{Path(sys.argv[0]).name}: {" ".join(message.split())}', file=sys.stderr)
+    sys.exit(2)

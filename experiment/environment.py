@@ -1,0 +1,43 @@
+"""What a result was made with: commit, versions, device."""
+
+import platform
+import subprocess
+from importlib import metadata
+from pathlib import Path
+
+import jax
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def git() -> dict[str, str | bool | None]:
+    """The commit of this code, and whether the working tree differs from it; None outside a checkout."""
+    commit = _git('rev-parse', 'HEAD')
+    changes = _git('status', '--porcelain', '--untracked-files=no')
+    return {'commit': commit, 'dirty': None if changes is None else bool(changes)}
+
+
+def _git(*arguments: str) -> str | None:
+    try:
+        done = subprocess.run(['git', '-C', str(ROOT), *arguments], capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return done.stdout.strip()
+
+
+def versions() -> dict[str, str]:
+    """Of Python and of the libraries that numbers depend on."""
+    packages = ('jax', 'jaxlib', 'flax', 'optax', 'numpy')
+    return {'python': platform.python_version()} | {name: metadata.version(name) for name in packages}
+
+
+def device() -> dict[str, str | int]:
+    """What it ran on."""
+    devices = jax.devices()
+    return {'kind': devices[0].device_kind, 'platform': devices[0].platform, 'count': len(devices)}
+
+
+def peak_memory_bytes() -> int | None:
+    """The most device memory in use so far, where the backend tells it (the CPU does not)."""
+    statistics = jax.devices()[0].memory_stats()
+    return statistics.get('peak_bytes_in_use') if statistics else None

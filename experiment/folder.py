@@ -1,0 +1,101 @@
+"""The run folder: the interface between training and everything after it."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from configs.errors import ConfigError
+
+CONFIG, RESULT, FAILED, METRICS, LOG = 'config.json', 'result.json', 'failed.json', 'metrics.jsonl', 'log.txt'
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Writes the whole file or nothing: a reader never sees half of it."""
+    scratch = path.with_name(f'.{path.name}.{os.getpid()}')
+    with open(scratch, 'w') as file:
+        json.dump(value, file, indent=2, allow_nan=False)
+        file.write('\n')
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(scratch, path)
+
+
+def read_json(path: Path) -> Any:
+    """The file's value, or None where there is no such file, or it is no JSON."""
+    try:
+        return json.loads(path.read_text())
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        return None
+
+
+def make_folder(folder: Path) -> None:
+    """Makes `folder` unless it is there.
+
+    Raises:
+      ConfigError: it cannot be made, or cannot be written to.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = folder / f'.probe.{os.getpid()}'
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise ConfigError(
+            f'--workdir={folder}: {error.strerror.lower()}; a folder that can be written would do'
+        ) from error
+
+
+def open_run(folder: Path, config: ConfigDict) -> None:
+    """Makes `folder` the run of `config`, or finds that it is already.
+
+    Raises:
+      ConfigError: it cannot be written, or holds another config's run or something else.
+    """
+    refuse_others(folder, config)
+    make_folder(folder)
+    if not (folder / CONFIG).exists():
+        write_json(folder / CONFIG, json.loads(config.to_json()))
+
+
+def refuse_others(folder: Path, config: ConfigDict) -> None:
+    """Raises ConfigError when `folder` holds something else than the run of `config`; writes nothing."""
+    if not (folder / CONFIG).exists():
+        if (folder / 'sweep.json').exists() or (folder / RESULT).exists():
+            raise ConfigError(f'--workdir={folder} holds something else than one run; another folder would do')
+        return
+    there = read_json(folder / CONFIG)
+    if not isinstance(there, dict):
+        raise ConfigError(f'--workdir={folder}: its {CONFIG} is damaged; remove the folder or choose another')
+    before, after = flatten(there), flatten(json.loads(config.to_json()))
+    for field in sorted(before.keys() | after.keys()):
+        if before.get(field) != after.get(field):
+            raise ConfigError(
+                f"--workdir={folder} holds another config's run: {field}={before.get(field)!r} there, "
+                f'{after.get(field)!r} here; another folder would do'
+            )
+
+
+def flatten(tree: dict, prefix: str = '') -> dict[str, Any]:
+    """{'model': {'depth': 4}} to {'model.depth': 4}."""
+    flat: dict[str, Any] = {}
+    for name, value in tree.items():
+        if isinstance(value, dict):
+            flat |= flatten(value, f'{prefix}{name}.')
+        else:
+            flat[f'{prefix}{name}'] = value
+    return flat
+
+
+def read_config(folder: Path) -> ConfigDict:
+    """The config of the run in `folder`.
+
+    Raises:
+      ConfigError: there is no run.
+    """
+    tree = read_json(folder / CONFIG)
+    if not isinstance(tree, dict):
+        raise ConfigError(f'--workdir={folder} holds no run: its {CONFIG} is missing or damaged')
+    return ConfigDict(tree).lock()

@@ -1,0 +1,101 @@
+"""build(config, spec) -> Model(init, apply, decays): pure functions of a params tree."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jax.typing import DTypeLike
+from jaxtyping import Array, Float, PRNGKeyArray, UInt8
+from ml_collections import ConfigDict
+
+from data.spec import Spec
+from models.backbone import Backbone
+from models.patches import Coordinates
+from models.resnet import ResNet
+
+__all__ = ['MODELS', 'Model', 'Outputs', 'Params', 'build']
+
+MODELS = {'backbone': Backbone, 'resnet': ResNet}
+
+# 0..255; on the device, or still on the host.
+Images = (
+    UInt8[Array | np.ndarray, 'batch height width channels'] | Float[Array | np.ndarray, 'batch height width channels']
+)
+Params = dict[str, Any]  # nested by module, arrays at the leaves
+
+
+class Outputs(NamedTuple):
+    """What a model says of a batch."""
+
+    logits: Float[Array, 'batch classes']  # float32, whatever the compute type
+    captured: dict[str, list[Array]]  # what `capture` named, a list over blocks each
+
+
+class Model(NamedTuple):
+    """A model is its params and these three functions; it has no other state."""
+
+    init: Callable[[PRNGKeyArray], Params]
+    apply: Callable[..., Outputs]  # apply(params, images, *, key=None, coordinates=None, capture=())
+    decays: Callable[[Params], Params]  # a tree of bools: which leaves weight decay may touch
+
+
+def standardise(images: Images, dtype: DTypeLike) -> Float[Array, 'batch height width channels']:
+    """Intensities 0..255 to -1..1, the same for every dataset.
+
+    A constant rather than a dataset's mean and deviation, so that a model means the same on any subset of it; and
+    inside the model, so that nobody can forget it.
+    """
+    return jnp.asarray(images, dtype) / 127.5 - 1
+
+
+def build(config: ConfigDict, spec: Spec, dtype: DTypeLike = jnp.float32) -> Model:
+    """The model that `config` (an experiment's `config.model`) describes, for images of `spec`.
+
+    `init(key)` draws float32 params. `apply` takes images in 0..255, [batch, height, width, channels], and computes
+    in `dtype`; with `key` it drops out, without it is deterministic. `coordinates` (models.patches.Coordinates) say
+    where tokens are when that is not the trained grid, or its raster order. `capture` names what to return beside
+    the logits: 'attention' (weights, [heads, batch, tokens, tokens]), 'tokens' ([batch, tokens, embed]).
+
+    Raises:
+      ValueError: from `apply`, when the model has no such thing to capture.
+    """
+
+    def create(key: PRNGKeyArray) -> nnx.Module:
+        constructor = MODELS[config.name]
+        return constructor(config, spec.image_shape, spec.num_classes, dtype=dtype, rngs=nnx.Rngs(params=key))
+
+    def init(key: PRNGKeyArray) -> Params:
+        return nnx.to_pure_dict(nnx.state(create(key), nnx.Param))
+
+    graph = nnx.graphdef(nnx.eval_shape(lambda: create(jax.random.key(0))))
+
+    def apply(
+        params: Params,
+        images: Images,
+        *,
+        key: PRNGKeyArray | None = None,
+        coordinates: Coordinates | None = None,
+        capture: tuple[str, ...] = (),
+    ) -> Outputs:
+        rngs = None if key is None else nnx.Rngs(dropout=key)
+        module = nnx.merge(graph, params)
+        logits, captured = module(standardise(images, dtype), coordinates, rngs)
+        for name in capture:
+            if name not in captured:
+                raise ValueError(f'capture={name!r}: this model has {", ".join(captured) or "nothing"} to capture')
+        return Outputs(logits, {name: captured[name] for name in capture})
+
+    return Model(init, apply, _decays)
+
+
+def _decays(params: Params) -> Params:
+    """Kernels decay; norms, biases and everything positional do not."""
+
+    def decays(path, _) -> bool:
+        names = [entry.key for entry in path]
+        return names[-1] == 'kernel' and 'positions' not in names
+
+    return jax.tree_util.tree_map_with_path(decays, params)

@@ -1,0 +1,102 @@
+"""Patches -> [mixer + MLP] x depth -> pool -> head: one backbone for every arm, in which the mixer alone differs."""
+
+import jax.numpy as jnp
+from flax import nnx
+from jax.typing import DTypeLike
+from jaxtyping import Array, Float
+from ml_collections import ConfigDict
+
+from models.layers import Dense, LayerNorm, gelu
+from models.mixers import Tokens, build_mixer
+from models.patches import Coordinates, PatchEmbedding, grid_coordinates, patch_grid
+from models.positions import POSITIONS, NoPositions, Shape
+
+
+class MLP(nnx.Module):
+    """Two dense layers with a GELU between them."""
+
+    def __init__(self, embed_dim: int, hidden: int, *, dtype: DTypeLike, rngs: nnx.Rngs):
+        self.expand = Dense(embed_dim, hidden, dtype=dtype, rngs=rngs)
+        self.contract = Dense(hidden, embed_dim, dtype=dtype, rngs=rngs)
+
+    def __call__(self, x: Tokens) -> Tokens:
+        return self.contract(gelu(self.expand(x)))
+
+
+class Block(nnx.Module):
+    """A pre-norm residual block (Xiong et al. 2020, arXiv:2002.04745): tokens mix, then each thinks by itself."""
+
+    def __init__(self, config: ConfigDict, drop_path: float, *, dtype: DTypeLike, rngs: nnx.Rngs):
+        dim = config.embed_dim
+        self.norm_mixer = LayerNorm(dim)
+        self.mixer = build_mixer(config, dtype=dtype, rngs=rngs)
+        self.norm_mlp = LayerNorm(dim)
+        self.mlp = MLP(dim, round(config.mlp_ratio * dim), dtype=dtype, rngs=rngs)
+        self.dropout = nnx.Dropout(config.dropout)
+        # Stochastic depth (Huang et al. 2016, arXiv:1603.09382): one draw an image, shared by tokens and channels.
+        self.drop_path = nnx.Dropout(drop_path, broadcast_dims=(1, 2))
+
+    def __call__(
+        self, x: Tokens, positions: NoPositions, coordinates: Coordinates, rngs: nnx.Rngs | None
+    ) -> tuple[Tokens, Float[Array, 'heads batch tokens tokens'] | None]:
+        mixed, weights = self.mixer(self.norm_mixer(x), positions, coordinates)
+        x = x + self._drop(mixed, rngs)
+        return x + self._drop(self.mlp(self.norm_mlp(x)), rngs), weights
+
+    def _drop(self, x: Tokens, rngs: nnx.Rngs | None) -> Tokens:
+        evaluating = rngs is None
+        x = self.dropout(x, deterministic=evaluating, rngs=rngs)
+        return self.drop_path(x, deterministic=evaluating, rngs=rngs)
+
+
+class Backbone(nnx.Module):
+    """The patch model of every arm."""
+
+    def __init__(
+        self,
+        config: ConfigDict,
+        image_shape: tuple[int, int, int],
+        num_classes: int,
+        *,
+        dtype: DTypeLike,
+        rngs: nnx.Rngs,
+    ):
+        dim, depth = config.embed_dim, config.depth
+        self.grid = patch_grid(image_shape, config.patch_size)
+        self.inject = config.positions.inject
+        self.patches = PatchEmbedding(config.patch_size, image_shape[-1], dim, dtype=dtype, rngs=rngs)
+        variant = POSITIONS[config.positions.name]
+        copies = depth if self.inject == 'every_layer' else 1
+        shape = Shape(dim, config.num_heads, self.grid)
+        self.positions = nnx.List([variant(shape, rngs=rngs) for _ in range(copies)])
+        self.dropout = nnx.Dropout(config.dropout)
+        rates = [config.stochastic_depth * layer / max(1, depth - 1) for layer in range(depth)]
+        self.blocks = nnx.List([Block(config, rate, dtype=dtype, rngs=rngs) for rate in rates])
+        self.norm = LayerNorm(dim)
+        self.head = Dense(dim, num_classes, dtype=dtype, rngs=rngs)
+
+    def __call__(
+        self,
+        images: Float[Array, 'batch height width channels'],
+        coordinates: Coordinates | None,
+        rngs: nnx.Rngs | None,
+    ) -> tuple[Float[Array, 'batch classes'], dict[str, list[Array]]]:
+        """Class logits, and what can be captured: the tokens after and, with attention, the weights in each block."""
+        if coordinates is None:
+            coordinates = grid_coordinates(patch_grid(images.shape[1:], self.patches.patch_size), self.grid)
+        x = self.patches(images)
+        captured: dict[str, list[Array]] = {'tokens': []}
+        for layer, block in enumerate(self.blocks):
+            positions = self.positions[layer % len(self.positions)]
+            if layer == 0 or self.inject != 'stem':
+                x = positions.tokens(x, coordinates)
+            if layer == 0:
+                x = self.dropout(x, deterministic=rngs is None, rngs=rngs)
+            x, weights = block(x, positions, coordinates, rngs)
+            if layer < len(self.blocks) - 1:
+                x = positions.between(x, coordinates.grid)
+            captured['tokens'].append(x)
+            if weights is not None:
+                captured.setdefault('attention', []).append(weights)
+        pooled = jnp.mean(self.norm(x), axis=1)
+        return self.head(pooled).astype(jnp.float32), captured

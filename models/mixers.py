@@ -1,0 +1,69 @@
+"""What lets tokens exchange information: the experimental variable.
+
+Every mixer is called `(x, positions, coordinates) -> (x, weights)`, where `weights` are attention's and None in the
+mixers that have none. Convolutions and the GRU know where tokens are by their own construction: they read the
+grid, not the coordinates.
+"""
+
+import jax.numpy as jnp
+from flax import nnx
+from jax.typing import DTypeLike
+from jaxtyping import Array, Float
+from ml_collections import ConfigDict
+
+from models.attention import MultiHeadAttention
+from models.patches import Coordinates
+from models.positions import NoPositions
+from models.recurrent import GRU
+
+MIXERS = ('attention', 'conv', 'depthwise_conv', 'gru', 'identity')
+
+Tokens = Float[Array, 'batch tokens embed']
+
+
+class Convolution(nnx.Module):
+    """A K x K convolution over the patch grid, zero-padded to keep its size; `depthwise` mixes no channels."""
+
+    def __init__(self, embed_dim: int, kernel_size: int, *, depthwise: bool, dtype: DTypeLike, rngs: nnx.Rngs):
+        groups = embed_dim if depthwise else 1
+        size = (kernel_size, kernel_size)
+        self.conv = nnx.Conv(embed_dim, embed_dim, size, feature_group_count=groups, dtype=dtype, rngs=rngs)
+
+    def __call__(self, x: Tokens, positions: NoPositions, coordinates: Coordinates) -> tuple[Tokens, None]:
+        image = x.reshape(x.shape[0], *coordinates.grid, x.shape[-1])
+        return self.conv(image).reshape(x.shape), None
+
+
+class BidirectionalGRU(nnx.Module):
+    """Two GRUs over the raster sequence, one each way, half of the channels each."""
+
+    def __init__(self, embed_dim: int, *, dtype: DTypeLike, rngs: nnx.Rngs):
+        self.forward = GRU(embed_dim, embed_dim // 2, dtype=dtype, rngs=rngs)
+        self.backward = GRU(embed_dim, embed_dim // 2, dtype=dtype, rngs=rngs)
+
+    def __call__(self, x: Tokens, positions: NoPositions, coordinates: Coordinates) -> tuple[Tokens, None]:
+        return jnp.concatenate([self.forward(x), self.backward(x, reverse=True)], axis=-1), None
+
+
+class Identity(nnx.Module):
+    """No exchange: each token is classified by itself, and the pooled opinion counts."""
+
+    def __call__(self, x: Tokens, positions: NoPositions, coordinates: Coordinates) -> tuple[Tokens, None]:
+        return x, None
+
+
+def build_mixer(config: ConfigDict, *, dtype: DTypeLike, rngs: nnx.Rngs) -> nnx.Module:
+    """The mixer that `config` (an experiment's `config.model`) names."""
+    match config.mixer:
+        case 'attention':
+            return MultiHeadAttention(
+                config.embed_dim, config.num_heads, config.attention_scale, dtype=dtype, rngs=rngs
+            )
+        case 'conv' | 'depthwise_conv':
+            depthwise = config.mixer == 'depthwise_conv'
+            return Convolution(config.embed_dim, config.kernel_size, depthwise=depthwise, dtype=dtype, rngs=rngs)
+        case 'gru':
+            return BidirectionalGRU(config.embed_dim, dtype=dtype, rngs=rngs)
+        case 'identity':
+            return Identity()
+    raise ValueError(f'model.mixer={config.mixer!r}: one of {", ".join(MIXERS)}')

@@ -1,0 +1,68 @@
+"""From an image to tokens, and to where each token is."""
+
+import flax
+import numpy as np
+from flax import nnx
+from jax.typing import DTypeLike
+from jaxtyping import Array, Float
+
+Grid = tuple[int, int]  # rows and columns of patches
+
+
+@flax.struct.dataclass
+class Coordinates:
+    """Where the tokens are, in units of *training* patches: any grid, any subset and any order can be asked.
+
+    Positions read these and nothing else, so to move a token is to change its row here. The raster order stands
+    beside the centres because one-dimensional codes count tokens along the sequence, and how many tokens come
+    before one depends on the width of its grid.
+    """
+
+    centres: Float[Array | np.ndarray, 'tokens 2']  # row and column of the patch's centre; the first is (0.5, 0.5)
+    order: Float[Array | np.ndarray, 'tokens']  # place in the raster sequence; the first is 0
+    grid: Grid = flax.struct.field(pytree_node=False)  # the whole grid that the tokens were taken from
+
+
+def grid_coordinates(grid: Grid, trained: Grid | None = None, policy: str = 'extend') -> Coordinates:
+    """Coordinates of every patch of `grid`, row by row, for a model trained on the grid `trained`.
+
+    Args:
+      policy: 'extend': a larger image reaches further, beyond the trained range; 'rescale': a larger image is a
+        finer look at the trained range.
+    """
+    trained = trained or grid
+    rows, columns = np.indices(grid).reshape(2, -1)
+    centres = np.stack([rows, columns], axis=-1).astype(np.float32) + 0.5
+    order = np.arange(len(centres), dtype=np.float32)
+    if policy == 'rescale':
+        centres = centres * (np.float32(trained) / np.float32(grid))
+        order = (order + 0.5) * (np.prod(trained) / np.prod(grid)) - 0.5
+    elif policy != 'extend':
+        raise ValueError(f'policy={policy!r}: extend or rescale')
+    return Coordinates(centres.astype(np.float32), order.astype(np.float32), tuple(grid))
+
+
+def patch_grid(image_shape: tuple[int, ...], patch_size: int) -> Grid:
+    """Rows and columns of whole patches in an image of `image_shape` (height, width, ...) pixels."""
+    return image_shape[0] // patch_size, image_shape[1] // patch_size
+
+
+def to_patches(
+    images: Float[Array, 'batch height width channels'], patch_size: int
+) -> Float[Array, 'batch tokens pixels']:
+    """Cuts images into squares, row by row, and flattens each (Dosovitskiy et al. 2021, arXiv:2010.11929, eq. 1)."""
+    rows, columns = patch_grid(images.shape[1:], patch_size)
+    batch, channels = images.shape[0], images.shape[-1]
+    squares = images.reshape(batch, rows, patch_size, columns, patch_size, channels)
+    return squares.transpose(0, 1, 3, 2, 4, 5).reshape(batch, rows * columns, patch_size * patch_size * channels)
+
+
+class PatchEmbedding(nnx.Module):
+    """A linear map of each patch's pixels."""
+
+    def __init__(self, patch_size: int, channels: int, embed_dim: int, *, dtype: DTypeLike, rngs: nnx.Rngs):
+        self.patch_size = patch_size
+        self.project = nnx.Linear(patch_size * patch_size * channels, embed_dim, dtype=dtype, rngs=rngs)
+
+    def __call__(self, images: Float[Array, 'batch height width channels']) -> Float[Array, 'batch tokens embed']:
+        return self.project(to_patches(images, self.patch_size))

@@ -1,0 +1,99 @@
+"""ResNet-18 with GroupNorm: the convolutional network that readers know, as the reference outside the backbone."""
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jax.typing import DTypeLike
+from jaxtyping import Array, Float
+from ml_collections import ConfigDict
+
+from models.patches import Coordinates
+
+Image = Float[Array, 'batch height width channels']
+
+STAGES = (2, 2, 2, 2)  # blocks in each; the first keeps the resolution, each later one halves it
+SMALL_IMAGE = 64  # pixels; smaller images get CIFAR's stem, which keeps their resolution
+CHANNELS_PER_GROUP = 16  # Wu & He 2018 (arXiv:1803.08494), table 3; a stage narrower than that is one group
+
+
+def _conv(inputs: int, outputs: int, size: int, stride: int, *, dtype: DTypeLike, rngs: nnx.Rngs) -> nnx.Conv:
+    # He's initialisation (arXiv:1502.01852) by fan-out, as in torchvision's ResNet; padding as there too, which
+    # SAME is not when the stride is 2.
+    pad = (size - 1) // 2
+    return nnx.Conv(
+        inputs, outputs, (size, size), strides=(stride, stride), padding=((pad, pad), (pad, pad)), use_bias=False,
+        kernel_init=nnx.initializers.variance_scaling(2.0, 'fan_out', 'normal'), dtype=dtype, rngs=rngs,
+    )  # fmt: skip
+
+
+def _norm(channels: int, *, dtype: DTypeLike, rngs: nnx.Rngs, scale: float = 1.0) -> nnx.GroupNorm:
+    groups = max(1, channels // CHANNELS_PER_GROUP)
+    initial = nnx.initializers.constant(scale)
+    return nnx.GroupNorm(channels, num_groups=groups, scale_init=initial, dtype=dtype, rngs=rngs)
+
+
+class ResidualBlock(nnx.Module):
+    """Two 3 x 3 convolutions and a shortcut (He et al. 2016, arXiv:1512.03385, figure 2)."""
+
+    def __init__(self, inputs: int, outputs: int, stride: int, drop_path: float, *, dtype: DTypeLike, rngs: nnx.Rngs):
+        made = {'dtype': dtype, 'rngs': rngs}
+        self.conv1 = _conv(inputs, outputs, 3, stride, **made)
+        self.norm1 = _norm(outputs, **made)
+        self.conv2 = _conv(outputs, outputs, 3, 1, **made)
+        self.norm2 = _norm(outputs, scale=0.0, **made)  # each block starts as its shortcut (Goyal et al. 2017, 5.1)
+        self.drop_path = nnx.Dropout(drop_path, broadcast_dims=(1, 2, 3))
+        projects = stride != 1 or inputs != outputs
+        self.shortcut = nnx.List(
+            [_conv(inputs, outputs, 1, stride, **made), _norm(outputs, **made)] if projects else []
+        )
+
+    def __call__(self, x: Image, rngs: nnx.Rngs | None) -> Float[Array, 'batch smaller_height smaller_width outputs']:
+        residual = self.norm2(self.conv2(jax.nn.relu(self.norm1(self.conv1(x)))))
+        residual = self.drop_path(residual, deterministic=rngs is None, rngs=rngs)
+        for layer in self.shortcut:
+            x = layer(x)
+        return jax.nn.relu(x + residual)
+
+
+class ResNet(nnx.Module):
+    """ResNet-18: a stem, four stages of two blocks, a mean over the image, a linear head."""
+
+    def __init__(
+        self,
+        config: ConfigDict,
+        image_shape: tuple[int, int, int],
+        num_classes: int,
+        *,
+        dtype: DTypeLike,
+        rngs: nnx.Rngs,
+    ):
+        width = config.resnet_width
+        self.small = min(image_shape[:2]) < SMALL_IMAGE
+        stem = (3, 1) if self.small else (7, 2)
+        self.stem = _conv(image_shape[-1], width, *stem, dtype=dtype, rngs=rngs)
+        self.norm = _norm(width, dtype=dtype, rngs=rngs)
+        blocks, inputs = [], width
+        for stage, count in enumerate(STAGES):
+            outputs = width * 2**stage
+            for index in range(count):
+                stride = 2 if stage > 0 and index == 0 else 1
+                drop_path = config.stochastic_depth * len(blocks) / (sum(STAGES) - 1)
+                blocks.append(ResidualBlock(inputs, outputs, stride, drop_path, dtype=dtype, rngs=rngs))
+                inputs = outputs
+        self.blocks = nnx.List(blocks)
+        self.dropout = nnx.Dropout(config.dropout)
+        self.head = nnx.Linear(inputs, num_classes, dtype=dtype, rngs=rngs)
+
+    def __call__(
+        self, images: Image, coordinates: Coordinates | None, rngs: nnx.Rngs | None
+    ) -> tuple[Float[Array, 'batch classes'], dict[str, list[Array]]]:
+        """Class logits; there are no tokens to capture, and no coordinates to give."""
+        if coordinates is not None:
+            raise ValueError('a resnet has no tokens: coordinates cannot be given')
+        x = jax.nn.relu(self.norm(self.stem(images)))
+        if not self.small:
+            x = nnx.max_pool(x, (3, 3), strides=(2, 2), padding=((1, 1), (1, 1)))
+        for block in self.blocks:
+            x = block(x, rngs)
+        pooled = self.dropout(jnp.mean(x, axis=(1, 2)), deterministic=rngs is None, rngs=rngs)
+        return self.head(pooled).astype(jnp.float32), {}

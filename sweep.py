@@ -1,0 +1,38 @@
+"""Trains every run of a config file's sweep(), and makes its table.
+
+  python sweep.py --config=configs/demo.py --workdir=runs/demo
+
+Finished runs are skipped, an interrupted one goes on, and one that fails does not stop the others: it is named at the
+end, and the exit status is 1.
+"""
+
+import sys
+from pathlib import Path
+
+from absl import flags
+from ml_collections import config_flags
+
+from experiment import command
+
+CONFIG = config_flags.DEFINE_config_file('config', None, 'A config file with sweep(), and after a colon its variant.')
+WORKDIR = flags.DEFINE_string('workdir', None, 'Folder of the sweep; each run gets one below it.')
+flags.mark_flags_as_required(['config', 'workdir'])
+
+
+def main() -> int:
+    from analysis import tables
+    from experiment import sweeps
+
+    workdir = Path(WORKDIR.value)
+    sweep = sweeps.load_sweep(config_flags.get_config_filename(flags.FLAGS['config']))
+    runs = sweeps.plan(CONFIG.value, sweep())
+    sweeps.open_sweep(workdir, flags.FLAGS['config'].config_filename, runs)
+    troubles = sweeps.run_all(runs, workdir)
+    tables.report(workdir)
+    for name, trouble in troubles.items():
+        print(f'{workdir / name}: {trouble}', file=sys.stderr)
+    return 1 if troubles else 0
+
+
+if __name__ == '__main__':
+    command.run(main)

@@ -1,0 +1,186 @@
+"""The statistics keep their promises on data whose truth is known."""
+
+import math
+
+import numpy as np
+import pytest
+
+from analysis import statistics
+
+
+def test_interval_covers_the_mean_at_its_nominal_rate():
+    draws = np.random.default_rng(0).normal(loc=0.7, scale=0.02, size=(4000, 3))
+    intervals = [statistics.mean_and_interval(values) for values in draws]
+    coverage = np.mean([interval.low <= 0.7 <= interval.high for interval in intervals])
+    assert coverage == pytest.approx(0.95, abs=0.012)  # 3.5 standard errors
+
+
+def test_interval_of_a_hand_computed_example():
+    # Mean 2, standard error 1 / sqrt(3), t(0.975, 2) = 4.302653.
+    interval = statistics.mean_and_interval([1.0, 2.0, 3.0])
+    assert interval.mean == 2.0
+    assert interval.half_width == pytest.approx(4.302653 / math.sqrt(3), rel=1e-6)
+    assert interval.count == 3
+
+
+@pytest.mark.parametrize('values', [[0.9], [0.9, 0.9], [0.1 + 0.2, 0.3, 0.3]])
+def test_no_interval_without_spread(values):
+    interval = statistics.mean_and_interval(values)
+    assert interval.mean == pytest.approx(values[0])
+    assert math.isnan(interval.low)
+    assert math.isnan(interval.half_width)
+
+
+def test_nothing_has_no_mean():
+    assert math.isnan(statistics.mean_and_interval([]).mean)
+
+
+@pytest.mark.parametrize('value', [math.nan, math.inf])
+def test_a_score_that_is_not_finite_is_refused(value):
+    with pytest.raises(ValueError, match='finite'):
+        statistics.mean_and_interval([0.5, value])
+    with pytest.raises(ValueError, match='finite'):
+        statistics.paired_p_value([0.5, value], [0.5, 0.6])
+
+
+@pytest.mark.parametrize('count', [2, 3, 10])
+def test_paired_test_of_an_arm_with_itself_keeps_its_false_positive_rate(count):
+    draws = np.random.default_rng(count).normal(size=(2000, 2, count))
+    rate = np.mean([statistics.paired_p_value(*pair) < 0.05 for pair in draws])
+    assert rate <= 0.05 + 3 * math.sqrt(0.05 * 0.95 / len(draws))
+
+
+@pytest.mark.parametrize('count', [2, 3, 5])
+@pytest.mark.parametrize('images', [50, 360])
+@pytest.mark.parametrize('resolution_is_known', [True, False])
+def test_false_positive_rate_holds_for_accuracies_in_steps_of_one_image(count, images, resolution_is_known):
+    draws = np.random.default_rng(count).binomial(images, 0.97, size=(1000, 2, count)) / images
+    resolution = resolution_is_known / images
+    rate = np.mean([statistics.paired_p_value(*pair, resolution) < 0.05 for pair in draws])
+    assert rate <= 0.05 + 3 * math.sqrt(0.05 * 0.95 / len(draws))
+
+
+def test_paired_test_sees_through_what_seeds_share():
+    # A seed moves both arms by 5 points, the arms differ by half a point: only a paired test can tell.
+    generator = np.random.default_rng(0)
+    shared = generator.normal(0.8, 0.05, size=8)
+    noise = generator.normal(0, 0.001, size=8)
+    assert statistics.paired_p_value(shared, shared + 0.005 + noise) < 0.001
+
+
+def test_paired_test_of_a_hand_computed_example():
+    # Differences 1, 2, 3: t = 2 / (1 / sqrt(3)) = 3.4641 with 2 degrees of freedom; p = 1 - t / sqrt(t^2 + 2).
+    t = 2 * math.sqrt(3)
+    p_value = statistics.paired_p_value([2.0, 4.0, 6.0], [1.0, 2.0, 3.0])
+    assert p_value == pytest.approx(1 - t / math.sqrt(t**2 + 2))
+
+
+def test_equal_arms_have_p_one():
+    assert statistics.paired_p_value([0.9, 0.8, 0.7], [0.9, 0.8, 0.7]) == 1.0
+    assert statistics.paired_p_value([0.1 + 0.2, 0.6], [0.3, 0.1 + 0.5]) == 1.0
+
+
+@pytest.mark.parametrize('count', [2, 3, 6])
+def test_equal_differences_fall_back_on_the_sign_flip_test(count):
+    # On paper every difference is 0.01; in floating point they differ in the last bits, and t would report 1e-15.
+    first = [0.97 - 0.01 * step for step in range(count)]
+    second = [0.96 - 0.01 * step for step in range(count)]
+    assert statistics.paired_p_value(first, second) == 2.0 ** (1 - count)
+    narrow = np.float32(first).astype(float), np.float32(second).astype(float)
+    assert statistics.paired_p_value(*narrow) == 2.0 ** (1 - count)
+
+
+def test_equal_differences_of_a_known_step_are_judged_by_their_size():
+    first, second, third = [0.97, 0.96, 0.98], [0.58, 0.57, 0.59], [0.96, 0.95, 0.97]
+    assert statistics.paired_p_value(first, second, resolution=0.01) < 0.001
+    # One image apart in each of three seeds: t = 1 / (1 / sqrt(3)), with 2 degrees of freedom.
+    t = math.sqrt(3)
+    p_value = statistics.paired_p_value(first, third, resolution=0.01)
+    assert p_value == pytest.approx(1 - t / math.sqrt(t**2 + 2))
+
+
+def test_fewer_than_two_pairs_give_no_p_value():
+    assert statistics.paired_p_value([], []) is None
+    assert statistics.paired_p_value([0.9], [0.1]) is None
+
+
+def test_unpaired_values_are_refused():
+    with pytest.raises(ValueError, match='pairs'):
+        statistics.paired_p_value([0.1, 0.2], [0.1])
+
+
+def test_holm_on_a_hand_computed_example():
+    # Sorted: 0.005 x 4, 0.01 x 3, 0.03 x 2, then 0.04 x 1 raised to its predecessor's 0.06.
+    assert statistics.holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert statistics.holm([0.6, 0.9]) == [1.0, 1.0]
+    assert statistics.holm([]) == []
+
+
+@pytest.mark.parametrize('p_value', [-0.1, 1.1, math.nan])
+def test_holm_refuses_what_is_no_p_value(p_value):
+    with pytest.raises(ValueError, match='p-values'):
+        statistics.holm([0.5, p_value])
+
+
+def test_marks_the_best_and_its_equals():
+    comparison = statistics.indistinguishable_from_best(
+        {
+            'poor': {0: 0.58, 1: 0.55, 2: 0.57, 3: 0.58},
+            'best': {0: 0.97, 1: 0.96, 2: 0.98, 3: 0.97},
+            'close': {0: 0.96, 1: 0.97, 2: 0.97, 3: 0.965},
+        }
+    )
+    assert comparison.best == 'best'
+    assert comparison.indistinguishable == ('close',)
+    assert comparison.p_values['poor'] < 0.001
+    assert 'best' not in comparison.p_values
+
+
+def test_pairs_common_seeds_only():
+    values = {'best': {0: 0.9, 1: 0.8, 2: 0.95}, 'other': {2: 0.9, 0: 0.83, 7: 0.1}}
+    expected = statistics.paired_p_value([0.9, 0.95], [0.83, 0.9])
+    assert statistics.indistinguishable_from_best(values).p_values == {'other': expected}
+
+
+def test_an_arm_that_cannot_be_tested_is_neither_marked_nor_different():
+    values = {'lucky': {0: 0.99}, 'best': {0: 0.9, 1: 0.91}, 'apart': {5: 0.9, 6: 0.9}}
+    comparison = statistics.indistinguishable_from_best(values)
+    assert comparison == ('best', (), {'lucky': None, 'apart': None})
+
+
+def test_single_seeds_crown_no_best():
+    comparison = statistics.indistinguishable_from_best({'a': {0: 0.9}, 'b': {0: 0.1}, 'c': {}})
+    assert comparison == (None, (), {'a': None, 'b': None, 'c': None})
+
+
+def test_an_incomplete_arm_never_wins():
+    values = {'survivors': {0: 0.99, 1: 0.98}, 'whole': {0: 0.9, 1: 0.91}, 'other': {0: 0.91, 1: 0.9}}
+    comparison = statistics.indistinguishable_from_best(values, incomplete=['survivors'])
+    assert comparison.best == 'whole'
+    assert comparison.indistinguishable == ('other',)
+    assert comparison.p_values['survivors'] is None
+
+
+def test_means_that_tie_but_for_rounding_go_to_the_first():
+    values = {'first': {0: 0.3, 1: 0.6}, 'second': {0: 0.1 + 0.2, 1: 0.6}}
+    assert np.mean([0.1 + 0.2, 0.6]) > np.mean([0.3, 0.6])
+    assert statistics.indistinguishable_from_best(values) == ('first', ('second',), {'second': 1.0})
+
+
+def test_an_arm_as_good_as_the_best_keeps_its_mark():
+    """Eleven arms that are the same arm: each stays best or marked in at least 95% of tables."""
+    generator = np.random.default_rng(0)
+    lost = 0
+    for draw in generator.normal(size=(150, 11, 3)):
+        values = {arm: dict(enumerate(scores)) for arm, scores in enumerate(draw)}
+        lost += 10 - len(statistics.indistinguishable_from_best(values).indistinguishable)
+    assert lost / (150 * 11) <= 0.05
+
+
+def test_two_equal_arms_are_called_different_at_the_nominal_rate():
+    draws = np.random.default_rng(1).normal(size=(1500, 2, 3))
+    marked = [
+        statistics.indistinguishable_from_best({arm: dict(enumerate(draw[arm])) for arm in (0, 1)}).indistinguishable
+        for draw in draws
+    ]
+    assert np.mean([not arms for arms in marked]) <= 0.05 + 3 * math.sqrt(0.05 * 0.95 / len(draws))

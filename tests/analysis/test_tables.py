@@ -1,0 +1,267 @@
+"""Tables print what was measured, mark what is best, and stay text whatever a label holds."""
+
+import io
+import math
+import re
+
+import pandas as pd
+import pytest
+
+from analysis import statistics, tables
+from configs.errors import ConfigError
+
+POOR, BEST, CLOSE = (0.58, 0.55, 0.57), (0.97, 0.96, 0.98), (0.96, 0.97, 0.975)
+HOSTILE = [
+    'a|b',
+    'learned_1d _x_ *y* `z`',
+    '100% & more # $1 {} ~ ^',
+    '<script>alert(1)</script>',
+    r'\input{/etc/passwd}',
+    '[red]not red[/red] [link](http://example.com)',
+    '=1+1',
+    '@sum',
+    '1e5',
+    '&lt;',
+]
+
+
+@pytest.fixture
+def three_arms(workdir):
+    for label, mixer, accuracies in (
+        ('poor', 'identity', POOR),
+        ('best', 'attention', BEST),
+        ('close', 'conv', CLOSE),
+    ):
+        for seed, accuracy in enumerate(accuracies):
+            workdir.add(label, seed, accuracy, {'model.mixer': mixer}, {'test.examples': 1000})
+    return workdir
+
+
+def _printed(table):
+    stream = io.StringIO()
+    tables.print_table(table, stream)
+    return stream.getvalue()
+
+
+def _markdown_rows(text):
+    """Cells of a GitHub-flavoured table, by its own rule: a pipe parts cells unless a backslash stands before it."""
+    lines = [line for line in text.splitlines() if line.startswith('|')]
+    return [[cell.strip() for cell in re.split(r'(?<!\\)\|', line)[1:-1]] for line in lines]
+
+
+def test_marks_in_every_format(three_arms):
+    table = tables.read_table(three_arms.write())
+    assert table.arms['mark'].tolist() == ['', 'best', 'indistinguishable']
+    half = statistics.mean_and_interval(BEST).half_width * 100
+    best = f'97.00 ± {half:.2f}'
+    markdown = tables.to_markdown(table)
+    assert f' **{best}** |' in markdown
+    assert re.search(r'96\.83 ± [\d.]+ † \|', markdown)
+    latex = tables.to_latex(table)
+    assert rf'\textbf{{97.00 $\pm$ {half:.2f}}}' in latex
+    assert re.search(r'96\.83 \$\\pm\$ [\d.]+ \$\^\\dagger\$', latex)
+    printed = _printed(table)
+    assert f'{best} *' in printed
+    assert re.search(r'96\.83 ± [\d.]+ †', printed)
+    assert '\x1b' not in printed
+    for text in (markdown, printed):
+        assert re.search(r'56\.67 ± [\d.]+ +[|\d]', text)
+
+
+def test_csv_round_trips_to_equal_numbers(three_arms):
+    table = tables.read_table(three_arms.write())
+    back = pd.read_csv(io.StringIO(tables.to_csv(table)), keep_default_na=True)
+    expected = table.arms
+    assert back['arm'].tolist() == ['poor', 'best', 'close']
+    for name in expected.columns.difference(['arm', 'mark']):
+        assert back[name].astype(float).equals(expected[name].astype(float)), name
+    interval = statistics.mean_and_interval(CLOSE)
+    assert back.loc[2, ['test_accuracy', 'low', 'high']].tolist() == list(interval[:3])
+    assert back.loc[2, 'p_value'] == pytest.approx(statistics.paired_p_value(BEST, CLOSE))
+    assert math.isnan(back.loc[1, 'p_value'])
+
+
+def test_notes_hold_what_a_reviewer_asks_for(three_arms):
+    table = tables.read_table(three_arms.write())
+    for text in (tables.to_markdown(table), _printed(table)):
+        assert '660 steps of 128 images, 84,480 images seen' in text
+        assert 'validation: 10% of train, stratified' in text
+        assert 'evaluated once, at the end' in text
+        assert 'Seeds: 0, 1, 2.' in text
+        assert 'Student t' in text
+        assert 'paired by seed, Holm-corrected over 2 arms' in text
+        assert '1 x cpu' in text
+        assert 'jax 0.10.2' in text
+        assert '0123456789' in text
+        assert 'Warning' not in text
+
+
+def test_a_budget_that_differs_is_said(three_arms):
+    three_arms.add('short', 0, 0.9, {'train.epochs': 30.0}, {'steps': 330, 'images_seen': 42240, 'test.examples': 1000})
+    text = tables.to_markdown(tables.read_table(three_arms.write()))
+    assert 'Arms differ in budget: 330 to 660 steps of 128 images, 42,240 to 84,480 images seen' in text
+
+
+@pytest.mark.parametrize(
+    ('change', 'said'),
+    [
+        ({'git.commit': 'fedcba9876543210'}, 'different code'),
+        ({'git.dirty': True}, 'uncommitted changes'),
+        ({'versions': {'jax': '9.9'}}, 'different versions'),
+        ({'device.kind': 'H100'}, 'different devices'),
+        ({'selection.rule': 'last'}, 'different selection'),
+    ],
+)
+def test_what_could_explain_a_difference_is_a_warning(three_arms, change, said):
+    three_arms.add('late', 0, 0.9, {'model.depth': 5}, {'test.examples': 1000, **change})
+    assert said in tables.to_markdown(tables.read_table(three_arms.write()))
+
+
+def test_survivors_of_divergence_never_win(three_arms):
+    config = {'model.mixer': 'gru'}
+    three_arms.add('unstable', 0, 0.999, config, {'test.examples': 1000})
+    three_arms.add('unstable', 1, 0.998, config, {'test.examples': 1000})
+    three_arms.add('unstable', 2, 0.1, config, {'status': 'diverged', 'diverged_step': 77})
+    table = tables.read_table(three_arms.write())
+    row = table.arms.set_index('arm').loc['unstable']
+    assert row['mark'] == ''
+    assert math.isnan(row['p_value'])
+    assert row['test_accuracy'] == pytest.approx(0.9985)
+    assert (row['n'], row['runs'], row['diverged']) == (2, 3, 1)
+    assert table.arms.set_index('arm').loc['best', 'mark'] == 'best'
+    text = tables.to_markdown(table)
+    assert '2 of 3 (1 diverged)' in text
+    assert 'diverged at step 77' in text
+    assert 'over the 2 of 3 runs that finished; it is not compared' in text
+
+
+def test_an_arm_without_a_finished_run_has_a_row_and_no_number(three_arms):
+    three_arms.add('gone', 0, 0.5, {'model.mixer': 'gru'}, {'status': 'diverged', 'diverged_step': None})
+    text = tables.to_markdown(tables.read_table(three_arms.write()))
+    row = next(row for row in _markdown_rows(text) if row[0] == 'gone')
+    assert row == ['gone', '-', '0 of 1 (1 diverged)', '-', '-', '-', '-', '-']
+    assert 'nan' not in text.lower()
+
+
+def test_one_seed_has_no_interval_and_no_mark(workdir):
+    workdir.add('one', 0, 0.9)
+    workdir.add('other', 0, 0.8, {'model.mixer': 'conv'})
+    table = tables.read_table(workdir.write())
+    rows = _markdown_rows(tables.to_markdown(table))
+    assert [row[1] for row in rows[2:]] == ['90.00', '80.00']
+    assert table.arms['low'].isna().all()
+    assert table.arms['mark'].tolist() == ['', '']
+
+
+def test_a_lone_arm_is_best_of_nothing(workdir):
+    for seed in (0, 1):
+        workdir.add('alone', seed, BEST[seed])
+    table = tables.read_table(workdir.write())
+    assert table.arms['mark'].tolist() == ['']
+    assert 'marked' not in tables.to_markdown(table)
+
+
+def test_different_test_sets_have_no_best(workdir):
+    for seed in (0, 1, 2):
+        workdir.add('digits', seed, BEST[seed])
+        workdir.add('others', seed, POOR[seed], {'data.name': 'cifar10'})
+    table = tables.read_table(workdir.write())
+    assert table.arms['mark'].tolist() == ['', '']
+    assert 'tested on different data' in tables.to_markdown(table)
+
+
+@pytest.fixture
+def hostile(workdir):
+    for depth, label in enumerate(HOSTILE):
+        workdir.add(label, 0, 0.9, {'model.depth': depth + 1})
+        workdir.add(label, 1, 0.91, {'model.depth': depth + 1}, {'status': 'diverged', 'diverged_step': 3})
+    return tables.read_table(workdir.write())
+
+
+def test_markdown_is_well_formed_whatever_a_label_holds(hostile):
+    text = tables.to_markdown(hostile)
+    rows = _markdown_rows(text)
+    assert len(rows) == 2 + len(HOSTILE)
+    assert {len(row) for row in rows} == {8}
+    assert '<' not in text
+    labels = [row[0] for row in rows[2:]]
+    assert labels[0] == r'a\|b'
+    assert labels[1] == r'learned_1d \_x\_ \*y\* \`z\`'
+    assert labels[5].startswith(r'\[red\]')
+    assert labels[8:] == ['1e5', '&amp;lt;']
+
+
+def test_latex_is_escaped_whatever_a_label_holds(hostile):
+    latex = tables.to_latex(hostile)
+    assert r'\textbackslash input\{/etc/passwd\}' in latex
+    assert r'100\% \& more \# \$1 \{\}' in latex
+    commands = set(re.findall(r'\\([a-zA-Z]+)', latex))
+    assert commands <= {
+        *('usepackage', 'begin', 'end', 'centering', 'toprule', 'midrule', 'bottomrule', 'medskip', 'footnotesize'),
+        *(
+            'textbf',
+            'pm',
+            'dagger',
+            'ldots',
+            'linewidth',
+            'textbackslash',
+            'textasciitilde',
+            'textasciicircum',
+            'space',
+        ),
+    }
+    # Without the escaped ones, braces and dollars pair up, and each row has as many cells as the heading.
+    bare = re.sub(r'\\[\\{}$&%#_]', ' ', latex.replace(r'\\', ''))
+    depth = 0
+    for character in bare:
+        depth += {'{': 1, '}': -1}.get(character, 0)
+        assert depth >= 0
+    assert depth == 0
+    assert bare.count('$') % 2 == 0
+    assert bare.count('%') == 1  # the comment on top
+    body = bare[bare.index('toprule') : bare.index('bottomrule')].splitlines()
+    assert {line.count('&') for line in body if '&' in line} == {7}
+    assert latex.count(r'\begin{') == latex.count(r'\end{') == 3
+
+
+def test_printing_shows_labels_as_they_are(hostile):
+    printed = _printed(hostile)
+    for label in HOSTILE:
+        assert label in printed
+
+
+def test_a_spreadsheet_meets_no_formula(hostile):
+    labels = pd.read_csv(io.StringIO(tables.to_csv(hostile)))['arm'].tolist()
+    assert labels[6:8] == ["'=1+1", "'@sum"]
+    assert labels[0] == HOSTILE[0]
+
+
+def test_printing_to_a_stream_without_unicode(three_arms):
+    raw = io.BytesIO()
+    stream = io.TextIOWrapper(raw, encoding='ascii')
+    three_arms.add('é', 0, 0.5, {'model.depth': 9}, {'test.examples': 1000})
+    tables.print_table(tables.read_table(three_arms.write()), stream)
+    stream.flush()
+    text = raw.getvalue().decode('ascii')
+    assert '97.00 +/- 2.48 *' in text
+    assert '+: not distinguishable from it' in text
+
+
+def test_files_are_written_whole(three_arms):
+    folder = three_arms.write()
+    paths = tables.write_tables(folder)
+    assert [path.name for path in paths] == ['table.md', 'table.tex', 'table.csv']
+    table = tables.read_table(folder)
+    assert paths[0].read_text(encoding='utf-8') == tables.to_markdown(table)
+    assert paths[1].read_text(encoding='utf-8') == tables.to_latex(table)
+    assert paths[2].read_text(encoding='utf-8') == tables.to_csv(table)
+    assert not list(folder.glob('.*'))
+
+
+def test_a_folder_that_cannot_be_written_is_one_line_after_its_table(three_arms, capsys):
+    folder = three_arms.write()
+    (folder / 'table.md').mkdir()  # stands in the way of the rename; permissions would not stop root
+    with pytest.raises(ConfigError, match=r'cannot write table\.md'):
+        tables.report(folder)
+    assert '97.00' in capsys.readouterr().out
+    assert not list(folder.glob('.*'))

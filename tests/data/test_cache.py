@@ -1,0 +1,253 @@
+"""A cache gives back what was built, notices every way of not being that, and never harms what it cannot mend."""
+
+import errno
+import json
+import logging
+import os
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from data import cache
+
+ROOT = Path(__file__).resolve().parents[2]
+IMAGES = np.random.default_rng(0).integers(0, 256, (50, 8, 8, 3), dtype=np.uint8)
+LABELS = np.arange(50, dtype=np.int32)
+SOURCE = {'shards': [['a', 1], ['b', 2]], 'image_size': None}
+
+
+class Builder:
+    """Fills the arrays above, and counts how often it was asked to."""
+
+    def __init__(self):
+        self.calls = 0
+
+    def __call__(self, allocate):
+        self.calls += 1
+        allocate('images', IMAGES.shape, IMAGES.dtype)[:] = IMAGES
+        allocate('labels', LABELS.shape, LABELS.dtype)[:] = LABELS
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return tmp_path / 'version' / 'patchwise'
+
+
+@pytest.fixture
+def built(folder):
+    cache.load_or_build(folder, SOURCE, Builder())
+    return folder
+
+
+def warnings(caplog):
+    return [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
+
+
+def assert_whole(arrays):
+    assert sorted(arrays) == ['images', 'labels']
+    np.testing.assert_array_equal(arrays['images'], IMAGES)
+    np.testing.assert_array_equal(arrays['labels'], LABELS)
+    assert arrays['images'].dtype == np.uint8
+    assert arrays['labels'].dtype == np.int32
+    assert not arrays['images'].flags.writeable
+
+
+def test_built_once_then_memory_mapped(folder, caplog):
+    builder = Builder()
+    for _ in range(3):
+        arrays = cache.load_or_build(folder, SOURCE, builder)
+        assert_whole(arrays)
+        assert isinstance(arrays['images'], np.memmap)
+    assert builder.calls == 1
+    assert warnings(caplog) == []
+    assert not list(folder.glob('*.tmp'))
+
+
+def overwrite(path, change):
+    data = bytearray(path.read_bytes())
+    path.write_bytes(change(data))
+
+
+def flip_bit(position):
+    def change(data):
+        data[position] ^= 0x10
+        return data
+
+    return change
+
+
+def edit_manifest(path, edit):
+    manifest = json.loads(path.read_text())
+    edit(manifest)
+    path.write_text(json.dumps(manifest))
+
+
+def resave(array, **options):
+    return lambda path: np.save(path, array, **options)
+
+
+DAMAGES = {
+    'bit flipped in the pixels': ('images.npy', lambda path: overwrite(path, flip_bit(-777))),
+    'bit flipped in the header': ('images.npy', lambda path: overwrite(path, flip_bit(1))),
+    'bit flipped in the labels': ('labels.npy', lambda path: overwrite(path, flip_bit(-1))),
+    'truncated': ('images.npy', lambda path: overwrite(path, lambda data: data[:-1])),
+    'cut in the header': ('images.npy', lambda path: overwrite(path, lambda data: data[:20])),
+    'longer than it was': ('labels.npy', lambda path: overwrite(path, lambda data: data + b'\0')),
+    'empty': ('images.npy', lambda path: path.write_bytes(b'')),
+    'gone': ('labels.npy', lambda path: path.unlink()),
+    'another dtype': ('labels.npy', resave(LABELS.astype(np.int64))),
+    'another shape': ('images.npy', resave(IMAGES[:-1])),
+    'a pickle': ('labels.npy', resave(np.array([{}], object), allow_pickle=True)),
+    'a folder': ('images.npy', lambda path: (path.unlink(), path.mkdir())),
+    'torn manifest': ('manifest.json', lambda path: overwrite(path, lambda data: data[: len(data) // 2])),
+    'empty manifest': ('manifest.json', lambda path: path.write_bytes(b'')),
+    'manifest of another kind': ('manifest.json', lambda path: path.write_text('[]')),
+    'manifest not in UTF-8': ('manifest.json', lambda path: path.write_bytes(b'\xff\xfe{')),
+    'manifest without sums': (
+        'manifest.json',
+        lambda path: edit_manifest(path, lambda manifest: manifest['arrays']['images'].pop('sha256')),
+    ),
+    'manifest of another format': (
+        'manifest.json',
+        lambda path: edit_manifest(path, lambda manifest: manifest.update(format=0)),
+    ),
+}
+
+
+@pytest.mark.parametrize('name', [name for name in DAMAGES if name != 'a folder'])
+def test_damage_is_noticed_named_and_mended(built, caplog, name):
+    file, damage = DAMAGES[name]
+    damage(built / file)
+    builder = Builder()
+    assert_whole(cache.load_or_build(built, SOURCE, builder))
+    assert builder.calls == 1
+    (warning,) = warnings(caplog)
+    assert str(built / file) in warning
+    assert 'building the cache anew' in warning
+    caplog.clear()
+    assert_whole(cache.load_or_build(built, SOURCE, builder))
+    assert builder.calls == 1
+    assert warnings(caplog) == []
+
+
+def test_a_folder_in_the_place_of_an_array_cannot_be_mended_and_the_arrays_come_from_memory(built, caplog):
+    file, damage = DAMAGES['a folder']
+    damage(built / file)
+    assert_whole(cache.load_or_build(built, SOURCE, Builder()))
+    assert 'going on from memory' in warnings(caplog)[-1]
+
+
+def test_stale_is_told_by_what_differs(built, caplog):
+    builder = Builder()
+    changed = {**SOURCE, 'shards': [['a', 1], ['b', 3]]}
+    assert_whole(cache.load_or_build(built, changed, builder))
+    assert builder.calls == 1
+    (warning,) = warnings(caplog)
+    assert 'stale' in warning
+    assert 'shards' in warning
+    assert 'image_size' not in warning
+    cache.load_or_build(built, changed, builder)
+    assert builder.calls == 1
+
+
+def test_arrays_opened_before_a_rebuild_stay_as_they_were(built):
+    before = cache.load_or_build(built, SOURCE, Builder())
+
+    def build_other(allocate):
+        allocate('images', IMAGES.shape, IMAGES.dtype)[:] = 255 - IMAGES
+
+    after = cache.load_or_build(built, {'other': 1}, build_other)
+    assert_whole(before)
+    np.testing.assert_array_equal(after['images'], 255 - IMAGES)
+
+
+def test_fingerprint_may_hold_tuples(folder):
+    builder = Builder()
+    for _ in range(2):
+        cache.load_or_build(folder, {'shape': (28, 28), 'of': {'deep': (1, 2)}}, builder)
+    assert builder.calls == 1
+
+
+def test_failed_build_is_the_callers_and_leaves_the_old_cache(built):
+    def fail(allocate):
+        allocate('images', IMAGES.shape, IMAGES.dtype)
+        raise OSError(errno.EIO, 'a shard cannot be read')
+
+    with pytest.raises(OSError, match='a shard cannot be read'):
+        cache.load_or_build(built, {'another': 'source'}, fail)
+    assert not list(built.glob('*.tmp'))
+    builder = Builder()
+    assert_whole(cache.load_or_build(built, SOURCE, builder))
+    assert builder.calls == 0
+
+
+def test_unwritable_folder_goes_on_from_memory(tmp_path, caplog):
+    (tmp_path / 'version').write_text('a file where the folder should be')  # root writes through any permission
+    builder = Builder()
+    assert_whole(cache.load_or_build(tmp_path / 'version' / 'patchwise', SOURCE, builder))
+    assert builder.calls == 1
+    (warning,) = warnings(caplog)
+    assert str(tmp_path / 'version' / 'patchwise') in warning
+    assert 'going on from memory' in warning
+
+
+def test_full_disk_goes_on_from_memory(folder, caplog, monkeypatch):
+    def full(descriptor, offset, length):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, 'posix_fallocate', full)
+    assert_whole(cache.load_or_build(folder, SOURCE, Builder()))
+    assert 'No space left on device' in warnings(caplog)[0]
+    assert not list(folder.glob('*.tmp'))
+    assert not (folder / 'manifest.json').exists()
+
+
+PROCESS = """
+    import logging, os, sys, time
+    from pathlib import Path
+    import numpy as np
+    from data import cache
+
+    logging.basicConfig(level=logging.WARNING)
+    folder, end = Path(sys.argv[1]), sys.argv[2]
+
+    def build(allocate):
+        with open(folder.parent / 'builds', 'a') as log:
+            log.write('x')
+        array = allocate('images', (1000,), np.uint8)
+        time.sleep(0.5)
+        array[:] = 7
+        if end == 'killed':
+            os._exit(9)
+
+    assert cache.load_or_build(folder, {}, build)['images'].sum() == 7000
+"""
+
+
+def start(folder, end='whole'):
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    command = [sys.executable, '-c', textwrap.dedent(PROCESS), str(folder), end]
+    return subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True)
+
+
+def test_processes_that_want_the_same_cache_build_it_once(folder):
+    for process in [start(folder) for _ in range(3)]:
+        _, errors = process.communicate(timeout=60)
+        assert (process.returncode, errors) == (0, '')
+    assert (folder.parent / 'builds').read_text() == 'x'
+
+
+def test_killed_build_leaves_nothing_that_is_believed_or_in_the_way(folder):
+    process = start(folder, 'killed')
+    process.communicate(timeout=60)
+    assert process.returncode == 9
+    assert list(folder.glob('*.tmp'))
+    process = start(folder)
+    _, errors = process.communicate(timeout=60)
+    assert (process.returncode, errors) == (0, '')
+    assert (folder.parent / 'builds').read_text() == 'xx'
+    assert not list(folder.glob('*.tmp'))

@@ -1,0 +1,34 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from models.recurrent import GRU
+
+
+def sigmoid(x):
+    return 1 / (1 + np.exp(-x))
+
+
+def test_gru_equals_its_equations_step_by_step():
+    gru = GRU(5, 4, dtype=jnp.float32, rngs=nnx.Rngs(0))
+    gru.recurrent.bias[...] = jax.random.normal(jax.random.key(1), (12,))
+    x = np.asarray(jax.random.normal(jax.random.key(2), (3, 7, 5)), np.float64)
+    kernel, bias = (np.asarray(leaf[...], np.float64) for leaf in (gru.inputs.kernel, gru.inputs.bias))
+    recurrent, recurrent_bias = (
+        np.asarray(leaf[...], np.float64) for leaf in (gru.recurrent.kernel, gru.recurrent.bias)
+    )
+    h, states = np.zeros((3, 4)), []
+    for t in range(7):
+        a, b = x[:, t] @ kernel + bias, h @ recurrent + recurrent_bias
+        reset, update = sigmoid(a[:, :4] + b[:, :4]), sigmoid(a[:, 4:8] + b[:, 4:8])
+        new = np.tanh(a[:, 8:] + reset * b[:, 8:])
+        h = (1 - update) * new + update * h
+        states.append(h)
+    np.testing.assert_allclose(gru(jnp.asarray(x, jnp.float32)), np.stack(states, axis=1), atol=1e-5)
+
+
+def test_reverse_is_the_walk_over_the_reversed_sequence():
+    gru = GRU(5, 4, dtype=jnp.float32, rngs=nnx.Rngs(0))
+    x = jax.random.normal(jax.random.key(2), (3, 7, 5))
+    np.testing.assert_allclose(gru(x, reverse=True), gru(x[:, ::-1])[:, ::-1], atol=1e-6)

@@ -1,0 +1,37 @@
+"""The params of a run that was trained before."""
+
+from pathlib import Path
+
+import jax
+import numpy as np
+from ml_collections import ConfigDict
+
+import models
+from configs.errors import ConfigError
+from data.spec import Spec
+from models import Model, Params
+from training import checkpoints
+from training.optimiser import build_optimiser
+from training.step import initial_state
+
+
+def restore_selected(config: ConfigDict, spec: Spec, folder: Path) -> tuple[Model, Params, int]:
+    """The model of the run in `folder`, the params that its test used, and the step they are of.
+
+    Of a run that is not finished, the best or the latest so far, as `checkpoint.select` says.
+
+    Raises:
+      ConfigError: there is no checkpoint.
+    """
+    model = models.build(config.model, spec, np.dtype(config.train.compute_dtype))
+    optimiser = build_optimiser(config.train, model, total_steps=1)  # for the shapes of its state alone
+    like = jax.eval_shape(lambda key: initial_state(model, optimiser, key), jax.random.key(0))
+    with checkpoints.open_checkpoints(folder, config.checkpoint.keep) as manager:
+        latest = manager.latest_step()
+        if latest is None:
+            raise ConfigError(f'--workdir={folder} has no checkpoint yet; train it first')
+        state, progress = checkpoints.restore(manager, latest, like)
+        step = progress.best_step if config.checkpoint.select == 'best' else latest
+        if step != latest:
+            state, _ = checkpoints.restore(manager, step, like)
+    return model, state.params, step
