@@ -128,10 +128,8 @@ def indistinguishable_from_best(
     for arm in candidates:
         if arm != best:
             seeds = sorted(values[arm].keys() & values[best].keys())
-            pairs = [(values[best][seed], values[arm][seed]) for seed in seeds]
-            p_values[arm] = paired_p_value(
-                [of_best for of_best, _ in pairs], [of_arm for _, of_arm in pairs], resolution
-            )
+            of_best, of_arm = ([values[key][seed] for seed in seeds] for key in (best, arm))
+            p_values[arm] = paired_p_value(of_best, of_arm, resolution)
     tested = [arm for arm, p_value in p_values.items() if p_value is not None]
     p_values.update(zip(tested, holm([p_values[arm] for arm in tested]), strict=True))
     return Comparison(best, tuple(arm for arm in tested if p_values[arm] > significance), p_values)

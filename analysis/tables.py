@@ -7,7 +7,7 @@ import html
 import os
 import re
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TextIO
 
@@ -17,11 +17,12 @@ from rich.console import Console
 from rich.table import Table as Grid
 from rich.text import Text
 
-from analysis import runs, statistics
+from analysis import records, runs, statistics
 from configs.errors import ConfigError
 
 SIGNIFICANCE = 0.05
 MOST_WARNINGS = 20
+CONSTANT = ('params', 'forward_flops', 'steps', 'images_seen')  # what the runs of an arm should share
 
 ACCURACY = 'Test accuracy, %'
 MARKS = {'best': '{} *', 'indistinguishable': '{} †', '': '{}'}
@@ -45,20 +46,16 @@ def read_table(workdir: str | Path) -> Table:
     """Makes the table of a sweep's folder, a folder of runs, or a run. Raises ConfigError as `runs.read` does."""
     sweep = runs.read(workdir)
     finished = [run for arm in sweep.arms for run in arm.finished]
-    datasets = _distinct((runs.config_text(run, 'data.name'), run.result.test_examples) for run in finished)
-    keys = range(len(sweep.arms))
-    # Accuracies on different test sets have no best, and a lone arm is best of nothing: no marks then.
-    has_best = len(datasets) == 1 and len(keys) > 1
-    incomplete = [key for key in keys if not has_best or not sweep.arms[key].complete]
-    scores = {key: {run.seed: run.result.accuracy for run in sweep.arms[key].finished} for key in keys}
-    one_image = 1 / finished[0].result.test_examples if finished else 0.0
-    comparison = statistics.indistinguishable_from_best(scores, incomplete, SIGNIFICANCE, one_image)
-    arms = pd.DataFrame([_row(sweep.arms[key], key, comparison) for key in keys])
-    arms = arms.astype(dict.fromkeys(('params', 'forward_flops', 'steps', 'images_seen'), 'Int64'))
+    datasets = _distinct((records.config_text(run, 'data.name'), run.result.test_examples) for run in finished)
+    comparison = _compare(sweep.arms, datasets)
+    arms = pd.DataFrame([_row(arm, key, comparison) for key, arm in enumerate(sweep.arms)])
+    arms = arms.astype(dict.fromkeys(CONSTANT, 'Int64'))
     warnings = [*sweep.warnings, *_warnings(sweep, finished, datasets)]
     if len(warnings) > MOST_WARNINGS:
         warnings[MOST_WARNINGS:] = [f'{len(warnings) - MOST_WARNINGS} more like these']
-    notes = [_statistics_note(arms, comparison), *_budget_notes(finished), *_origin_notes(finished)]
+    notes = [_statistics_note(arms, comparison)]
+    if finished:
+        notes += [*_budget_notes(finished), *_origin_notes(finished)]
     return Table(arms, (*notes, *(f'Warning: {warning}.' for warning in warnings)))
 
 
@@ -148,6 +145,16 @@ def to_csv(table: Table) -> str:
     return arms.to_csv(index=False, lineterminator='\n')
 
 
+def _compare(arms: Sequence[runs.Arm], datasets: list[tuple]) -> statistics.Comparison:
+    """Compares arms, each named by its place: labels need not be unique. `datasets` are those they were tested on."""
+    # Accuracies on different test sets have no best, and a lone arm is best of nothing: no marks then.
+    has_best = len(datasets) == 1 and len(arms) > 1
+    incomplete = [key for key, arm in enumerate(arms) if not has_best or not arm.complete]
+    scores = {key: {run.seed: run.result.accuracy for run in arm.finished} for key, arm in enumerate(arms)}
+    one_image = 1 / datasets[0][1] if has_best else 0.0
+    return statistics.indistinguishable_from_best(scores, incomplete, SIGNIFICANCE, one_image)
+
+
 def _row(arm: runs.Arm, key: int, comparison: statistics.Comparison) -> dict[str, Any]:
     finished = arm.finished
     results = [run.result for run in finished]
@@ -161,7 +168,7 @@ def _row(arm: runs.Arm, key: int, comparison: statistics.Comparison) -> dict[str
         'high': interval.high,
         'n': len(finished),
         'runs': len(arm.runs),
-        **{status: arm.count(status) for status in runs.UNFINISHED},
+        **{status: arm.count(status) for status in records.UNFINISHED},
         'p_value': comparison.p_values.get(key),
         'mark': mark,
         'params': _only(result.params for result in results),
@@ -178,7 +185,7 @@ def _cells(table: Table, marks: dict[str, str], escape: Callable[[str], str] = s
         accuracy = _number(row.test_accuracy * 100, '.2f')
         if pd.notna(row.low):
             accuracy += f' ± {(row.high - row.low) * 50:.2f}'
-        why = ', '.join(f'{getattr(row, status)} {status}' for status in runs.UNFINISHED if getattr(row, status))
+        why = ', '.join(f'{getattr(row, status)} {status}' for status in records.UNFINISHED if getattr(row, status))
         cells = {
             'Arm': escape(row.arm),
             ACCURACY: marks[row.mark].format(accuracy),
@@ -226,11 +233,9 @@ def _statistics_note(arms: pd.DataFrame, comparison: statistics.Comparison) -> s
     return note.rstrip()
 
 
-def _budget_notes(finished: list[runs.Run]) -> list[str]:
-    if not finished:
-        return []
+def _budget_notes(finished: list[records.Run]) -> list[str]:
     results = [run.result for run in finished]
-    batch_sizes = _range((runs.config_count(run, 'train.batch_size') for run in finished), ',d')
+    batch_sizes = _range((records.config_count(run, 'train.batch_size') for run in finished), ',d')
     passes = _range((r.images_seen / r.train_examples if r.train_examples else None for r in results), '.4g')
     budget = f'{_range((r.steps for r in results), ",d")} steps of {batch_sizes} images'
     budget += f', {_range((r.images_seen for r in results), ",d")} images seen'
@@ -246,9 +251,7 @@ def _budget_notes(finished: list[runs.Run]) -> list[str]:
     ]
 
 
-def _origin_notes(finished: list[runs.Run]) -> list[str]:
-    if not finished:
-        return []
+def _origin_notes(finished: list[records.Run]) -> list[str]:
     results = [run.result for run in finished]
     commits = _listed(_distinct(_commit(result) for result in results))
     return [
@@ -258,27 +261,12 @@ def _origin_notes(finished: list[runs.Run]) -> list[str]:
     ]
 
 
-def _commit(result: runs.Result) -> str:
+def _commit(result: records.Result) -> str:
     return f'{(result.commit or "unknown")[:10]}{" (with uncommitted changes)" if result.dirty else ""}'
 
 
-def _warnings(sweep: runs.Sweep, finished: list[runs.Run], datasets: list) -> list[str]:
-    warnings = []
-    for arm in sweep.arms:
-        if arm.finished and not arm.complete:
-            left = f'{len(arm.finished)} of {len(arm.runs)} runs'
-            warnings.append(f'the mean of {arm.label} is over the {left} that finished; it is not compared')
-        differs = [
-            name
-            for name in ('params', 'forward_flops', 'steps', 'images_seen')
-            if len(_distinct(getattr(run.result, name) for run in arm.finished)) > 1
-        ]
-        if differs:
-            warnings.append(f'runs of {arm.label} differ in {", ".join(differs)}')
-        for run in arm.runs:
-            if run.status in ('diverged', 'failed'):
-                seed = '' if run.seed is None else f', seed {run.seed}'
-                warnings.append(f'{run.name} ({arm.label}{seed}) {run.status} {run.detail.rstrip(".")}'.rstrip())
+def _warnings(sweep: runs.Sweep, finished: list[records.Run], datasets: list) -> list[str]:
+    warnings = [warning for arm in sweep.arms for warning in _arm_warnings(arm)]
     if len(datasets) > 1:
         warnings.append('the arms were tested on different data, so none is marked')
     if len({frozenset(run.seed for run in arm.finished) for arm in sweep.arms if arm.complete}) > 1:
@@ -291,6 +279,21 @@ def _warnings(sweep: runs.Sweep, finished: list[runs.Run], datasets: list) -> li
     ):
         if len(_distinct(values)) > 1:
             warnings.append(f'the runs were made {what}')
+    return warnings
+
+
+def _arm_warnings(arm: runs.Arm) -> list[str]:
+    warnings = []
+    if arm.finished and not arm.complete:
+        left = f'{len(arm.finished)} of {len(arm.runs)} runs'
+        warnings.append(f'the mean of {arm.label} is over the {left} that finished; it is not compared')
+    differs = [name for name in CONSTANT if len(_distinct(getattr(run.result, name) for run in arm.finished)) > 1]
+    if differs:
+        warnings.append(f'runs of {arm.label} differ in {", ".join(differs)}')
+    for run in arm.runs:
+        if run.status in ('diverged', 'failed'):
+            seed = '' if run.seed is None else f', seed {run.seed}'
+            warnings.append(f'{run.name} ({arm.label}{seed}) {run.status} {run.detail.rstrip(".")}'.rstrip())
     return warnings
 
 

@@ -1,6 +1,7 @@
 """Attention on scikit-learn's digits: 8 x 8 images, 16 patches of 2 x 2.
 
   python train.py --config=configs/digits.py --workdir=runs/digits
+  python train.py --config=configs/digits.py --workdir=runs/digits-conv --config.model.mixer=conv
 
 `:tiny` is the narrower model of configs/demo.py.
 """
@@ -12,14 +13,22 @@ from configs import base
 
 def get_config(variant: str = '') -> ConfigDict:
     config = base.get_config()
+    config.data.augment.crop = 1
     config.model.patch_size = 2
+    config.model.dropout = 0.1
+    config.model.positions.name = 'sinusoidal_2d'
+    config.train.epochs = 120.0
     config.train.batch_size = 64
     base.choose(variant, tiny=tiny)(config)
     return config
 
 
 def tiny(config: ConfigDict) -> None:
+    config.data.augment.crop = 0
     config.model.embed_dim = 48
     config.model.depth = 3
+    config.model.mlp_ratio = 2.0
     config.train.epochs = 30.0
-    config.checkpoint.count = 3
+    config.train.learning_rate = 4e-3
+    config.train.weight_decay = 0.3
+    config.checkpoint.count = 2

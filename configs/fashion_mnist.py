@@ -30,5 +30,7 @@ def get_config(variant: str = '') -> ConfigDict:
 def tiny(config: ConfigDict) -> None:
     config.model.embed_dim = 64
     config.model.depth = 4
-    config.train.epochs = 8.0
+    config.model.mlp_ratio = 2.0
+    config.train.epochs = 9.0
+    config.train.learning_rate = 2e-3
     config.checkpoint.count = 4

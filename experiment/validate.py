@@ -109,7 +109,8 @@ def _check_backbone(model: ConfigDict, spec: Spec) -> None:
         )
     if model.mixer in ('conv', 'depthwise_conv') and model.kernel_size % 2 == 0:
         raise ConfigError(
-            f'model.kernel_size={model.kernel_size} has no centre; {model.kernel_size - 1} or {model.kernel_size + 1} would do'
+            f'model.kernel_size={model.kernel_size} has no centre; '
+            f'{model.kernel_size - 1} or {model.kernel_size + 1} would do'
         )
     parts = {'sinusoidal_1d': 2, 'sinusoidal_2d': 4}.get(model.positions.name, 2 if model.mixer == 'gru' else 1)
     if dim % parts:

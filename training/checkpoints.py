@@ -48,7 +48,7 @@ def open_checkpoints(folder: Path, keep: int) -> ocp.CheckpointManager:
 
 
 def _rank(metrics: dict[str, float]) -> tuple[float, float, float]:
-    return *_merit(metrics), -metrics['step']  # the earlier of equals, as in Progress.after
+    return *_merit(metrics), -float(metrics['step'])  # the earlier of equals, as in Progress.after
 
 
 def save(manager: ocp.CheckpointManager, step: int, state: State, progress: Progress) -> None:

@@ -21,7 +21,7 @@ class MetricsLog:
         scratch = path.with_name('.metrics.jsonl')
         scratch.write_text(''.join(json.dumps(row) + '\n' for row in rows))
         os.replace(scratch, path)
-        self._file = open(path, 'a')
+        self._file = open(path, 'a')  # noqa: SIM115, closed on exit
         # purge_step makes TensorBoard forget the rows that will come again.
         self._events = SummaryWriter(str(folder), purge_step=step + 1, flush_secs=5) if tensorboard else None
 

@@ -164,7 +164,7 @@ def _result(run: Run, state: State, progress: Progress, selected: int) -> dict[s
         'params': run.programs.params,
         'forward_flops': run.programs.forward_flops,
         'selection': {
-            'split': f'validation: {config.data.validation_fraction:.3g} of train, stratified, the same for every seed',
+            'split': f'validation: {100 * config.data.validation_fraction:g}% of train, stratified, the same for every seed',
             'rule': config.checkpoint.select,
             'step': selected,
         },

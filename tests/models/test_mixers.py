@@ -80,7 +80,7 @@ def test_captured_attention_belongs_to_the_logits(built, images):
 
 
 def test_gru_mixer_reads_the_sequence_both_ways(built, images):
-    model, params = built(mixer='gru', depth=1, positions__name='none')
+    _, params = built(mixer='gru', depth=1, positions__name='none')
     blocks = params['blocks'][0]['mixer']
     assert set(blocks) == {'forward', 'backward'}
 

@@ -141,7 +141,7 @@ def test_learned_table_is_interpolated_between_places_and_repeated_beyond():
 def test_injection_every_layer_has_its_own_codes_and_shared_has_one(built, images):
     sizes = {}
     for inject in INJECTIONS:
-        model, params = built(positions__name='learned_1d', positions__inject=inject)
+        _, params = built(positions__name='learned_1d', positions__inject=inject)
         sizes[inject] = len(params['positions'])
     assert sizes == {'stem': 1, 'every_layer': 2, 'every_layer_shared': 1}
     stem, stem_params = built(positions__inject='stem')

@@ -1,0 +1,249 @@
+"""Reads one run folder into a record. Its files may be torn, foreign or hostile, and nothing here trusts them.
+
+What cannot be read or does not make sense is named in a warning and its run counts as not finished; it never
+becomes a number.
+"""
+
+import json
+import math
+import stat
+import unicodedata
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from experiment.folder import CONFIG, FAILED, RESULT
+
+FINISHED = 'finished'
+# Why a run is not finished, in the order in which a table counts them.
+UNFINISHED = ('diverged', 'failed', 'damaged', 'unfinished')
+
+LARGEST_FILE = 16 * 2**20  # bytes; a sweep.json of ten thousand runs takes 4 MiB
+DEEPEST_NESTING = 32  # config trees take 4
+LONGEST_TEXT = 200  # characters of a label or message that came from a file
+
+
+class Damaged(Exception):
+    """A file that cannot be what it should be; the message says why, in one line."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a table needs of result.json. Fields that may be None only describe the run: no number rests on them."""
+
+    accuracy: float  # on test, in [0, 1]
+    test_examples: int
+    params: int
+    forward_flops: int  # per image
+    steps: int
+    images_seen: int
+    images_per_second: float | None  # compilation excluded
+    train_examples: int | None
+    selection_split: str | None
+    selection_rule: str | None
+    device: str | None
+    versions: str | None
+    commit: str | None
+    dirty: bool
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run: `status` is 'finished' or one of UNFINISHED; `detail` says why; `result` is set when finished.
+
+    `warnings` says what was wrong with its files, a line each.
+    """
+
+    name: str
+    seed: int | None
+    status: str
+    detail: str = ''
+    config: dict | None = None
+    result: Result | None = None
+    warnings: tuple[str, ...] = ()
+
+    def warned(self, what: str) -> 'Run':
+        return replace(self, warnings=(*self.warnings, f'{self.name}: {what}'))
+
+
+def is_run(folder: Path) -> bool:
+    """Whether a run left anything in `folder`."""
+    try:
+        return any((folder / name).exists() for name in (CONFIG, RESULT, FAILED))
+    except PermissionError:
+        return True  # a folder that does not open may be one: reading it says so in a warning
+
+
+def read_run(folder: Path) -> Run:
+    """Reads the run in `folder`, which need not be there: such a run is unfinished. Never raises for what is in it."""
+    run = Run(clean(folder.name), None, 'unfinished')
+    try:
+        config = read_json(folder / CONFIG)
+        run = replace(run, config=config, seed=seed_of(config))
+    except Damaged as error:
+        run = run.warned(f'config.json {error}')
+    try:
+        content = read_json(folder / RESULT)
+        if content is not None:
+            return _ended(run, content)
+    except Damaged as error:
+        run = run.warned(f'result.json {error}; the run counts as not finished')
+        return replace(run, status='damaged', detail=str(error))
+    try:
+        content = read_json(folder / FAILED)
+    except Damaged as error:
+        return replace(run.warned(f'failed.json {error}'), status='failed')
+    return run if content is None else replace(run, status='failed', detail=_text(content.get('error')) or '')
+
+
+def config_count(run: Run, path: str) -> int | None:
+    """A whole number from 0 in a run's config, by its dotted path; None when it is not there or is none."""
+    return _optional_count(run.config or {}, path)
+
+
+def config_text(run: Run, path: str) -> str | None:
+    """A text in a run's config, by its dotted path; None when it is not there or is none."""
+    return _text(_lookup(run.config, path))
+
+
+def seed_of(config: Any) -> int | None:
+    """The seed of a config, or of what stands in a file where one should; None when it holds none."""
+    seed = _lookup(config, 'seed')
+    return seed if _is_integer(seed) else None
+
+
+def clean(text: str) -> str:
+    """One printable line of at most LONGEST_TEXT characters.
+
+    Whitespace runs become a space; control, format and surrogate characters (Unicode's C categories), with which
+    a file could steer a terminal or reverse a line, go.
+    """
+    # Cut before the work too: a file may hold megabytes of one label.
+    text = ' '.join(text[: 4 * LONGEST_TEXT].split())
+    text = ''.join(character for character in text if not unicodedata.category(character).startswith('C'))
+    return text if len(text) <= LONGEST_TEXT else text[: LONGEST_TEXT - 1] + '…'
+
+
+def read_json(path: Path) -> dict | None:
+    """Reads a JSON object from a regular file of bounded size and depth; None where there is no such file.
+
+    Raises Damaged, naming what is wrong.
+    """
+    try:
+        # A FIFO would block for ever, and a device never end.
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):
+            raise Damaged('is not a regular file')
+        if status.st_size > LARGEST_FILE:
+            raise Damaged(f'is too large ({status.st_size} bytes; at most {LARGEST_FILE})')
+        content = json.loads(path.read_bytes())
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        raise Damaged(f'cannot be read ({error.strerror})') from error
+    except RecursionError as error:
+        raise Damaged('is nested too deeply') from error
+    except ValueError as error:  # torn or no JSON, no UTF-8, or a number of thousands of digits
+        raise Damaged(f'is torn or not JSON ({clean(str(error))})') from error
+    if not isinstance(content, dict):
+        raise Damaged('is not a JSON object')
+    level: list = [content]
+    for _ in range(DEEPEST_NESTING):
+        inner = (value for node in level for value in (node.values() if isinstance(node, dict) else node))
+        level = [value for value in inner if isinstance(value, dict | list)]
+    if level:
+        raise Damaged('is nested too deeply')
+    return content
+
+
+def _ended(run: Run, content: dict) -> Run:
+    """`run` with what result.json says of it. Raises Damaged."""
+    config = content.get('config')
+    if not isinstance(config, dict):
+        raise Damaged('has no config')
+    if run.config is not None and run.config != config:
+        raise Damaged("is of another config than the folder's config.json")
+    run = replace(run, config=config, seed=_field(content, 'seed', _is_integer, 'a whole number'))
+    if seed_of(config) not in (None, run.seed):
+        raise Damaged(f'has seed {run.seed}, and seed {seed_of(config)} in its config')
+    status = content.get('status')
+    if status == 'diverged':
+        step = content.get('diverged_step')
+        return replace(run, status='diverged', detail=f'at step {step}' if _is_integer(step) else '')
+    if status != FINISHED:
+        raise Damaged(f'has status {clean(repr(status))}')
+    return replace(run, status=FINISHED, result=_result(content))
+
+
+def _result(content: dict) -> Result:
+    return Result(
+        accuracy=_field(content, 'test.accuracy', lambda value: _is_number(value) and value <= 1, 'in [0, 1]'),
+        test_examples=_field(content, 'test.examples', lambda value: _is_count(value) and value > 0, 'from 1'),
+        params=_count(content, 'params'),
+        forward_flops=_count(content, 'forward_flops'),
+        steps=_count(content, 'steps'),
+        images_seen=_count(content, 'images_seen'),
+        images_per_second=_field(
+            content, 'images_per_second', lambda value: value is None or _is_number(value), 'a number from 0'
+        ),
+        train_examples=_optional_count(content, 'train.examples'),
+        selection_split=_text(_lookup(content, 'selection.split')),
+        selection_rule=_text(_lookup(content, 'selection.rule')),
+        device=_device(content),
+        versions=_versions(content),
+        commit=_text(_lookup(content, 'git.commit')),
+        dirty=_lookup(content, 'git.dirty') is True,
+    )
+
+
+def _device(content: dict) -> str | None:
+    kind = _text(_lookup(content, 'device.kind')) or _text(_lookup(content, 'device.platform'))
+    count = _optional_count(content, 'device.count')
+    return kind if kind is None or count is None else f'{count} x {kind}'
+
+
+def _versions(content: dict) -> str | None:
+    versions = content.get('versions')
+    if not isinstance(versions, dict):
+        return None
+    return clean(', '.join(f'{name} {version}' for name, version in versions.items() if isinstance(version, str)))
+
+
+def _field(content: dict, path: str, is_valid: Callable[[Any], bool], wanted: str) -> Any:
+    value = _lookup(content, path)
+    if not is_valid(value):
+        raise Damaged(f'has {path}={clean(repr(value))}, which should be {wanted}')
+    return value
+
+
+def _count(content: dict, path: str) -> int:
+    return _field(content, path, _is_count, 'a whole number from 0')
+
+
+def _optional_count(tree: dict, path: str) -> int | None:
+    value = _lookup(tree, path)
+    return value if _is_count(value) else None
+
+
+def _lookup(tree: Any, path: str) -> Any:
+    for key in path.split('.'):
+        tree = tree.get(key) if isinstance(tree, dict) else None
+    return tree
+
+
+def _is_integer(value: Any) -> bool:
+    # bool is an int in Python; what leaves 64 bits is no count of anything here.
+    return isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**63
+
+
+def _is_count(value: Any) -> bool:
+    return _is_integer(value) and value >= 0
+
+
+def _is_number(value: Any) -> bool:
+    return _is_count(value) or (isinstance(value, float) and math.isfinite(value) and value >= 0)
+
+
+def _text(value: Any) -> str | None:
+    return clean(value) if isinstance(value, str) and value else None

@@ -1,0 +1,125 @@
+"""A run folder is read as it is: torn, foreign or hostile files become warnings, never numbers."""
+
+import json
+import os
+
+import pytest
+
+from analysis import records, runs
+
+
+def _change(path, **changes):
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+@pytest.mark.parametrize(
+    ('content', 'named'),
+    [
+        ('', 'torn'),
+        ('{"status": "finished", "test": {"accu', 'torn'),
+        ('[' * 100_000, 'nested too deeply'),
+        ('{"config":' * 100 + '1' + '}' * 100, 'nested too deeply'),
+        ('[]', 'not a JSON object'),
+        ('{"config": {}}', 'another config'),
+        ('{"seed": ' + '9' * 5000 + '}', 'torn or not JSON'),
+        (b'\xff\xfe\x00', 'torn or not JSON'),
+    ],
+    ids=['empty', 'torn', 'deep', 'deep but valid', 'list', 'foreign', 'huge integer', 'not text'],
+)
+def test_a_damaged_result_is_named_and_not_counted(workdir, content, named):
+    workdir.add('arm', 0, 0.9)
+    path = workdir.add('arm', 1, 0.8) / 'result.json'
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    sweep = runs.read(workdir.write())
+    assert [run.status for run in sweep.arms[0].runs] == ['finished', 'damaged']
+    (warning,) = sweep.warnings
+    assert path.parent.name in warning
+    assert 'result.json' in warning
+    assert named in warning
+
+
+@pytest.mark.parametrize('length', range(0, 1400, 50))
+def test_a_result_torn_anywhere_is_noticed(workdir, length):
+    path = workdir.add('arm', 0) / 'result.json'
+    workdir.add('arm', 1)
+    content = path.read_bytes()
+    assert length < len(content)
+    path.write_bytes(content[:length])
+    assert runs.read(workdir.write()).arms[0].count('damaged') == 1
+
+
+@pytest.mark.parametrize(
+    ('field', 'value'),
+    [
+        ('test', {'accuracy': '0.9', 'examples': 360}),
+        ('test', {'accuracy': 1.5, 'examples': 360}),
+        ('test', {'accuracy': -0.1, 'examples': 360}),
+        ('test', {'accuracy': float('nan'), 'examples': 360}),
+        ('test', {'accuracy': True, 'examples': 360}),
+        ('test', {'accuracy': 0.9, 'examples': 0}),
+        ('test', [0.9]),
+        ('status', 'done'),
+        ('status', ['finished']),
+        ('seed', '0'),
+        ('seed', 7),
+        ('params', 1.5),
+        ('params', 10**400),
+        ('forward_flops', None),
+        ('steps', True),
+        ('images_seen', -1),
+        ('images_per_second', 'fast'),
+    ],
+)
+def test_a_field_that_makes_no_sense_is_named_and_its_run_not_counted(workdir, field, value):
+    workdir.add('arm', 0)
+    path = workdir.add('arm', 1) / 'result.json'
+    _change(path, **{field: value})
+    sweep = runs.read(workdir.write())
+    assert [run.status for run in sweep.arms[0].runs] == ['finished', 'damaged']
+    assert field in sweep.warnings[0]
+    assert len(sweep.warnings[0]) < 500
+
+
+def test_context_of_the_wrong_type_is_unknown(workdir):
+    path = workdir.add('arm', 0) / 'result.json'
+    _change(path, git='x', versions=[1], device=None, selection=3, train='y', images_per_second=None)
+    result = runs.read(workdir.write()).arms[0].runs[0].result
+    assert (result.commit, result.versions, result.device, result.selection_rule, result.train_examples) == (None,) * 5
+
+
+def test_a_damaged_config_leaves_the_result_standing(workdir):
+    folder = workdir.add('arm', 0)
+    (folder / 'config.json').write_text('{"seed"')
+    sweep = runs.read(workdir.write())
+    assert sweep.arms[0].complete
+    assert 'config.json' in sweep.warnings[0]
+
+
+def test_a_pipe_or_a_folder_in_place_of_a_file_does_not_hang(workdir):
+    workdir.add('arm', 0)
+    for seed, make in ((1, os.mkfifo), (2, os.mkdir)):
+        path = workdir.add('arm', seed) / 'result.json'
+        path.unlink()
+        make(path)
+    sweep = runs.read(workdir.write())
+    assert [run.status for run in sweep.arms[0].runs] == ['finished', 'damaged', 'damaged']
+
+
+def test_a_huge_file_is_refused_unread(workdir):
+    workdir.add('arm', 0)
+    path = workdir.add('arm', 1) / 'result.json'
+    with path.open('wb') as file:
+        file.truncate(records.LARGEST_FILE + 1)
+    assert 'too large' in runs.read(workdir.write()).warnings[0]
+
+
+@pytest.mark.parametrize(
+    ('text', 'expected'),
+    [('a\n\tb  c', 'a b c'), ('\x1b[2J\x07', '[2J'), ('\u202eevil', 'evil'), ('\ud800', ''), ('é ± 日本', 'é ± 日本')],
+)
+def test_clean_leaves_one_printable_line(text, expected):
+    assert records.clean(text) == expected
+
+
+def test_clean_cuts_what_is_long():
+    assert len(records.clean('x' * 10_000_000)) == records.LONGEST_TEXT

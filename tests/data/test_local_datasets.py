@@ -1,0 +1,54 @@
+import numpy as np
+import pytest
+
+import data
+from configs import base
+
+
+@pytest.fixture
+def config():
+    return base.get_config().data
+
+
+def unique_images(split):
+    return {image.tobytes() for image in split.images}
+
+
+def test_digits_are_all_there_once(config):
+    digits = data.load(config)
+    sizes = [len(split.labels) for split in (digits.train, digits.validation, digits.test)]
+    assert sum(sizes) == 1797
+    assert digits.spec.image_shape == (8, 8, 1)
+    assert digits.train.images.dtype == np.uint8
+    assert digits.train.images.max() == 255
+    # Disjoint: the 1,797 images are distinct, so equal bytes would be a leak.
+    parts = [unique_images(split) for split in (digits.train, digits.validation, digits.test)]
+    assert sum(map(len, parts)) == len(set.union(*parts)) == 1797
+
+
+def test_digits_test_split_is_stratified(config):
+    counts = np.bincount(data.load(config).test.labels)
+    assert counts.min() >= 34
+    assert counts.max() <= 38
+
+
+@pytest.mark.parametrize(('size', 'channels'), [(4, 1), (33, 3)])
+def test_synthetic_is_what_was_asked_for(config, size, channels):
+    config.name = 'synthetic'
+    config.synthetic.image_size, config.synthetic.channels = size, channels
+    config.synthetic.train_examples, config.synthetic.test_examples = 100, 30
+    made = data.load(config)
+    assert made.spec == data.spec(config)
+    assert made.test.images.shape == (30, size, size, channels)
+    assert len(made.train.labels) + len(made.validation.labels) == 100
+
+
+def test_synthetic_can_be_learned_but_is_not_constant(config):
+    """The nearest class mean recognises it, so a model that cannot has a defect."""
+    config.name = 'synthetic'
+    config.synthetic.image_size = 16
+    made = data.load(config)
+    means = np.stack([made.train.images[made.train.labels == label].mean(axis=0) for label in range(10)])
+    distances = ((made.test.images[:, None].astype(float) - means) ** 2).sum(axis=(2, 3, 4))
+    assert (distances.argmin(axis=1) == made.test.labels).all()
+    assert len(unique_images(made.train)) == len(made.train.labels)

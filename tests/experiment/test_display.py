@@ -1,0 +1,40 @@
+from experiment import display
+
+
+def row(step, **more):
+    return {'step': step, 'train_loss': 0.5, 'train_accuracy': 0.25, 'images_per_second': 1234.5} | more
+
+
+def test_plain_lines_say_where_a_sweep_stands(capsys, monkeypatch):
+    monkeypatch.setattr(display, 'SECONDS_BETWEEN_LINES', 0.0)
+    with display.Display(2) as shown:
+        shown.begin('an arm, seed 0')
+        shown.row(row(50), 100)
+        shown.row({'step': 100, 'validation_accuracy': 0.75, 'validation_loss': 1.0}, 100)
+        shown.row(row(100), 100)
+        shown.end()
+        shown.begin('an arm, seed 1')
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0].startswith('run 1/2 · an arm, seed 0 · compiling')
+    assert 'step 50/100 · loss 0.500 · accuracy 25.0% · 1,234 images/s · ETA' in lines[1]
+    assert 'validation 75.0%' in lines[2]
+    assert lines[3].startswith('run 2/2')
+
+
+def test_few_lines_when_rows_come_fast(capsys):
+    with display.Display() as shown:
+        shown.begin('')
+        for step in range(1, 1001):
+            shown.row(row(step), 1000)
+    assert len(capsys.readouterr().err.splitlines()) <= 2  # the last step's at least
+
+
+def test_eta_is_what_is_left_at_the_pace_so_far(monkeypatch):
+    clock = [100.0]
+    monkeypatch.setattr(display.time, 'monotonic', lambda: clock[0])
+    shown = display.Display(4)
+    clock[0] = 160.0
+    assert shown._eta(0.0) == '-:--'
+    assert shown._eta(1.0) == '3:00'
+    assert shown._eta(0.01) == '6:39:00'
+    assert shown._eta(4.0) == '0:00'

@@ -1,0 +1,92 @@
+import json
+import subprocess
+
+import pytest
+
+from configs import base
+from configs.errors import ConfigError
+from experiment import environment, folder
+from experiment.run import execute
+
+
+@pytest.fixture
+def config():
+    config = base.get_config()
+    config.data.name = 'synthetic'
+    config.data.synthetic.image_size, config.data.synthetic.train_examples = 8, 64
+    config.data.synthetic.test_examples = 16
+    config.model.embed_dim, config.model.depth = 16, 1
+    config.train.steps, config.train.batch_size, config.train.eval_batch_size = 4, 8, 16
+    config.checkpoint.count, config.log.tensorboard = 1, False
+    return config
+
+
+def ignore(row, steps):
+    pass
+
+
+def test_a_result_holds_what_a_table_and_a_reviewer_need(config, tmp_path):
+    result = execute(config, tmp_path, ignore)
+    assert result == json.loads((tmp_path / 'result.json').read_text())
+    assert set(result) == {
+        'status', 'config', 'seed', 'git', 'versions', 'device', 'params', 'forward_flops', 'train', 'validation',
+        'test', 'selection', 'steps', 'images_seen', 'compile_seconds', 'train_seconds', 'images_per_second',
+        'peak_memory_bytes',
+    }  # fmt: skip
+    assert result['config'] == json.loads((tmp_path / 'config.json').read_text())
+    assert {'python', 'jax', 'flax', 'optax', 'numpy'} <= set(result['versions'])
+    assert result['device']['count'] >= 1
+    assert set(result['test']) == {'accuracy', 'loss', 'examples'}
+
+
+def test_a_finished_run_is_not_run_again(config, tmp_path):
+    first = execute(config, tmp_path, ignore)
+
+    def fail(row, steps):
+        raise AssertionError('it trained')
+
+    assert execute(config, tmp_path, fail) == first
+
+
+def test_the_commit_is_this_one():
+    done = subprocess.run(
+        ['git', 'rev-parse', 'HEAD'], cwd=environment.ROOT, capture_output=True, text=True, check=False
+    )
+    assert environment.git()['commit'] == (done.stdout.strip() or None)
+
+
+def test_another_config_s_folder_is_refused_and_left_alone(config, tmp_path):
+    folder.open_run(tmp_path, config)
+    before = sorted(path.name for path in tmp_path.iterdir())
+    config.model.depth = 2
+    with pytest.raises(ConfigError, match=r"holds another config's run: model\.depth=1 there, 2 here"):
+        execute(config, tmp_path, ignore)
+    assert sorted(path.name for path in tmp_path.iterdir()) == before
+
+
+@pytest.mark.parametrize('content', ['', '{"seed": 0', '[]'])
+def test_a_damaged_config_is_named(config, tmp_path, content):
+    (tmp_path / 'config.json').write_text(content)
+    with pytest.raises(ConfigError, match=r'config\.json is damaged'):
+        execute(config, tmp_path, ignore)
+
+
+def test_what_cannot_be_written_is_named(config, tmp_path):
+    (tmp_path / 'file').write_text('in the way')
+    with pytest.raises(ConfigError, match=r'--workdir=.*file.*would do'):
+        execute(config, tmp_path / 'file', ignore)
+
+
+def test_nothing_is_written_for_a_config_that_cannot_run(config, tmp_path):
+    config.data.train_examples = 10_000
+    with pytest.raises(ConfigError, match=r'data\.train_examples=10000'):
+        execute(config, tmp_path / 'run', ignore)
+    assert not (tmp_path / 'run').exists()
+
+
+def test_json_is_written_whole_or_not_at_all(tmp_path):
+    folder.write_json(tmp_path / 'a.json', {'good': 1})
+    with pytest.raises(ValueError, match='not JSON compliant'):
+        folder.write_json(tmp_path / 'a.json', {'bad': float('nan')})
+    assert folder.read_json(tmp_path / 'a.json') == {'good': 1}
+    assert folder.read_json(tmp_path / 'missing.json') is None

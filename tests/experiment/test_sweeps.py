@@ -1,0 +1,116 @@
+import json
+
+import pytest
+
+from configs import base, demo
+from configs.errors import ConfigError
+from experiment import folder, sweeps
+
+
+@pytest.fixture
+def config():
+    config = base.get_config()
+    config.data.name = 'synthetic'
+    config.data.synthetic.image_size, config.data.synthetic.train_examples = 8, 64
+    config.data.synthetic.test_examples = 16
+    config.model.embed_dim, config.model.depth = 16, 1
+    config.train.steps, config.train.batch_size, config.train.eval_batch_size = 4, 8, 16
+    config.checkpoint.count, config.log.tensorboard = 1, False
+    return config
+
+
+def test_the_demo_is_the_issue_s_grid():
+    runs = sweeps.plan(demo.get_config(), demo.sweep())
+    assert len(runs) == 30
+    assert len({run.name for run in runs}) == 30
+    arms = {}
+    for run in runs:
+        arms.setdefault(run.arm, []).append(run.config)
+    assert all([config.seed for config in configs] == [0, 1, 2] for configs in arms.values())
+    attention = {
+        (config.model.positions.name, config.model.num_heads)
+        for (config, *_) in arms.values()
+        if config.model.name == 'backbone' and config.model.mixer == 'attention'
+    }
+    assert attention == {(name, heads) for name in ('none', 'sinusoidal_2d', 'learned_1d', 'rnn') for heads in (1, 4)}
+
+
+def test_arms_differ_in_what_their_overrides_say_and_in_nothing_else():
+    runs = sweeps.plan(demo.get_config(), demo.sweep())
+    default = folder.flatten(demo.get_config().to_dict())
+    for run in runs:
+        assert default | run.overrides == folder.flatten(run.config.to_dict())
+
+
+def test_a_name_stands_for_the_resolved_config(config):
+    by_override = sweeps.plan(config, [{'seed': 3}])[0].name
+    config.seed = 3
+    assert sweeps.plan(config, [{}])[0].name == by_override
+    config.train.learning_rate *= 2
+    assert sweeps.plan(config, [{}])[0].name != by_override
+
+
+@pytest.mark.parametrize(
+    ('overrides', 'message'),
+    [
+        ([{'model.num_head': 3}], r'sweep\(\)\[0\].*num_head'),
+        ([{}, {'model.num_heads': 'many'}], r'sweep\(\)\[1\].*many'),
+        ([{'arm': 'odd', 'model.num_heads': 3}], r'sweep\(\)\[0\] \(odd\): model\.num_heads=3 must divide'),
+        ([{'arm': 'a', 'seed': 1}, {'arm': 'b', 'seed': 1}], r'sweep\(\)\[1\] \(b\) is the same run as a'),
+        ([], r'names no run'),
+    ],
+)
+def test_a_sweep_is_validated_whole(config, overrides, message):
+    with pytest.raises(ConfigError, match=message):
+        sweeps.plan(config, overrides)
+
+
+def test_a_failed_run_does_not_stop_the_others_and_is_tried_again(config, tmp_path, monkeypatch):
+    runs = sweeps.plan(config, [{'seed': seed} for seed in range(3)])
+    sweeps.open_sweep(tmp_path, 'some.py', runs)
+    real = sweeps.execute
+
+    def fails_once(config, workdir, report):
+        if config.seed == 1:
+            raise RuntimeError('out of\nmemory')
+        return real(config, workdir, report)
+
+    monkeypatch.setattr(sweeps, 'execute', fails_once)
+    troubles = sweeps.run_all(runs, tmp_path)
+    assert troubles == {runs[1].name: 'failed: RuntimeError: out of memory'}
+    failed = json.loads((tmp_path / runs[1].name / folder.FAILED).read_text())
+    assert failed['error'] == 'RuntimeError: out of memory'
+    assert 'fails_once' in failed['traceback']
+
+    monkeypatch.setattr(sweeps, 'execute', real)
+    times = {run.name: (tmp_path / run.name / folder.RESULT).stat().st_mtime_ns for run in (runs[0], runs[2])}
+    assert sweeps.run_all(runs, tmp_path) == {}
+    assert not (tmp_path / runs[1].name / folder.FAILED).exists()
+    for name, time in times.items():  # the finished were not run again
+        assert (tmp_path / name / folder.RESULT).stat().st_mtime_ns == time
+
+
+def test_divergence_is_reported_each_time(config, tmp_path):
+    config.train.clip_norm, config.train.steps = 0.0, 20
+    runs = sweeps.plan(config, [{'train.learning_rate': 1e30}])
+    for _ in range(2):
+        (trouble,) = sweeps.run_all(runs, tmp_path).values()
+        assert trouble.startswith('diverged by step')
+    result = json.loads((tmp_path / runs[0].name / folder.RESULT).read_text())
+    assert result['status'] == 'diverged'
+    assert 'test' not in result
+
+
+def test_arms_may_be_added_but_another_sweep_is_refused(config, tmp_path):
+    runs = sweeps.plan(config, [{'seed': 0}])
+    sweeps.open_sweep(tmp_path, 'one.py', runs)
+    sweeps.open_sweep(tmp_path, 'one.py', sweeps.plan(config, [{'seed': 0}, {'seed': 1}]))
+    assert len(json.loads((tmp_path / 'sweep.json').read_text())['runs']) == 2
+    with pytest.raises(ConfigError, match=r'holds the sweep of one\.py'):
+        sweeps.open_sweep(tmp_path, 'other.py', runs)
+
+
+def test_a_run_s_folder_is_no_sweep_s(config, tmp_path):
+    folder.open_run(tmp_path, config)
+    with pytest.raises(ConfigError, match='holds a single run'):
+        sweeps.open_sweep(tmp_path, 'one.py', sweeps.plan(config, [{}]))

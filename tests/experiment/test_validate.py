@@ -1,0 +1,74 @@
+import pytest
+
+from configs import base
+from configs.errors import ConfigError
+from experiment.validate import validate
+
+
+def check(**fields):
+    config = base.get_config()
+    config.model.patch_size = 2
+    config.update_from_flattened_dict({name.replace('__', '.'): value for name, value in fields.items()})
+    return validate(config)
+
+
+def test_a_good_config_gives_the_spec_of_its_data():
+    assert check().image_shape == (8, 8, 1)
+    assert check(data__name='synthetic', data__synthetic__image_size=6).image_shape == (6, 6, 3)
+
+
+@pytest.mark.parametrize(
+    ('fields', 'message'),
+    [
+        ({'model__num_heads': 3}, r'model\.num_heads=3 must divide model\.embed_dim=64; 1, 2, 4'),
+        ({'model__num_heads': 0}, r'model\.num_heads=0: 1 or more'),
+        ({'model__patch_size': 3}, r'model\.patch_size=3 does not tile digits images of 8 x 8 pixels; 1, 2, 4 or 8'),
+        (
+            {'model__positions__name': 'learned'},
+            r"model\.positions\.name='learned' is unknown; did you mean learned_1d",
+        ),
+        ({'model__positions__inject': 'steam'}, r"model\.positions\.inject='steam' is unknown; did you mean stem"),
+        ({'model__mixer': 'atention'}, r"model\.mixer='atention' is unknown; did you mean attention"),
+        ({'model__name': 'resnet18'}, r"model\.name='resnet18' is unknown; did you mean resnet"),
+        ({'model__attention_scale': 'sqrt'}, r"model\.attention_scale='sqrt' is unknown"),
+        ({'model__mixer': 'conv', 'model__kernel_size': 4}, r'model\.kernel_size=4 has no centre; 3 or 5'),
+        ({'model__mixer': 'gru', 'model__embed_dim': 63}, r"model\.embed_dim=63 must be a multiple of 2 .*'gru'; 64"),
+        (
+            {'model__positions__name': 'sinusoidal_2d', 'model__embed_dim': 66, 'model__num_heads': 1},
+            r'model\.embed_dim=66 must be a multiple of 4 .*; 68',
+        ),
+        ({'data__name': 'digit'}, r"data\.name='?digit'? .*digits"),
+        ({'data__train_fraction': 0.0}, r'data\.train_fraction=0\.0 must be in \(0, 1\]'),
+        ({'data__train_fraction': 1.5}, r'data\.train_fraction=1\.5 must be in \(0, 1\]'),
+        ({'data__train_fraction': float('nan')}, r'data\.train_fraction=nan must be in'),
+        ({'data__validation_fraction': 1.0}, r'data\.validation_fraction=1\.0 must be in \(0, 1\)'),
+        ({'data__augment__flip': True}, r'data\.augment\.flip=True: a mirrored image of digits'),
+        ({'data__augment__crop': 9}, r'data\.augment\.crop=9 pads more than the image'),
+        ({'data__image_size': 16}, r'data\.image_size=16: digits is not resized'),
+        ({'train__steps': 0}, r'train\.steps=0: 1 or more'),
+        ({'train__epochs': 0.0}, r'train\.epochs=0\.0 must be a positive number'),
+        ({'train__epochs': float('inf')}, r'train\.epochs=inf must be a positive number'),
+        ({'train__learning_rate': -1.0}, r'train\.learning_rate=-1\.0 must be a positive number'),
+        ({'train__warmup': 1.0}, r'train\.warmup=1\.0 must be in \[0, 1\)'),
+        ({'train__compute_dtype': 'float16'}, r"train\.compute_dtype='float16' is unknown; did you mean"),
+        ({'checkpoint__select': 'first'}, r"checkpoint\.select='first' is unknown"),
+        ({'checkpoint__keep': 0}, r'checkpoint\.keep=0: 1 or more'),
+        ({'model__dropout': 1.0}, r'model\.dropout=1\.0 must be in \[0, 1\)'),
+        ({'seed': -1}, r'seed=-1 must be in'),
+    ],
+)
+def test_what_cannot_work_is_named_with_its_value_and_what_would_do(fields, message):
+    with pytest.raises(ConfigError, match=message):
+        check(**fields)
+
+
+@pytest.mark.parametrize(
+    'fields',
+    [
+        {'model__name': 'resnet', 'model__num_heads': 3, 'model__patch_size': 3},
+        {'model__mixer': 'conv', 'model__num_heads': 3},
+        {'model__mixer': 'identity', 'model__kernel_size': 4},
+    ],
+)
+def test_fields_that_an_arm_does_not_read_do_not_stop_it(fields):
+    check(**fields)

@@ -1,0 +1,198 @@
+"""Whole commands, as a user types them."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+SMALL = [
+    '--config.model.embed_dim=16',
+    '--config.model.depth=1',
+    '--config.train.steps=6',
+    '--config.checkpoint.count=2',
+]
+
+
+def command(*arguments, cwd=ROOT):
+    """Runs a command of the repository and returns its exit status, stdout and stderr."""
+    environment = os.environ | {'JAX_PLATFORMS': 'cpu', 'COLUMNS': '160'}
+    done = subprocess.run(
+        [sys.executable, *map(str, arguments)], cwd=cwd, env=environment, capture_output=True, text=True, timeout=300
+    )
+    return done.returncode, done.stdout, done.stderr
+
+
+@pytest.fixture(scope='module')
+def trained(tmp_path_factory):
+    workdir = tmp_path_factory.mktemp('runs') / 'x'
+    code, out, err = command('train.py', '--config=configs/digits.py', f'--workdir={workdir}', *SMALL)
+    assert code == 0, err
+    return workdir, out, err
+
+
+def test_train_leaves_a_run_folder_and_says_where(trained):
+    workdir, out, err = trained
+    assert 'test accuracy' in out
+    assert str(workdir) in out
+    assert 'step 6/6' in err
+    names = {path.name.split('.')[0] for path in workdir.iterdir()}
+    assert {'config', 'metrics', 'result', 'checkpoints', 'log', 'events'} <= names
+    assert json.loads((workdir / 'result.json').read_text())['status'] == 'finished'
+
+
+@pytest.mark.parametrize('split', ['train', 'validation', 'test'])
+def test_eval_equals_training_on_every_split(trained, split):
+    workdir, *_ = trained
+    code, out, err = command('eval.py', f'--workdir={workdir}', f'--split={split}')
+    assert code == 0, err
+    reported = json.loads((workdir / 'result.json').read_text())[split]
+    assert f'{reported["examples"]:,} images' in out
+    assert f'accuracy {reported["accuracy"]:.4%}, loss {reported["loss"]:.6f}' in out
+    assert f'equal to what training reported: {reported["accuracy"]:.4%}' in out
+    rows = out.split('taken for\n')[1].splitlines()[1:]
+    assert sum(int(count) for row in rows for count in row.split()[1:]) == reported['examples']
+
+
+def test_report_of_a_single_run(trained):
+    workdir, *_ = trained
+    code, out, err = command('report.py', f'--workdir={workdir}')
+    assert code == 0, err
+    assert (workdir / 'table.md').exists()
+    assert 'Test' in out
+
+
+SWEEP = """
+from configs import digits
+
+
+def get_config(variant=''):
+    config = digits.get_config('tiny')
+    config.model.embed_dim, config.model.depth = 16, 1
+    config.train.steps, config.checkpoint.count = {steps}, 1
+    return config
+
+
+def sweep():
+    return [
+        {{'arm': mixer, 'model.mixer': mixer, 'seed': seed}} for mixer in ('attention', 'conv') for seed in range(2)
+    ]
+"""
+
+
+def test_a_question_of_one_s_own(tmp_path):
+    """One config file: a sweep, its table, the same command again, and an interruption in between."""
+    config, workdir = tmp_path / 'mine.py', tmp_path / 'runs'
+    config.write_text(SWEEP.format(steps=6))
+    code, out, err = command('sweep.py', f'--config={config}', f'--workdir={workdir}')
+    assert code == 0, err
+    assert 'attention' in out
+    assert 'conv' in out
+    assert 'run 4/4' in err
+    for name in ('table.md', 'table.tex', 'table.csv'):
+        assert (workdir / name).stat().st_size > 0
+    folders = sorted(path.name for path in workdir.iterdir() if path.is_dir())
+    assert len(folders) == 4
+    # What an interruption leaves behind: one run without its result.
+    (workdir / folders[0] / 'result.json').unlink()
+    code, again, err = command('sweep.py', f'--config={config}', f'--workdir={workdir}')
+    assert code == 0, err
+    assert '3 of 4 runs were finished before' in err
+    assert sorted(path.name for path in workdir.iterdir() if path.is_dir()) == folders
+    code, report, err = command('report.py', f'--workdir={workdir}')
+    assert code == 0, err
+    assert report.splitlines()[:6] == again.splitlines()[:6]
+
+
+BAD = {
+    'unknown field': (['--config.model.num_head=3'], 'did you mean model.num_heads?'),
+    'group of fields': (['--config.model=3'], 'group of fields'),
+    'wrong type': (['--config.model.num_heads=three'], 'num_heads=three'),
+    'indivisible heads': (['--config.model.num_heads=3'], 'model.num_heads=3 must divide model.embed_dim=64'),
+    'patch size': (['--config.model.patch_size=3'], 'model.patch_size=3 does not tile'),
+    'unknown position': (['--config.model.positions.name=learned'], 'did you mean learned_1d?'),
+    'unknown mixer': (['--config.model.mixer=convolution'], "model.mixer='convolution' is unknown"),
+    'unknown dataset': (['--config.data.name=digit'], 'digits'),
+    'dataset not prepared': (
+        ['--config.data.name=cifar100', '--config.data.dir=/nowhere'],
+        'python -m data.prepare cifar100 --data_dir=/nowhere',
+    ),
+    'fraction': (['--config.data.train_fraction=0'], 'data.train_fraction=0.0 must be in (0, 1]'),
+    'zero steps': (['--config.train.steps=0'], 'train.steps=0'),
+    'too many examples': (['--config.data.train_examples=100000'], 'data.train_examples=100000'),
+    'missing config file': (['--config=configs/nope.py'], 'configs/nope.py'),
+    'unknown variant': (['--config=configs/digits.py:tny'], 'tny is unknown; tiny would do'),
+    'unknown flag': (['--confg=x'], 'confg'),
+    'stray word': (['seed=3'], "'seed=3' is not a flag"),
+}
+
+
+@pytest.mark.parametrize('name', BAD)
+def test_bad_input_is_one_line_and_writes_nothing(name, tmp_path):
+    arguments, message = BAD[name]
+    code, out, err = command('train.py', '--config=configs/digits.py', f'--workdir={tmp_path / "w"}', *arguments)
+    assert code == 2
+    assert out == ''
+    assert err.count('\n') == 1
+    assert err.startswith('train.py: ')
+    assert message in err
+    assert not (tmp_path / 'w').exists()
+
+
+FILE = """
+from configs import digits
+
+
+def get_config():
+    config = digits.get_config()
+    {line}
+    return config
+"""
+
+BAD_FILES = {
+    'misspelt field': ('config.model.num_head = 3', 'num_head'),
+    'wrong type': ("config.model.num_heads = 'many'", 'many'),
+    'syntax': ('config.model.num_heads ==== 3', 'invalid syntax'),
+    'import': ('import no_such_module', 'no_such_module'),
+}
+
+
+@pytest.mark.parametrize('name', BAD_FILES)
+def test_a_mistake_in_a_config_file_is_one_line(name, tmp_path):
+    line, message = BAD_FILES[name]
+    path = tmp_path / 'mine.py'
+    path.write_text(FILE.format(line=line))
+    code, _, err = command('train.py', f'--config={path}', f'--workdir={tmp_path / "w"}')
+    assert code == 2
+    assert err.count('\n') == 1
+    assert message in err
+    assert 'mine.py' in err
+    assert not (tmp_path / 'w').exists()
+
+
+def test_a_workdir_that_cannot_be(trained, tmp_path):
+    (tmp_path / 'file').write_text('in the way')
+    code, _, err = command('train.py', '--config=configs/digits.py', f'--workdir={tmp_path / "file" / "x"}')
+    assert (code, err.count('\n')) == (2, 1)
+    workdir, *_ = trained
+    code, _, err = command('train.py', '--config=configs/digits.py', f'--workdir={workdir}')
+    assert (code, err.count('\n')) == (2, 1)
+    assert "another config's run" in err
+
+
+@pytest.mark.parametrize('script', ['eval.py', 'report.py'])
+def test_a_folder_without_a_run(script, tmp_path):
+    for workdir in (tmp_path, tmp_path / 'missing'):
+        code, _, err = command(script, f'--workdir={workdir}')
+        assert (code, err.count('\n')) == (2, 1)
+        assert str(workdir) in err
+
+
+def test_a_config_without_a_sweep(tmp_path):
+    code, _, err = command('sweep.py', '--config=configs/digits.py', f'--workdir={tmp_path / "w"}')
+    assert (code, err.count('\n')) == (2, 1)
+    assert 'has no sweep()' in err

@@ -1,0 +1,46 @@
+import numpy as np
+import pytest
+
+from data.spec import Split
+from training import batches
+from training.batches import batch_rows, make_batches, padded_batches
+
+
+@pytest.mark.parametrize('batch_size', [3, 7, 10, 25])
+def test_an_epoch_is_a_permutation_whatever_the_batch_size(batch_size):
+    examples, epochs = 10, 5
+    steps = -(-examples * epochs // batch_size)
+    rows = np.concatenate([batch_rows(0, step, batch_size, examples) for step in range(steps)])
+    orders = rows[: examples * epochs].reshape(epochs, examples)
+    np.testing.assert_array_equal(np.sort(orders, axis=1), np.tile(np.arange(examples), (epochs, 1)))
+    assert len({tuple(order) for order in orders}) == epochs
+
+
+def test_rows_depend_on_seed_and_step_alone():
+    walked = [batch_rows(3, step, 4, 10) for step in range(20)]
+    np.testing.assert_array_equal(batch_rows(3, 17, 4, 10), walked[17])
+    assert any((batch_rows(4, step, 4, 10) != walked[step]).any() for step in range(3))
+
+
+@pytest.fixture
+def split():
+    images = np.random.default_rng(0).integers(0, 256, (10, 2, 2, 1), dtype=np.uint8)
+    return Split(images, np.arange(10, dtype=np.int32))
+
+
+@pytest.mark.parametrize('device_bytes', [0, 1 << 30])
+def test_batches_are_the_rows_asked_for_wherever_they_lie(split, monkeypatch, device_bytes):
+    monkeypatch.setattr(batches, 'DEVICE_BYTES', device_bytes)
+    rows = np.array([7, 0, 7], np.int32)
+    images, labels = make_batches(split)(rows)
+    np.testing.assert_array_equal(images, split.images[rows])
+    np.testing.assert_array_equal(labels, rows)
+
+
+@pytest.mark.parametrize('batch_size', [1, 4, 10, 16])
+def test_padding_hides_no_example_and_adds_none(split, batch_size):
+    seen = []
+    for images, labels, mask in padded_batches(split, batch_size):
+        assert len(images) == len(labels) == len(mask) == batch_size
+        seen.extend(labels[mask])
+    assert seen == list(range(10))

@@ -1,0 +1,183 @@
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+import data
+from configs import base
+from training import loop
+from training.log import read_rows
+from training.loop import milestones, total_steps
+
+
+@pytest.fixture
+def config():
+    config = base.get_config()
+    config.data.name = 'synthetic'
+    config.data.synthetic.image_size, config.data.synthetic.channels = 8, 1
+    config.data.synthetic.train_examples, config.data.synthetic.test_examples = 110, 37
+    config.data.augment.crop = 1
+    config.model.patch_size, config.model.embed_dim, config.model.depth = 4, 16, 1
+    config.model.dropout = 0.1
+    config.train.steps, config.train.batch_size, config.train.eval_batch_size = 24, 16, 16
+    config.log.every, config.checkpoint.count = 5, 4
+    return config
+
+
+TIMES = ('train_seconds', 'compile_seconds', 'images_per_second')
+
+
+def timeless(tree):
+    return {name: value for name, value in tree.items() if name not in TIMES}
+
+
+class Killed(Exception):
+    pass
+
+
+def run(config, folder, until=None):
+    """Trains in `folder`; with `until`, the run is cut off when it reports that step."""
+
+    def report(row, steps):
+        if until is not None and row['step'] >= until:
+            raise Killed
+
+    return loop.train(config, data.load(config.data), folder, report)
+
+
+def test_a_run_learns_and_says_what_it_did(config, tmp_path):
+    config.data.synthetic.train_examples, config.data.augment.crop = 500, 0
+    config.train.steps, config.model.dropout = 150, 0.0
+    result = run(config, tmp_path)
+    assert result['test']['accuracy'] > 0.8
+    assert result['test']['examples'] == 37
+    assert result['steps'] == 150
+    assert result['images_seen'] == 150 * 16
+    assert result['train_seconds'] > 0
+    assert 'confusion' not in result['test']
+    json.dumps(result, allow_nan=False)
+
+
+def test_rows_are_logged_at_the_right_steps(config, tmp_path):
+    run(config, tmp_path)
+    rows = read_rows(tmp_path / 'metrics.jsonl')
+    assert [row['step'] for row in rows if 'train_loss' in row] == [5, 6, 10, 12, 15, 18, 20, 24]
+    assert [row['step'] for row in rows if 'validation_loss' in row] == [6, 12, 18, 24]
+
+
+@pytest.mark.parametrize('until', [8, 12, 17, 20])
+def test_a_resumed_run_equals_an_uninterrupted_one(config, tmp_path, until):
+    whole = run(config, tmp_path / 'whole')
+    with pytest.raises(Killed):
+        run(config, tmp_path / 'cut', until)
+    resumed = run(config, tmp_path / 'cut')
+    assert timeless(whole) == timeless(resumed)
+    one, other = (read_rows(tmp_path / name / 'metrics.jsonl') for name in ('whole', 'cut'))
+    assert [timeless(row) for row in one] == [timeless(row) for row in other]
+
+
+def test_runs_reproduce_and_seeds_differ(config, tmp_path):
+    one, again = (timeless(run(config, tmp_path / name)) for name in ('one', 'again'))
+    assert one == again
+    config.seed = 1
+    assert run(config, tmp_path / 'other')['train']['loss'] != one['train']['loss']
+
+
+def test_selection_takes_the_best_on_validation_and_last_the_last(config, tmp_path):
+    result = run(config, tmp_path / 'best')
+    rows = [row for row in read_rows(tmp_path / 'best' / 'metrics.jsonl') if 'validation_loss' in row]
+    best = max(rows, key=lambda row: (row['validation_accuracy'], -row['validation_loss'], -row['step']))
+    assert result['selection']['step'] == best['step']
+    assert result['validation']['accuracy'] == best['validation_accuracy']
+    config.checkpoint.select = 'last'
+    assert run(config, tmp_path / 'last')['selection'] == result['selection'] | {'rule': 'last', 'step': 24}
+
+
+def test_an_early_best_checkpoint_is_kept_and_tested(config, tmp_path):
+    """A learning rate that ruins the params after the first checkpoint: the best one is then an old one."""
+    config.train.learning_rate, config.train.clip_norm, config.train.warmup = 30.0, 0.0, 0.9
+    config.train.steps, config.checkpoint.count, config.checkpoint.keep = 40, 8, 1
+    result = run(config, tmp_path)
+    kept = sorted(int(path.name) for path in (tmp_path / 'checkpoints').iterdir() if path.name.isdigit())
+    assert kept == sorted({result['selection']['step'], 40})
+
+
+def test_divergence_is_raised_not_averaged(config, tmp_path):
+    config.train.learning_rate, config.train.clip_norm = 1e30, 0.0
+    with pytest.raises(loop.Diverged) as caught:
+        run(config, tmp_path)
+    assert caught.value.step <= 10
+
+
+def test_a_torn_last_row_is_dropped_when_a_run_goes_on(config, tmp_path):
+    with pytest.raises(Killed):
+        run(config, tmp_path, until=17)
+    with open(tmp_path / 'metrics.jsonl', 'a') as file:
+        file.write('{"step": 17, "train_lo')
+    run(config, tmp_path)
+    steps = [row['step'] for row in read_rows(tmp_path / 'metrics.jsonl') if 'train_loss' in row]
+    assert steps == [5, 6, 10, 12, 15, 18, 20, 24]
+
+
+def test_tensorboard_holds_the_rows(config, tmp_path):
+    from tensorboardX.proto import event_pb2
+    from tensorboardX.record_writer import RecordWriter  # noqa: F401, the format's owner
+
+    run(config, tmp_path)
+    (path,) = tmp_path.glob('events.*')
+    events, raw = [], path.read_bytes()
+    while raw:
+        length = int.from_bytes(raw[:8], 'little')
+        events.append(event_pb2.Event.FromString(raw[12 : 12 + length]))
+        raw = raw[12 + length + 4 :]
+    scalars = {(event.step, value.tag): value.simple_value for event in events for value in event.summary.value}
+    for row in read_rows(tmp_path / 'metrics.jsonl'):
+        for name, value in row.items():
+            if name != 'step':
+                np.testing.assert_allclose(scalars[row['step'], name], value, rtol=1e-6)
+
+
+def test_runs_that_differ_in_seed_share_their_programs(config, tmp_path):
+    first = run(config, tmp_path / 'first')
+    config.seed = 7
+    second = run(config, tmp_path / 'second')
+    assert second['compile_seconds'] < 0.2 * first['compile_seconds'] or first['compile_seconds'] < 0.05
+
+
+@pytest.mark.parametrize(('steps', 'count', 'expected'), [(10, 4, [2, 5, 8, 10]), (3, 10, [1, 2, 3]), (1, 1, [1])])
+def test_milestones_are_even_and_end_at_the_end(steps, count, expected):
+    assert milestones(steps, count) == expected
+
+
+def test_steps_go_before_epochs(config):
+    assert total_steps(config, 1000) == 24
+    config.train.steps = None
+    config.train.epochs = 2.0
+    assert total_steps(config, 1000) == 125
+    config.train.epochs = 0.001
+    assert total_steps(config, 1000) == 1
+
+
+def test_evaluating_again_gives_what_training_reported(config, tmp_path):
+    from training.evaluate import evaluate
+    from training.programs import compile_evaluation
+    from training.restore import restore_selected
+
+    result = run(config, tmp_path)
+    dataset = data.load(config.data)
+    model, params, step = restore_selected(config, dataset.spec, tmp_path)
+    assert step == result['selection']['step']
+    program = compile_evaluation(config, dataset.spec, model, params)
+    for split in ('train', 'validation', 'test'):
+        scores = evaluate(program, params, getattr(dataset, split), 16, 10)
+        assert {name: scores[name] for name in ('accuracy', 'loss', 'examples')} == result[split]
+
+
+def test_a_folder_without_checkpoints_says_so(config, tmp_path):
+    from configs.errors import ConfigError
+    from training.restore import restore_selected
+
+    shutil.rmtree(tmp_path / 'checkpoints', ignore_errors=True)
+    with pytest.raises(ConfigError, match='no checkpoint'):
+        restore_selected(config, data.spec(config.data), tmp_path)
