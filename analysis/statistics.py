@@ -11,6 +11,8 @@ from scipy import stats
 # are equal on paper (0.97 - 0.96, 0.96 - 0.95) have a spread of 1e-17, and t claims p = 1e-15 from two seeds.
 NOISE = 1e-6
 
+Values = Sequence[float] | np.ndarray  # one number per seed
+
 
 class Interval(NamedTuple):
     """A mean and its confidence interval, in the values' unit; `low` and `high` are NaN where there is none."""
@@ -37,7 +39,7 @@ class Comparison(NamedTuple):
     p_values: dict[str | int, float | None]
 
 
-def mean_and_interval(values: Sequence[float], confidence: float = 0.95) -> Interval:
+def mean_and_interval(values: Values, confidence: float = 0.95) -> Interval:
     """Mean and Student's t interval with n - 1 degrees of freedom (Student 1908).
 
     One value has a mean and no interval (NaN, never zero); no value has neither. Values that tie exactly have no
@@ -54,7 +56,7 @@ def mean_and_interval(values: Sequence[float], confidence: float = 0.95) -> Inte
     return Interval(mean, float(low), float(high), len(values))
 
 
-def paired_p_value(first: Sequence[float], second: Sequence[float], resolution: float = 0.0) -> float | None:
+def paired_p_value(first: Values, second: Values, resolution: float = 0.0) -> float | None:
     """Two-sided p-value that two arms have the same mean, from values paired by seed; None for fewer than two pairs.
 
     Student's paired t-test, made safe where the differences have next to no spread and t would be infinite.
@@ -135,7 +137,7 @@ def indistinguishable_from_best(
     return Comparison(best, tuple(arm for arm in tested if p_values[arm] > significance), p_values)
 
 
-def _finite(values: Sequence[float]) -> np.ndarray:
+def _finite(values: Values) -> np.ndarray:
     values = np.asarray(values, dtype=float)
     if not np.all(np.isfinite(values)):
         raise ValueError(f'values must be finite: {values.tolist()}')

@@ -4,12 +4,13 @@ On stdout, and as Markdown, LaTeX (booktabs) and CSV in the sweep's folder.
 """
 
 import html
+import io
 import os
 import re
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, TextIO
+from typing import Any, NamedTuple
 
 import pandas as pd
 from rich import box
@@ -70,7 +71,7 @@ def report(workdir: str | Path) -> None:
         print(path)
 
 
-def print_table(table: Table, stream: TextIO | None = None) -> None:
+def print_table(table: Table, stream: io.TextIOBase | None = None) -> None:
     """Prints the table and its notes: aligned, with the best arm in bold on a terminal, whole lines elsewhere."""
     console = Console(file=stream or sys.stdout, highlight=False)
 

@@ -31,6 +31,8 @@ def tiny(config: ConfigDict) -> None:
     config.model.embed_dim = 64
     config.model.depth = 4
     config.model.mlp_ratio = 2.0
-    config.train.epochs = 9.0
+    config.data.augment.crop = 1
+    config.model.patch_size = 7
+    config.train.epochs = 20.0
     config.train.learning_rate = 2e-3
     config.checkpoint.count = 4

@@ -2,13 +2,16 @@
 
 from types import ModuleType
 
+import numpy as np
+from jaxtyping import Int
 from ml_collections import ConfigDict
 
 from data import digits, splits, synthetic
-from data.spec import Dataset, Spec, Split
+from data.spec import Dataset, Rows, Spec, Split
 
-__all__ = ['LOCAL', 'Dataset', 'Spec', 'Split', 'load', 'spec']
+__all__ = ['LOCAL', 'Dataset', 'Rows', 'Spec', 'Split', 'load', 'spec']
 
+IN_MEMORY_BYTES = 2 << 30  # larger datasets stay memory-mapped, and are read batch by batch
 LOCAL = {'digits': digits, 'synthetic': synthetic}  # need no preparation
 
 
@@ -46,5 +49,6 @@ def load(config: ConfigDict) -> Dataset:
     return Dataset(source.spec(config), _take(train, chosen), _take(train, held_out), test)
 
 
-def _take(split: Split, rows) -> Split:
-    return Split(split.images[rows], split.labels[rows])
+def _take(split: Split, rows: Int[np.ndarray, 'rows']) -> Split:
+    large = split.images.nbytes > IN_MEMORY_BYTES
+    return Split(Rows(split.images, rows) if large else split.images[rows], split.labels[rows])

@@ -159,12 +159,12 @@ def _result(run: Run, state: State, progress: Progress, selected: int) -> dict[s
     for split in ('train', 'validation', 'test'):
         scores[split] = _score(run, state, split)
         del scores[split]['confusion']
-    images = steps * config.train.batch_size
+    images, share = steps * config.train.batch_size, 100 * config.data.validation_fraction
     return scores | {
         'params': run.programs.params,
         'forward_flops': run.programs.forward_flops,
         'selection': {
-            'split': f'validation: {100 * config.data.validation_fraction:g}% of train, stratified, the same for every seed',
+            'split': f'validation: {share:g}% of train, stratified, the same for every seed',
             'rule': config.checkpoint.select,
             'step': selected,
         },

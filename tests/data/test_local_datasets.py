@@ -52,3 +52,15 @@ def test_synthetic_can_be_learned_but_is_not_constant(config):
     distances = ((made.test.images[:, None].astype(float) - means) ** 2).sum(axis=(2, 3, 4))
     assert (distances.argmin(axis=1) == made.test.labels).all()
     assert len(unique_images(made.train)) == len(made.train.labels)
+
+
+def test_large_datasets_are_read_by_rows_not_copied(config, monkeypatch):
+    copied = data.load(config)
+    monkeypatch.setattr(data, 'IN_MEMORY_BYTES', 0)
+    viewed = data.load(config)
+    assert isinstance(viewed.train.images, data.Rows)
+    assert viewed.train.images.shape == copied.train.images.shape
+    assert viewed.train.images.nbytes == copied.train.images.nbytes
+    rows = np.array([5, 0, 17])
+    np.testing.assert_array_equal(viewed.train.images[rows], copied.train.images[rows])
+    np.testing.assert_array_equal(viewed.validation.images[3:9], copied.validation.images[3:9])

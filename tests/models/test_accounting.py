@@ -60,7 +60,7 @@ def test_resnet18_has_the_published_size():
 def test_flops_agree_with_xla(mixer):
     """XLA also counts elementwise work, and leaves out what padding multiplies: near, not equal."""
     config = fashion_mnist.get_config('tiny')
-    config.model.mixer = mixer
+    config.model.patch_size, config.model.mixer = 4, mixer
     spec = Spec('any', (28, 28, 1), 10, tuple('0123456789'), flip=True)
     model = models.build(config.model, spec)
     params = jax.eval_shape(model.init, jax.random.key(0))
