@@ -15,10 +15,13 @@ def get_config(variant: str = '') -> ConfigDict:
     config = base.get_config()
     config.data.augment.crop = 1
     config.model.patch_size = 2
+    config.model.mlp_ratio = 2.0
     config.model.dropout = 0.1
     config.model.positions.name = 'sinusoidal_2d'
-    config.train.epochs = 120.0
+    config.train.epochs = 160.0
     config.train.batch_size = 64
+    config.train.learning_rate = 4e-3
+    config.train.weight_decay = 0.3
     base.choose(variant, tiny=tiny)(config)
     return config
 
@@ -27,8 +30,5 @@ def tiny(config: ConfigDict) -> None:
     config.data.augment.crop = 0
     config.model.embed_dim = 48
     config.model.depth = 3
-    config.model.mlp_ratio = 2.0
     config.train.epochs = 30.0
-    config.train.learning_rate = 4e-3
-    config.train.weight_decay = 0.3
     config.checkpoint.count = 2

@@ -32,10 +32,10 @@ def by_hand(config, shape, classes):
 @pytest.mark.parametrize(
     ('config', 'shape', 'classes', 'params', 'flops'),
     [
-        (digits.get_config(), (8, 8, 1), 10, 201_034, 6_563_072),
-        (digits.get_config('tiny'), (8, 8, 1), 10, 85_642, 2_808_768),
+        (digits.get_config(), (8, 8, 1), 10, 134_986, 4_465_920),
+        (digits.get_config('tiny'), (8, 8, 1), 10, 57_706, 1_924_032),
         (fashion_mnist.get_config(), (28, 28, 1), 10, 1_199_626, 123_184_640),
-        (fashion_mnist.get_config('tiny'), (28, 28, 1), 10, 204_938, 21_827_840),
+        (fashion_mnist.get_config('tiny'), (28, 28, 1), 10, 138_890, 4_558_080),
         (cifar10.get_config(), (32, 32, 3), 10, 4_027_786, 539_102_976),
         (cifar10.get_config('tiny'), (32, 32, 3), 10, 157_962, 22_414_592),
         (imagenet.get_config(), (224, 224, 3), 1000, 21_974_632, 9_148_053_504),
