@@ -51,12 +51,12 @@ $(UV):
 	$(UV) venv --quiet --no-python-downloads --python $(PYTHON) .venv
 
 .venv/.installed-cpu .venv/.installed-cuda .venv/.installed-tpu: $(LOCK) | .venv/bin/python
-	$(UV) pip install --quiet --python $(RUN) -r $(LOCK)
+	$(UV) pip install --python $(RUN) -r $(LOCK)
 	@rm -f .venv/.installed-*
 	@touch $@
 
 .venv/.installed-dev: requirements/dev.txt .venv/.installed-$(ACCELERATOR)
-	$(UV) pip install --quiet --python $(RUN) -r requirements/dev.txt
+	$(UV) pip install --python $(RUN) -r requirements/dev.txt
 	@touch $@
 
 # One lock for Python 3.11 to 3.13: --universal writes a marker where versions differ.

@@ -5,6 +5,7 @@ python eval.py --workdir=runs/x --split=test
 
 from pathlib import Path
 
+import numpy as np
 from absl import flags
 
 from experiment import command
@@ -12,7 +13,7 @@ from experiment import command
 WORKDIR = flags.DEFINE_string('workdir', None, 'Folder of a run.', required=True)
 SPLIT = flags.DEFINE_enum('split', 'test', ['train', 'validation', 'test'], 'Examples to evaluate on.')
 
-LARGEST_CONFUSION = 30  # classes
+LARGEST_CONFUSION = 30  # classes of a matrix that is printed whole, and lines of a list in its place
 
 
 def main() -> None:
@@ -35,17 +36,32 @@ def main() -> None:
     print(f'accuracy {scores["accuracy"]:.4%}, loss {scores["loss"]:.6f}')
     reported = (folder.read_json(workdir / folder.RESULT) or {}).get(SPLIT.value)
     if reported:
-        same = reported['accuracy'] == scores['accuracy']
-        print(f'{"equal to" if same else "DIFFERS FROM"} what training reported: {reported["accuracy"]:.4%}')
+        same = all(reported[name] == scores[name] for name in ('accuracy', 'loss', 'examples'))
+        verdict = 'equal to' if same else 'DIFFERS FROM (another device or version?)'
+        print(f'{verdict} what training reported: {reported["accuracy"]:.4%}, loss {reported["loss"]:.6f}')
     print('\naccuracy by class')
     for name, accuracy in zip(spec.class_names, per_class_accuracy(scores['confusion']), strict=True):
         print(f'  {name:>12}  {accuracy:7.2%}')
-    if spec.num_classes <= LARGEST_CONFUSION:
-        print('\nconfusion: a row is a true class, a column what it was taken for')
-        width = max(5, len(str(scores['confusion'].max())) + 1)
-        print(' ' * 14 + ''.join(f'{name[: width - 1]:>{width}}' for name in spec.class_names))
-        for name, row in zip(spec.class_names, scores['confusion'], strict=True):
-            print(f'  {name:>12}' + ''.join(f'{count:>{width}}' for count in row))
+    print_confusion(scores['confusion'], spec.class_names)
+
+
+def print_confusion(confusion, names: tuple[str, ...]) -> None:
+    """The whole matrix, or of many classes the commonest mistakes."""
+    if len(names) > LARGEST_CONFUSION:
+        mistakes = [
+            (int(confusion[true, guess]), names[true], names[guess])
+            for true, guess in np.argwhere(confusion)
+            if true != guess
+        ]
+        print(f'\nthe {LARGEST_CONFUSION} commonest mistakes')
+        for count, true, guess in sorted(mistakes, reverse=True)[:LARGEST_CONFUSION]:
+            print(f'  {count:>7}  {true} taken for {guess}')
+        return
+    print('\nconfusion: a row is a true class, a column what it was taken for')
+    width = max(5, len(str(confusion.max())) + 1)
+    print(' ' * 14 + ''.join(f'{name[: width - 1]:>{width}}' for name in names))
+    for name, row in zip(names, confusion, strict=True):
+        print(f'  {name:>12}' + ''.join(f'{count:>{width}}' for count in row))
 
 
 if __name__ == '__main__':

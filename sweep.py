@@ -17,6 +17,7 @@ from experiment import command
 CONFIG = config_flags.DEFINE_config_file('config', None, 'A config file with sweep(), and after a colon its variant.')
 WORKDIR = flags.DEFINE_string('workdir', None, 'Folder of the sweep; each run gets one below it.')
 flags.mark_flags_as_required(['config', 'workdir'])
+flags.register_validator('workdir', bool, 'the name of a folder would do')
 
 
 def main() -> int:
@@ -24,9 +25,9 @@ def main() -> int:
     from experiment import sweeps
 
     workdir = Path(WORKDIR.value)
-    sweep = sweeps.load_sweep(config_flags.get_config_filename(flags.FLAGS['config']))
-    runs = sweeps.plan(CONFIG.value, sweep())
-    sweeps.open_sweep(workdir, flags.FLAGS['config'].config_filename, runs)
+    config_file = config_flags.get_config_filename(flags.FLAGS['config'])
+    runs = sweeps.plan(CONFIG.value, sweeps.load_overrides(config_file.split(':')[0]))
+    sweeps.open_sweep(workdir, config_file, runs)
     troubles = sweeps.run_all(runs, workdir)
     tables.report(workdir)
     for name, trouble in troubles.items():

@@ -16,6 +16,7 @@ from experiment import command
 CONFIG = config_flags.DEFINE_config_file('config', None, 'The experiment, and after a colon its variant.')
 WORKDIR = flags.DEFINE_string('workdir', None, 'Folder of the run.')
 flags.mark_flags_as_required(['config', 'workdir'])
+flags.register_validator('workdir', bool, 'the name of a folder would do')
 
 
 def main() -> int:

@@ -28,10 +28,10 @@ def get_config() -> ConfigDict:
     data.augment.flip = False  # mirror half of the images; refused where a mirrored image changes its class
     data.synthetic = ConfigDict()  # what data.name='synthetic' makes
     data.synthetic.image_size = 32  # pixels
-    data.synthetic.channels = 3
-    data.synthetic.num_classes = 10
-    data.synthetic.train_examples = 1024
-    data.synthetic.test_examples = 256
+    data.synthetic.channels = 3  # of a pixel
+    data.synthetic.num_classes = 10  # each a fixed random picture under noise
+    data.synthetic.train_examples = 1024  # validation is carved from these
+    data.synthetic.test_examples = 256  # images
 
     config.model = model = ConfigDict()
     model.name = 'backbone'  # backbone: patches -> [mixer + MLP] x depth -> head | resnet: the outside reference
@@ -64,15 +64,12 @@ def get_config() -> ConfigDict:
 
     config.log = log = ConfigDict()
     log.every = 20  # steps between rows of metrics.jsonl
-    log.tensorboard = True
+    log.tensorboard = True  # the same rows as TensorBoard events, in the run's folder
 
     config.checkpoint = checkpoint = ConfigDict()
     checkpoint.count = 10  # times a run stops to validate and save, evenly spread, the last at its end
     checkpoint.keep = 2  # latest checkpoints kept, beside the best on validation
     checkpoint.select = 'best'  # params that are tested: best (accuracy on validation; then loss) | last
-
-    config.debug = debug = ConfigDict()
-    debug.check_numerics = False  # stop at the first operation that makes a NaN (jax_debug_nans); slow
     return config.lock()
 
 

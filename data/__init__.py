@@ -11,7 +11,7 @@ from data.spec import Dataset, Rows, Spec, Split
 
 __all__ = ['LOCAL', 'Dataset', 'Rows', 'Spec', 'Split', 'load', 'spec']
 
-IN_MEMORY_BYTES = 2 << 30  # larger datasets stay memory-mapped, and are read batch by batch
+IN_MEMORY_BYTES = 2 << 30  # larger splits stay memory-mapped, and are read batch by batch
 LOCAL = {'digits': digits, 'synthetic': synthetic}  # need no preparation
 
 
@@ -50,5 +50,5 @@ def load(config: ConfigDict) -> Dataset:
 
 
 def _take(split: Split, rows: Int[np.ndarray, 'rows']) -> Split:
-    large = split.images.nbytes > IN_MEMORY_BYTES
+    large = len(rows) * split.images[0].nbytes > IN_MEMORY_BYTES
     return Split(Rows(split.images, rows) if large else split.images[rows], split.labels[rows])

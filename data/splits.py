@@ -22,19 +22,22 @@ def rank_within_class(labels: Int32[np.ndarray, 'examples'], seed: int = SPLIT_S
 def carve_validation(
     labels: Int32[np.ndarray, 'examples'], fraction: float
 ) -> tuple[Int[np.ndarray, 'train'], Int[np.ndarray, 'validation']]:
-    """Splits rows into train and validation, with `fraction` of every class (rounded, at least one) in validation.
+    """Splits rows into train and validation, with `fraction` of every class (rounded) in validation.
+
+    A class has at least one example there, if that leaves it one to train on.
 
     Returns:
       Ascending row numbers of the two parts.
     Raises:
       ConfigError: nothing would be left on one of the two sides.
     """
-    sizes = np.maximum(1, np.round(fraction * np.bincount(labels))).astype(np.int64)
+    counts = np.bincount(labels)
+    sizes = np.clip(np.round(fraction * counts), 1, np.maximum(counts - 1, 0)).astype(np.int64)
     held_out = rank_within_class(labels) < sizes[labels]
-    if held_out.all():
+    if not held_out.any():
         raise ConfigError(
-            f'data.validation_fraction={fraction} leaves nothing of {len(labels)} examples to train on; '
-            'a smaller fraction would do'
+            f'data.validation_fraction={fraction} leaves nothing of {len(labels)} examples to select by: '
+            'no class has two'
         )
     return np.flatnonzero(~held_out), np.flatnonzero(held_out)
 

@@ -37,8 +37,8 @@ def run(main: Callable[[], int | None]) -> NoReturn:
 def _parse(argv: list[str]) -> list[str]:
     """Flags, config file included: absl's and ml_collections' many exceptions, as one line each."""
     for argument in argv:
-        if argument.startswith('--config.'):
-            _check_field(argument.removeprefix('--config.'))
+        if argument.lstrip('-').startswith('config.') and argument.startswith('-'):
+            _check_field(argument.lstrip('-').removeprefix('config.'))
     try:
         rest = flags.FLAGS(argv)
         if 'config' in flags.FLAGS:
@@ -46,7 +46,7 @@ def _parse(argv: list[str]) -> list[str]:
             _ = flags.FLAGS['config'].value.seed
         return rest
     except Exception as error:  # a config file is code: whatever it raises is its author's to see, in one line
-        _fail(_describe(error))
+        _fail(describe(error))
 
 
 def _check_field(override: str) -> None:
@@ -60,7 +60,7 @@ def _check_field(override: str) -> None:
         _fail(f'--config.{override}: there is no field {name}; {nearest(name, fields)}')
 
 
-def _describe(error: BaseException) -> str:
+def describe(error: BaseException) -> str:
     """What went wrong, and the line of the config file where it did."""
     chain = [error]
     while chain[-1].__context__ is not None:

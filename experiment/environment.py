@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parent.parent
 def git() -> dict[str, str | bool | None]:
     """The commit of this code, and whether the working tree differs from it; None outside a checkout."""
     commit = _git('rev-parse', 'HEAD')
-    changes = _git('status', '--porcelain', '--untracked-files=no')
+    changes = _git('status', '--porcelain')  # a new file that git does not track yet is a difference too
     return {'commit': commit, 'dirty': None if changes is None else bool(changes)}
 
 
@@ -32,12 +32,6 @@ def versions() -> dict[str, str]:
 
 
 def device() -> dict[str, str | int]:
-    """What it ran on."""
+    """What a run ran on: one device, however many there are."""
     devices = jax.devices()
-    return {'kind': devices[0].device_kind, 'platform': devices[0].platform, 'count': len(devices)}
-
-
-def peak_memory_bytes() -> int | None:
-    """The most device memory in use so far, where the backend tells it (the CPU does not)."""
-    statistics = jax.devices()[0].memory_stats()
-    return statistics.get('peak_bytes_in_use') if statistics else None
+    return {'kind': devices[0].device_kind, 'platform': devices[0].platform, 'count': 1, 'visible': len(devices)}

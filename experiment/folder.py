@@ -7,6 +7,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+from configs import base
 from configs.errors import ConfigError
 
 CONFIG, RESULT, FAILED, METRICS, LOG = 'config.json', 'result.json', 'failed.json', 'metrics.jsonl', 'log.txt'
@@ -62,6 +63,7 @@ def open_run(folder: Path, config: ConfigDict) -> None:
 
 def refuse_others(folder: Path, config: ConfigDict) -> None:
     """Raises ConfigError when `folder` holds something else than the run of `config`; writes nothing."""
+    _check_writable(folder)
     if not (folder / CONFIG).exists():
         if (folder / 'sweep.json').exists() or (folder / RESULT).exists():
             raise ConfigError(f'--workdir={folder} holds something else than one run; another folder would do')
@@ -89,6 +91,13 @@ def flatten(tree: dict, prefix: str = '') -> dict[str, Any]:
     return flat
 
 
+def _check_writable(folder: Path) -> None:
+    """Says early what `make_folder` would find out after the data was read."""
+    nearest = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    if not nearest.is_dir() or not os.access(nearest, os.W_OK):
+        raise ConfigError(f'--workdir={folder}: {nearest} is no folder that can be written; another would do')
+
+
 def read_config(folder: Path) -> ConfigDict:
     """The config of the run in `folder`.
 
@@ -98,4 +107,10 @@ def read_config(folder: Path) -> ConfigDict:
     tree = read_json(folder / CONFIG)
     if not isinstance(tree, dict):
         raise ConfigError(f'--workdir={folder} holds no run: its {CONFIG} is missing or damaged')
+    fields, known = flatten(tree).keys(), flatten(base.get_config().to_dict()).keys()
+    if fields != known:
+        raise ConfigError(
+            f'--workdir={folder} was made by another version of patchwise: its {CONFIG} differs in '
+            f'{", ".join(sorted(fields ^ known))}'
+        )
     return ConfigDict(tree).lock()

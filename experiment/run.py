@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import jax
 from ml_collections import ConfigDict
 
 import data
@@ -29,11 +28,10 @@ def execute(config: ConfigDict, workdir: Path, report: Callable[[Row, int], None
     validate(config)
     folder.refuse_others(workdir, config)
     finished = folder.read_json(workdir / folder.RESULT)
-    if finished is not None:
+    if isinstance(finished, dict) and finished.get('status') in ('finished', 'diverged'):
         return finished
-    dataset = _load(config.data.to_json())
+    dataset = load_data(config.data)
     folder.open_run(workdir, config)
-    jax.config.update('jax_debug_nans', config.debug.check_numerics)
     made_by = {'git': environment.git(), 'versions': environment.versions(), 'device': environment.device()}
     with _logged_to(workdir / folder.LOG):
         try:
@@ -41,14 +39,18 @@ def execute(config: ConfigDict, workdir: Path, report: Callable[[Row, int], None
         except Diverged as error:
             outcome = {'status': 'diverged', 'diverged_step': error.step}
     result = {'status': outcome.pop('status'), 'config': json.loads(config.to_json()), 'seed': config.seed}
-    result |= made_by | outcome | {'peak_memory_bytes': environment.peak_memory_bytes()}
+    result |= made_by | outcome
     folder.write_json(workdir / folder.RESULT, result)
     return result
 
 
-@functools.lru_cache(maxsize=1)
+def load_data(config: ConfigDict) -> data.Dataset:
+    """`data.load`, once for the runs of a sweep that share their data."""
+    return _load(config.to_json())
+
+
+@functools.lru_cache(maxsize=2)
 def _load(fields: str) -> data.Dataset:
-    """Runs of one sweep mostly share their data."""
     return data.load(ConfigDict(json.loads(fields)))
 
 

@@ -4,16 +4,18 @@ import hashlib
 import importlib.util
 import json
 import traceback
-from collections.abc import Callable
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 from ml_collections import ConfigDict
 
 from configs.errors import ConfigError
 from experiment import folder
+from experiment.command import describe
 from experiment.display import Display
-from experiment.run import execute
+from experiment.run import execute, load_data
 from experiment.validate import validate
 
 MANIFEST = 'sweep.json'
@@ -28,18 +30,21 @@ class Planned(NamedTuple):
     config: ConfigDict
 
 
-def load_sweep(path: str) -> Callable[[], list[dict[str, Any]]]:
-    """The function `sweep` of a config file.
+def load_overrides(path: str) -> list[Any]:
+    """What the function `sweep` of a config file returns.
 
     Raises:
-      ConfigError: the file has none.
+      ConfigError: the file has none, or it raises; a config file is its author's to mend.
     """
     spec = importlib.util.spec_from_file_location('swept_config', path)
     module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    if not callable(getattr(module, 'sweep', None)):
-        raise ConfigError(f'--config={path} has no sweep(); train.py runs it as a single experiment')
-    return module.sweep
+    try:
+        spec.loader.exec_module(module)
+        if not hasattr(module, 'sweep'):
+            raise ConfigError(f'--config={path} has no sweep(); train.py runs it as a single experiment')
+        return list(module.sweep())  # plan() checks what it holds
+    except Exception as error:
+        raise ConfigError(describe(error)) from error
 
 
 def run_name(config: ConfigDict) -> str:
@@ -48,7 +53,7 @@ def run_name(config: ConfigDict) -> str:
     return hashlib.sha256(json.dumps(tree, sort_keys=True).encode()).hexdigest()[:12]
 
 
-def plan(config: ConfigDict, overrides: list[dict[str, Any]]) -> list[Planned]:
+def plan(config: ConfigDict, overrides: Iterable[Any]) -> list[Planned]:
     """Every run of the sweep, validated.
 
     Args:
@@ -59,13 +64,18 @@ def plan(config: ConfigDict, overrides: list[dict[str, Any]]) -> list[Planned]:
     """
     planned: dict[str, Planned] = {}
     for number, fields in enumerate(overrides):
-        fields = dict(fields)
+        where = f'sweep()[{number}]'
+        if not isinstance(fields, dict):
+            raise ConfigError(f'{where} is {fields!r}; a dict from field names to values would do')
+        # Seeds from numpy are numbers too, but not to a ConfigDict.
+        fields = {name: value.item() if isinstance(value, np.generic) else value for name, value in fields.items()}
         arm = fields.pop('arm', None) or _name_by(fields)
+        where = f'{where} ({arm})'
         resolved = config.copy_and_resolve_references().lock()
-        where = f'sweep()[{number}] ({arm})'
         try:
             resolved.update_from_flattened_dict(fields)
             validate(resolved)
+            load_data(resolved.data)
         except (ConfigError, KeyError, TypeError, ValueError) as error:
             raise ConfigError(f'{where}: {error.args[0] if error.args else error}') from error
         run = Planned(run_name(resolved), arm, fields, resolved)
@@ -88,9 +98,17 @@ def open_sweep(workdir: Path, config_file: str, runs: list[Planned]) -> None:
       ConfigError: it holds a single run, or another file's sweep, or cannot be written.
     """
     there = folder.read_json(workdir / MANIFEST)
-    if (workdir / folder.CONFIG).exists() or (there and there.get('config') != config_file):
-        what = f'the sweep of {there.get("config")}' if there else 'a single run'
-        raise ConfigError(f'--workdir={workdir} holds {what}; another folder would do')
+    if (workdir / folder.CONFIG).exists():
+        raise ConfigError(f'--workdir={workdir} holds a single run; another folder would do')
+    if isinstance(there, dict):
+        if Path(there.get('config', '')).resolve() != Path(config_file).resolve():
+            raise ConfigError(f'--workdir={workdir} holds the sweep of {there.get("config")}; another folder would do')
+        lost = {run['run'] for run in there.get('runs', [])} - {run.name for run in runs}
+        if lost:
+            raise ConfigError(
+                f'--workdir={workdir} holds {len(lost)} runs that this sweep has not, {min(lost)} among them; '
+                'another folder would do, or the sweep as it was, with arms added'
+            )
     folder.make_folder(workdir)
     listed = [{'run': run.name, 'arm': run.arm, 'overrides': run.overrides} for run in runs]
     folder.write_json(workdir / MANIFEST, {'config': config_file, 'runs': listed})
@@ -102,19 +120,19 @@ def run_all(runs: list[Planned], workdir: Path) -> dict[str, str]:
     Returns:
       By run name, one line on each run that failed or diverged.
     """
-    waiting = [run for run in runs if folder.read_json(workdir / run.name / folder.RESULT) is None]
+    waiting = {run.name for run in runs if folder.read_json(workdir / run.name / folder.RESULT) is None}
     troubles = {}
     with Display(len(waiting)) as display:
         if len(waiting) < len(runs):
             display.note(f'{len(runs) - len(waiting)} of {len(runs)} runs were finished before')
         for run in runs:
-            if run in waiting:
+            if run.name in waiting:
                 display.begin(f'{run.arm}, seed {run.config.seed}')
             trouble = _run_one(run, workdir / run.name, display)
             if trouble:
                 troubles[run.name] = trouble
                 display.note(f'{run.arm}, seed {run.config.seed}: {trouble}')
-            if run in waiting:
+            if run.name in waiting:
                 display.end()
     return troubles
 

@@ -58,7 +58,7 @@ def _check_ranges(config: ConfigDict) -> None:
             raise ConfigError(f'{field}={_get(config, field)}: 1 or more would do')
     for field in ('train.steps', 'data.train_examples', 'data.image_size'):
         if _get(config, field) is not None and _get(config, field) < 1:
-            raise ConfigError(f'{field}={_get(config, field)}: 1 or more would do, or None to leave it unset')
+            raise ConfigError(f'{field}={_get(config, field)}: 1 or more would do')
     for field in ('model.dropout', 'model.stochastic_depth', 'train.warmup', 'train.label_smoothing'):
         if not 0 <= _get(config, field) < 1:
             raise ConfigError(f'{field}={_get(config, field)} must be in [0, 1)')
@@ -112,14 +112,13 @@ def _check_backbone(model: ConfigDict, spec: Spec) -> None:
             f'model.kernel_size={model.kernel_size} has no centre; '
             f'{model.kernel_size - 1} or {model.kernel_size + 1} would do'
         )
-    parts = {'sinusoidal_1d': 2, 'sinusoidal_2d': 4}.get(model.positions.name, 2 if model.mixer == 'gru' else 1)
-    if dim % parts:
-        why = (
-            f'model.mixer={model.mixer!r}' if model.mixer == 'gru' else f'model.positions.name={model.positions.name!r}'
-        )
-        raise ConfigError(
-            f'model.embed_dim={dim} must be a multiple of {parts} with {why}; {dim + parts - dim % parts} would do'
-        )
+    multiples = {f'model.positions.name={model.positions.name!r}': POSITIONS[model.positions.name].channels_multiple}
+    if model.mixer == 'gru':
+        multiples["model.mixer='gru'"] = 2
+    for why, multiple in multiples.items():
+        if dim % multiple:
+            fitting = dim + multiple - dim % multiple
+            raise ConfigError(f'model.embed_dim={dim} must be a multiple of {multiple} with {why}; {fitting} would do')
     if round(model.mlp_ratio * dim) < 1:
         raise ConfigError(f'model.mlp_ratio={model.mlp_ratio} leaves no hidden channel of model.embed_dim={dim}')
 

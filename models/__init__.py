@@ -48,7 +48,7 @@ def standardise(images: Images, dtype: DTypeLike) -> Float[Array, 'batch height 
     A constant rather than a dataset's mean and deviation, so that a model means the same on any subset of it; and
     inside the model, so that nobody can forget it.
     """
-    return jnp.asarray(images, dtype) / 127.5 - 1
+    return (jnp.asarray(images, jnp.float32) / 127.5 - 1).astype(dtype)
 
 
 def build(config: ConfigDict, spec: Spec, dtype: DTypeLike = jnp.float32) -> Model:

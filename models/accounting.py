@@ -16,14 +16,28 @@ def count_params(params: Params) -> int:
 
 
 def forward_flops(model: Model, spec: Spec) -> int:
-    """FLOPs of one image's forward pass: 2 for every multiply-add of its matrix products and convolutions.
+    """FLOPs of one more image's forward pass: 2 for every multiply-add of its matrix products and convolutions.
 
-    Counted on the program that is run, so no formula can drift from the model. Norms, activations and softmax are
-    left out, as papers do. Zero padding counts as if it were image, as it is computed.
+    Counted on the program that is run, so no formula can drift from the model. What a batch computes once, whatever
+    its size (codes that a network generates), is no image's. Norms, activations and softmax are left out, as papers
+    do. Zero padding counts as if it were image, as it is computed.
     """
     params = jax.eval_shape(model.init, jax.random.key(0))
-    image = jax.ShapeDtypeStruct((1, *spec.image_shape), np.uint8)
-    return _flops(jax.make_jaxpr(lambda params, images: model.apply(params, images).logits)(params, image).jaxpr)
+
+    def flops(batch: int) -> int:
+        images = jax.ShapeDtypeStruct((batch, *spec.image_shape), np.uint8)
+        return _flops(jax.make_jaxpr(lambda params, images: model.apply(params, images).logits)(params, images).jaxpr)
+
+    return flops(2) - flops(1)
+
+
+def peak_memory_bytes(program: jax.stages.Compiled) -> int:
+    """The most memory that one call of a compiled program holds, its arguments included, by XLA's own plan.
+
+    Of the program rather than of the device, whose peak would be that of the largest run of a sweep so far.
+    """
+    plan = program.memory_analysis()
+    return plan.argument_size_in_bytes + plan.output_size_in_bytes - plan.alias_size_in_bytes + plan.temp_size_in_bytes
 
 
 def _flops(jaxpr: core.Jaxpr) -> int:

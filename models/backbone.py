@@ -1,5 +1,7 @@
 """Patches -> [mixer + MLP] x depth -> pool -> head: one backbone for every arm, in which the mixer alone differs."""
 
+import math
+
 import jax.numpy as jnp
 from flax import nnx
 from jax.typing import DTypeLike
@@ -73,7 +75,7 @@ class Backbone(nnx.Module):
         rates = [config.stochastic_depth * layer / max(1, depth - 1) for layer in range(depth)]
         self.blocks = nnx.List([Block(config, rate, dtype=dtype, rngs=rngs) for rate in rates])
         self.norm = LayerNorm(dim)
-        self.head = Dense(dim, num_classes, dtype=dtype, rngs=rngs)
+        self.head = Dense(dim, num_classes, dtype=jnp.float32, rngs=rngs)
 
     def __call__(
         self,
@@ -85,6 +87,10 @@ class Backbone(nnx.Module):
         if coordinates is None:
             coordinates = grid_coordinates(patch_grid(images.shape[1:], self.patches.patch_size), self.grid)
         x = self.patches(images)
+        if len(coordinates.centres) != x.shape[1] or math.prod(coordinates.grid) != x.shape[1]:
+            raise ValueError(
+                f'{len(coordinates.centres)} coordinates on a grid of {coordinates.grid} for {x.shape[1]} tokens'
+            )
         captured: dict[str, list[Array]] = {'tokens': []}
         for layer, block in enumerate(self.blocks):
             positions = self.positions[layer % len(self.positions)]
@@ -99,4 +105,4 @@ class Backbone(nnx.Module):
             if weights is not None:
                 captured.setdefault('attention', []).append(weights)
         pooled = jnp.mean(self.norm(x), axis=1)
-        return self.head(pooled).astype(jnp.float32), captured
+        return self.head(pooled), captured

@@ -11,16 +11,17 @@ Grid = tuple[int, int]  # rows and columns of patches
 
 @flax.struct.dataclass
 class Coordinates:
-    """Where the tokens are, in units of *training* patches: any grid, any subset and any order can be asked.
+    """Where the tokens are, in units of *training* patches: any grid and any order can be asked.
 
-    Positions read these and nothing else, so to move a token is to change its row here. The raster order stands
+    Positions read these and nothing else, so to move a token is to change its row here; convolutions and the GRU know
+    the grid alone. The raster order stands
     beside the centres because one-dimensional codes count tokens along the sequence, and how many tokens come
     before one depends on the width of its grid.
     """
 
     centres: Float[Array | np.ndarray, 'tokens 2']  # row and column of the patch's centre; the first is (0.5, 0.5)
     order: Float[Array | np.ndarray, 'tokens']  # place in the raster sequence; the first is 0
-    grid: Grid = flax.struct.field(pytree_node=False)  # the whole grid that the tokens were taken from
+    grid: Grid = flax.struct.field(pytree_node=False)  # rows and columns of patches
 
 
 def grid_coordinates(grid: Grid, trained: Grid | None = None, policy: str = 'extend') -> Coordinates:
@@ -28,7 +29,8 @@ def grid_coordinates(grid: Grid, trained: Grid | None = None, policy: str = 'ext
 
     Args:
       policy: 'extend': a larger image reaches further, beyond the trained range; 'rescale': a larger image is a
-        finer look at the trained range.
+        finer look at the trained range (in one dimension too: the raster order is stretched as a sequence, which
+        knows nothing of rows).
     """
     trained = trained or grid
     rows, columns = np.indices(grid).reshape(2, -1)

@@ -1,5 +1,7 @@
 """ResNet-18 with GroupNorm: the convolutional network that readers know, as the reference outside the backbone."""
 
+import math
+
 import jax
 import jax.numpy as jnp
 from flax import nnx
@@ -27,7 +29,7 @@ def _conv(inputs: int, outputs: int, size: int, stride: int, *, dtype: DTypeLike
 
 
 def _norm(channels: int, *, dtype: DTypeLike, rngs: nnx.Rngs, scale: float = 1.0) -> nnx.GroupNorm:
-    groups = max(1, channels // CHANNELS_PER_GROUP)
+    groups = math.gcd(channels, max(1, channels // CHANNELS_PER_GROUP))  # odd widths have larger groups
     initial = nnx.initializers.constant(scale)
     return nnx.GroupNorm(channels, num_groups=groups, scale_init=initial, dtype=dtype, rngs=rngs)
 
@@ -82,7 +84,7 @@ class ResNet(nnx.Module):
                 inputs = outputs
         self.blocks = nnx.List(blocks)
         self.dropout = nnx.Dropout(config.dropout)
-        self.head = nnx.Linear(inputs, num_classes, dtype=dtype, rngs=rngs)
+        self.head = nnx.Linear(inputs, num_classes, dtype=jnp.float32, rngs=rngs)
 
     def __call__(
         self, images: Image, coordinates: Coordinates | None, rngs: nnx.Rngs | None
@@ -96,4 +98,4 @@ class ResNet(nnx.Module):
         for block in self.blocks:
             x = block(x, rngs)
         pooled = self.dropout(jnp.mean(x, axis=(1, 2)), deterministic=rngs is None, rngs=rngs)
-        return self.head(pooled).astype(jnp.float32), {}
+        return self.head(pooled), {}

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -127,6 +128,8 @@ BAD = {
     'missing config file': (['--config=configs/nope.py'], 'configs/nope.py'),
     'unknown variant': (['--config=configs/digits.py:tny'], 'tny is unknown; tiny would do'),
     'unknown flag': (['--confg=x'], 'confg'),
+    'one dash': (['-config.model.num_head=3'], 'did you mean model.num_heads?'),
+    'no workdir': (['--workdir='], '--workdir'),
     'stray word': (['seed=3'], "'seed=3' is not a flag"),
 }
 
@@ -190,6 +193,66 @@ def test_a_folder_without_a_run(script, tmp_path):
         code, _, err = command(script, f'--workdir={workdir}')
         assert (code, err.count('\n')) == (2, 1)
         assert str(workdir) in err
+
+
+def test_a_killed_run_goes_on_to_the_same_result(tmp_path):
+    """SIGKILL between two checkpoints, then the same command."""
+    arguments = ['train.py', '--config=configs/digits.py', *SMALL, '--config.train.steps=400', '--config.log.every=1']
+    assert command(*arguments, f'--workdir={tmp_path / "whole"}')[0] == 0
+    environment = os.environ | {'JAX_PLATFORMS': 'cpu'}
+    cut = tmp_path / 'cut'
+    process = subprocess.Popen(
+        [sys.executable, *arguments, f'--workdir={cut}'], cwd=ROOT, env=environment, stderr=subprocess.DEVNULL
+    )
+    while not (cut / 'checkpoints' / '200').exists() and process.poll() is None:
+        time.sleep(0.01)
+    process.kill()
+    assert process.wait() == -9
+    assert not (cut / 'result.json').exists()
+    assert command(*arguments, f'--workdir={cut}')[0] == 0
+
+    def timeless(tree):
+        return {
+            name: value
+            for name, value in tree.items()
+            if name not in ('train_seconds', 'compile_seconds', 'images_per_second')
+        }
+
+    whole, resumed = (json.loads((tmp_path / name / 'result.json').read_text()) for name in ('whole', 'cut'))
+    assert timeless(whole) == timeless(resumed)
+    rows = [
+        [timeless(json.loads(line)) for line in (tmp_path / name / 'metrics.jsonl').read_text().splitlines()]
+        for name in ('whole', 'cut')
+    ]
+    assert rows[0] == rows[1]
+
+
+def test_imagenet_s_model_takes_a_step_on_synthetic_images(tmp_path):
+    """ViT-S/16 at 224 x 224, whole; fewer images than `:tiny` has."""
+    code, out, err = command(
+        'train.py',
+        '--config=configs/imagenet.py:tiny',
+        f'--workdir={tmp_path / "w"}',
+        '--config.train.steps=1',
+        '--config.train.batch_size=2',
+        '--config.train.eval_batch_size=2',
+        '--config.data.synthetic.train_examples=8',
+        '--config.data.synthetic.test_examples=2',
+    )
+    assert code == 0, err
+    assert '21,591,940 params' in out
+
+
+def test_a_sweep_of_a_variant(tmp_path):
+    code, out, err = command(
+        'sweep.py', '--config=configs/demo.py:tiny', f'--workdir={tmp_path / "w"}', '--config.model.num_head=3'
+    )
+    assert (code, err.count('\n')) == (2, 1)
+    code, out, err = command(
+        'sweep.py', '--config=configs/demo.py:tiny', f'--workdir={tmp_path / "w"}', '--config.model.embed_dim=50'
+    )
+    assert (code, out, err.count('\n')) == (2, '', 1)
+    assert 'model.embed_dim=50' in err
 
 
 def test_a_config_without_a_sweep(tmp_path):

@@ -7,10 +7,7 @@ import jax
 import numpy as np
 from jaxtyping import Bool, Int
 
-from data.spec import Split
-
-# Training images up to this size live on the device; larger ones are gathered on the host, step by step.
-DEVICE_BYTES = 2 << 30
+from data.spec import Rows, Split
 
 Batch = tuple[jax.Array, jax.Array]  # images and labels
 Take = Callable[[Int[np.ndarray, 'batch']], Batch]
@@ -37,8 +34,11 @@ def batch_rows(seed: int, step: int, batch_size: int, examples: int) -> Int[np.n
 
 
 def make_batches(split: Split) -> Take:
-    """take(rows) -> (images, labels) on the device; the step cannot tell where they lay before."""
-    if split.images.nbytes > DEVICE_BYTES:
+    """take(rows) -> (images, labels) on the device; the step cannot tell where they lay before.
+
+    Images that fit in memory live on the device; more are gathered on the host, step by step.
+    """
+    if isinstance(split.images, Rows):
         return lambda rows: jax.device_put((split.images[rows], split.labels[rows]))
     images, labels = jax.device_put((split.images, split.labels))
     return lambda rows: _gather(images, labels, rows)

@@ -39,10 +39,12 @@ def _merit(validation: dict[str, float]) -> tuple[float, float]:
 def open_checkpoints(folder: Path, keep: int) -> ocp.CheckpointManager:
     """The checkpoints under `folder`/checkpoints, made if need be; saves run in the background."""
     policy = checkpoint_managers.preservation_policy
+    # best_fn makes Orbax write the metrics down, so that the policy can rank what an earlier process saved.
     options = ocp.CheckpointManagerOptions(
+        best_fn=_rank,
         preservation_policy=policy.AnyPreservationPolicy(
             [policy.LatestN(max(1, keep)), policy.BestN(get_metric_fn=_rank, n=1)]
-        )
+        ),
     )
     return ocp.CheckpointManager(folder.absolute() / 'checkpoints', options=options)
 

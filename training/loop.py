@@ -20,6 +20,8 @@ from training.step import State, Sums
 
 Emit = Callable[[Row], None]
 
+LAG = 3  # steps that a row's sums have to arrive in before the host waits for them
+
 
 class Diverged(Exception):
     """The loss became NaN or infinite."""
@@ -64,10 +66,12 @@ def train(config: ConfigDict, dataset: Dataset, folder: Path, report: Callable[[
     steps = total_steps(config, len(dataset.train.labels))
     clock = time.perf_counter()
     programs = compile_programs(config, dataset.spec, steps)
-    compile_seconds = time.perf_counter() - clock
     init_key, train_key = jax.random.split(jax.random.key(config.seed))
     run = Run(config, dataset, programs, make_batches(dataset.train), train_key, steps)
     state = programs.initial_state(init_key)
+    # The first batch compiles its gathering, which is no training time either.
+    jax.block_until_ready(run.take(batch_rows(config.seed, 0, config.train.batch_size, len(dataset.train.labels))))
+    compile_seconds = time.perf_counter() - clock
 
     with checkpoints.open_checkpoints(folder, config.checkpoint.keep) as manager:
         start = manager.latest_step() or 0
@@ -103,32 +107,35 @@ def _train_until(
     jax.block_until_ready(state)
     seconds = time.perf_counter() - clock
     scores = _score(run, state, 'validation')
+    if not math.isfinite(scores['loss']):
+        raise Diverged(milestone)
     emit({'step': milestone, 'validation_accuracy': scores['accuracy'], 'validation_loss': scores['loss']})
     return state, progress.after(milestone, seconds, scores)
 
 
 def _run_steps(run: Run, state: State, start: int, stop: int, emit: Emit) -> State:
-    """Steps from `start` to `stop`. The host runs ahead of the device: it waits for a row only when the next is due."""
+    """Steps from `start` to `stop`. The host runs ahead of the device, and waits for a row `LAG` steps after it."""
     config, every = run.config, run.config.log.every
     batch_size, examples = config.train.batch_size, len(run.dataset.train.labels)
     clock, last, pending = time.perf_counter(), start, None
-    for step in range(start, stop):
-        rows = batch_rows(config.seed, step, batch_size, examples)
+    for step in range(start + 1, stop + 1):
+        rows = batch_rows(config.seed, step - 1, batch_size, examples)
         state = run.programs.train_step(state, run.key, *run.take(rows))
-        if (step + 1) % every == 0 or step + 1 == stop:
+        if pending and (step == pending[0] + LAG or step == stop):
+            clock, pending = _emit_row(run, *pending, clock, emit), None
+        if step % every == 0 or step == stop:
             if pending:
-                clock = _emit_row(run, pending, clock, emit)
+                clock = _emit_row(run, *pending, clock, emit)
             # The sums leave the state here, so the next step's donation cannot take them from under the log.
-            pending = (step + 1, step + 1 - last, state.sums)
-            state, last = state._replace(sums=Sums.zeros()), step + 1
+            pending, last = (step, step - last, state.sums), step
+            state = state._replace(sums=Sums.zeros())
     if pending:
-        _emit_row(run, pending, clock, emit)
+        _emit_row(run, *pending, clock, emit)
     return state
 
 
-def _emit_row(run: Run, pending: tuple[int, int, Sums], clock: float, emit: Emit) -> float:
-    """Waits for the sums of the steps up to `step`, and logs their means; returns the time then."""
-    step, count, sums = pending
+def _emit_row(run: Run, step: int, count: int, sums: Sums, clock: float, emit: Emit) -> float:
+    """Waits for the sums of the `count` steps up to `step`, and logs their means; returns the time then."""
     loss, correct, examples = (float(value) for value in jax.device_get(sums))
     if not math.isfinite(loss):
         raise Diverged(step)
@@ -140,7 +147,7 @@ def _emit_row(run: Run, pending: tuple[int, int, Sums], clock: float, emit: Emit
             'epoch': step * batch_size / len(run.dataset.train.labels),
             'train_loss': loss / examples,
             'train_accuracy': correct / examples,
-            'learning_rate': float(run.programs.learning_rate(step)),
+            'learning_rate': float(run.programs.learning_rates[step - 1]),
             'images_per_second': count * batch_size / (now - clock),
         }
     )
@@ -163,6 +170,7 @@ def _result(run: Run, state: State, progress: Progress, selected: int) -> dict[s
     return scores | {
         'params': run.programs.params,
         'forward_flops': run.programs.forward_flops,
+        'peak_memory_bytes': run.programs.peak_memory_bytes,
         'selection': {
             'split': f'validation: {share:g}% of train, stratified, the same for every seed',
             'rule': config.checkpoint.select,

@@ -3,16 +3,17 @@
 import functools
 import json
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import numpy as np
+from jaxtyping import Float
 from ml_collections import ConfigDict
 
 import models
 from data.spec import Spec
 from models import Model, Params
-from models.accounting import count_params, forward_flops
+from models.accounting import count_params, forward_flops, peak_memory_bytes
 from training import step as steps
 from training.optimiser import build_optimiser, learning_rate_schedule
 
@@ -23,9 +24,10 @@ class Programs(NamedTuple):
     initial_state: Callable[[jax.Array], steps.State]
     train_step: Callable[..., steps.State]  # compiled; donates the state
     evaluation_step: Callable[..., steps.Evaluation]  # compiled
-    learning_rate: Callable[[int], Any]
+    learning_rates: Float[np.ndarray, 'steps']  # of every step; on the host, since the log reads it
     params: int
     forward_flops: int  # per image
+    peak_memory_bytes: int  # of a training step
 
 
 def compile_programs(config: ConfigDict, spec: Spec, total_steps: int) -> Programs:
@@ -40,18 +42,20 @@ def _compile(fields: str, spec: Spec, total_steps: int) -> Programs:
     model = models.build(config.model, spec, np.dtype(config.train.compute_dtype))
     optimiser = build_optimiser(config.train, model, total_steps)
     key = jax.random.key(0)
-    # Drawn operation by operation: compiled as one program it would take seconds for something done once, and
-    # most of its pieces are shared between models.
-    state = steps.initial_state(model, optimiser, key)
-
+    # The initial state itself is drawn operation by operation: compiled as one program it would take seconds for
+    # something done once, and most of its pieces are shared between models.
+    initial_state = functools.partial(steps.initial_state, model, optimiser)
+    state = jax.eval_shape(initial_state, key)
     train_step = jax.jit(steps.make_train_step(config, model, optimiser), donate_argnums=0)
+    train_step = train_step.lower(state, key, *_batch(spec, config.train.batch_size)).compile()
     return Programs(
-        functools.partial(steps.initial_state, model, optimiser),
-        train_step.lower(state, key, *_batch(spec, config.train.batch_size)).compile(),
+        initial_state,
+        train_step,
         compile_evaluation(config, spec, model, state.params),
-        learning_rate_schedule(config.train, total_steps),
+        np.asarray(jax.vmap(learning_rate_schedule(config.train, total_steps))(np.arange(total_steps))),
         count_params(state.params),
         forward_flops(model, spec),
+        peak_memory_bytes(train_step),
     )
 
 

@@ -24,6 +24,8 @@ class NoPositions(nnx.Module):
     whatever the compute type.
     """
 
+    channels_multiple = 1  # embed_dim must be a multiple of this
+
     def __init__(self, shape: Shape, *, rngs: nnx.Rngs):
         del shape, rngs
 

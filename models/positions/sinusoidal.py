@@ -25,6 +25,8 @@ def sinusoid(place: Float[Array | np.ndarray, 'tokens'], dim: int) -> Float[Arra
 class Sinusoidal1D(AbsolutePositions):
     """`sinusoidal_1d`: the sinusoid of a token's place in the raster sequence."""
 
+    channels_multiple = 2
+
     def __init__(self, shape: Shape, *, rngs: nnx.Rngs):
         self.embed_dim = shape.embed_dim
 
@@ -37,6 +39,8 @@ class Sinusoidal2D(AbsolutePositions):
 
     The fixed codes of MoCo v3 (Chen et al. 2021, arXiv:2104.02057, appendix A), with Vaswani's wavelengths.
     """
+
+    channels_multiple = 4
 
     def __init__(self, shape: Shape, *, rngs: nnx.Rngs):
         self.embed_dim = shape.embed_dim

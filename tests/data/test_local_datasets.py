@@ -64,3 +64,13 @@ def test_large_datasets_are_read_by_rows_not_copied(config, monkeypatch):
     rows = np.array([5, 0, 17])
     np.testing.assert_array_equal(viewed.train.images[rows], copied.train.images[rows])
     np.testing.assert_array_equal(viewed.validation.images[3:9], copied.validation.images[3:9])
+
+
+def test_a_small_subset_of_a_large_dataset_is_copied(config, monkeypatch):
+    monkeypatch.setattr(data, 'IN_MEMORY_BYTES', 200 * 64)
+    config.train_examples = 100
+    subset = data.load(config)
+    assert isinstance(subset.train.images, np.ndarray)
+    assert isinstance(subset.test.images, np.ndarray)
+    config.train_examples = 1000
+    assert isinstance(data.load(config).train.images, data.Rows)

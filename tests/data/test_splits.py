@@ -31,6 +31,13 @@ def test_a_split_that_leaves_nothing_is_refused():
         splits.carve_validation(np.array([0, 1], np.int32), 0.9)
 
 
+@pytest.mark.parametrize('fraction', [0.01, 0.5, 0.99])
+def test_every_class_keeps_an_example_to_train_on(labels, fraction):
+    with_a_single_one = np.append(labels, np.int32(3))
+    train, _ = splits.carve_validation(with_a_single_one, fraction)
+    assert set(with_a_single_one[train]) == {0, 1, 2, 3}
+
+
 def test_subsets_are_nested_whatever_asks_for_them(labels):
     rows, _ = splits.carve_validation(labels, 0.1)
     subsets = [set(splits.balanced_subset(labels, rows, 1.0, count)) for count in (1, 10, 50, 200, len(rows))]

@@ -1,3 +1,7 @@
+import io
+
+from rich.console import Console
+
 from experiment import display
 
 
@@ -15,10 +19,23 @@ def test_plain_lines_say_where_a_sweep_stands(capsys, monkeypatch):
         shown.end()
         shown.begin('an arm, seed 1')
     lines = capsys.readouterr().err.splitlines()
-    assert lines[0].startswith('run 1/2 · an arm, seed 0 · compiling')
-    assert 'step 50/100 · loss 0.500 · accuracy 25.0% · 1,234 images/s · ETA' in lines[1]
-    assert 'validation 75.0%' in lines[2]
-    assert lines[3].startswith('run 2/2')
+    assert lines[0] == 'ETA -:-- · run 1/2 · compiling · an arm, seed 0'
+    assert 'run 1/2 · loss 0.500 · accuracy 25.0% · 1,234 images/s · step 50/100 · an arm, seed 0' in lines[1]
+    assert 'step 100/100 · validation 75.0%' in lines[2]
+    assert 'run 2/2 · compiling · an arm, seed 1' in lines[3]
+
+
+def test_numbers_fit_a_narrow_terminal():
+    """The label gives way to them."""
+    shown = display.Display(30)
+    shown._terminal = True
+    shown.begin('attention, 4 heads, sinusoidal_2d, seed 0')
+    shown.row(row(240, images_per_second=23456.7), 486)
+    console = Console(width=80, file=io.StringIO(), force_terminal=True, no_color=True)
+    console.print(shown._bar.get_renderable())
+    line = console.file.getvalue().splitlines()[0]
+    for part in ('ETA', 'run 1/30', 'loss 0.500', 'accuracy 25.0%', '23,457 images/s'):
+        assert part in line, line
 
 
 def test_few_lines_when_rows_come_fast(capsys):
@@ -33,8 +50,9 @@ def test_eta_is_what_is_left_at_the_pace_so_far(monkeypatch):
     clock = [100.0]
     monkeypatch.setattr(display.time, 'monotonic', lambda: clock[0])
     shown = display.Display(4)
-    clock[0] = 160.0
     assert shown._eta(0.0) == '-:--'
-    assert shown._eta(1.0) == '3:00'
-    assert shown._eta(0.01) == '6:39:00'
+    assert shown._eta(0.5) == '-:--'  # a resumed run's first row: no pace yet
+    clock[0] = 160.0
+    assert shown._eta(1.0) == '6:00'
+    assert shown._eta(0.51) == '5:49:00'
     assert shown._eta(4.0) == '0:00'

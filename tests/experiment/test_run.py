@@ -90,3 +90,12 @@ def test_json_is_written_whole_or_not_at_all(tmp_path):
         folder.write_json(tmp_path / 'a.json', {'bad': float('nan')})
     assert folder.read_json(tmp_path / 'a.json') == {'good': 1}
     assert folder.read_json(tmp_path / 'missing.json') is None
+
+
+def test_a_config_of_another_version_is_named(config, tmp_path):
+    folder.open_run(tmp_path, config)
+    tree = folder.read_json(tmp_path / 'config.json')
+    del tree['model']['depth']
+    folder.write_json(tmp_path / 'config.json', tree)
+    with pytest.raises(ConfigError, match=r'another version .* model\.depth'):
+        folder.read_config(tmp_path)

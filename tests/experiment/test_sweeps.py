@@ -1,5 +1,6 @@
 import json
 
+import numpy as np
 import pytest
 
 from configs import base, demo
@@ -58,6 +59,8 @@ def test_a_name_stands_for_the_resolved_config(config):
         ([{'arm': 'odd', 'model.num_heads': 3}], r'sweep\(\)\[0\] \(odd\): model\.num_heads=3 must divide'),
         ([{'arm': 'a', 'seed': 1}, {'arm': 'b', 'seed': 1}], r'sweep\(\)\[1\] \(b\) is the same run as a'),
         ([], r'names no run'),
+        (['seed'], r"sweep\(\)\[0\] is 'seed'"),
+        ([{'data.train_examples': 1000}], r'data\.train_examples=1000 asks for'),
     ],
 )
 def test_a_sweep_is_validated_whole(config, overrides, message):
@@ -114,3 +117,27 @@ def test_a_run_s_folder_is_no_sweep_s(config, tmp_path):
     folder.open_run(tmp_path, config)
     with pytest.raises(ConfigError, match='holds a single run'):
         sweeps.open_sweep(tmp_path, 'one.py', sweeps.plan(config, [{}]))
+
+
+def test_a_sweep_that_lost_runs_is_refused_so_that_no_arm_leaves_the_table_unseen(config, tmp_path):
+    sweeps.open_sweep(tmp_path, 'one.py', sweeps.plan(config, [{'seed': 0}, {'seed': 1}]))
+    with pytest.raises(ConfigError, match='holds 1 runs that this sweep has not'):
+        sweeps.open_sweep(tmp_path, 'one.py', sweeps.plan(config, [{'seed': 0}]))
+
+
+def test_seeds_may_come_from_numpy(config):
+    (run,) = sweeps.plan(config, [{'seed': np.int64(3)}])
+    assert run.config.seed == 3
+
+
+@pytest.mark.parametrize(
+    ('body', 'message'),
+    [
+        ('def sweep():\n    return undefined', r"mine\.py:2: NameError: name 'undefined' is not defined"),
+        ('x = 1', r'mine\.py has no sweep\(\)'),
+    ],
+)
+def test_a_mistake_in_sweep_names_its_line(tmp_path, body, message):
+    (tmp_path / 'mine.py').write_text(body)
+    with pytest.raises(ConfigError, match=message):
+        sweeps.load_overrides(str(tmp_path / 'mine.py'))

@@ -47,6 +47,26 @@ def test_table_of_configs(config, shape, classes, params, flops):
     assert counts(config, shape, classes) == (params, flops)
 
 
+@pytest.mark.parametrize(
+    ('fields', 'params', 'flops'),
+    [
+        ({'model.positions.name': 'none'}, 57_706, 1_924_032),
+        ({'model.positions.name': 'learned_1d'}, 58_474, 1_924_032),
+        # start and drive, the GRU and the projection of its 48 channels; a batch shares their FLOPs.
+        ({'model.positions.name': 'rnn'}, 57_706 + 2 * 48 + 2 * (48 * 144 + 144) + 48 * 48 + 48, 1_924_032),
+        ({'model.num_heads': 1}, 57_706, 1_924_032),
+        # nine D x D kernels and a bias in place of attention's four and 4 D.
+        ({'model.mixer': 'conv'}, 57_706 + 3 * (5 * 48 * 48 - 3 * 48), 2_882_496),
+        ({'model.name': 'resnet', 'model.resnet_width': 16}, 701_178, 4_346_368),
+    ],
+    ids=['none', 'learned_1d', 'rnn', 'one head', 'conv', 'resnet'],
+)
+def test_table_of_the_demo(fields, params, flops):
+    config = digits.get_config('tiny')
+    config.update_from_flattened_dict(fields)
+    assert counts(config, (8, 8, 1)) == (params, flops)
+
+
 def test_resnet18_has_the_published_size():
     """torchvision's ResNet-18 has 11,689,512 params and 1.81 G multiply-adds; GroupNorm has as many as BatchNorm."""
     config = imagenet.get_config()

@@ -132,7 +132,25 @@ def test_no_two_kernels_start_equal(built):
 
 
 def test_decay_spares_norms_biases_and_positions(built):
-    model, params = built(positions__name='rnn')
-    for path, decays in jax.tree_util.tree_leaves_with_path(model.decays(params)):
-        names = [str(entry.key) for entry in path]
-        assert decays == (names[-1] == 'kernel' and names[0] != 'positions'), names
+    model, params = built(positions__name='rnn', depth=1)
+    decayed = {
+        '/'.join(str(entry.key) for entry in path)
+        for path, decays in jax.tree_util.tree_leaves_with_path(model.decays(params))
+        if decays
+    }
+    assert decayed == {
+        'patches/project/kernel',
+        'blocks/0/mixer/qkv/kernel',
+        'blocks/0/mixer/out/kernel',
+        'blocks/0/mlp/expand/kernel',
+        'blocks/0/mlp/contract/kernel',
+        'head/kernel',
+    }
+
+
+@pytest.mark.parametrize('width', [1, 8, 16, 50, 56, 64])
+def test_resnets_of_any_width_build(built, images, width):
+    model, _ = built(name='resnet', resnet_width=width)
+    params = jax.eval_shape(model.init, jax.random.key(0))
+    shape = jax.eval_shape(lambda params: model.apply(params, images).logits, params).shape
+    assert shape == (4, 10)

@@ -148,3 +148,10 @@ def test_injection_every_layer_has_its_own_codes_and_shared_has_one(built, image
     shared, _ = built(positions__inject='every_layer_shared')
     once, twice = stem.apply(stem_params, images).logits, shared.apply(stem_params, images).logits
     assert np.abs(once - twice).max() > 1e-4
+
+
+def test_coordinates_must_be_those_of_the_tokens(built, images):
+    model, params = built()
+    for wrong in (grid_coordinates((1, 1)), grid_coordinates((2, 4)), grid_coordinates((5, 5))):
+        with pytest.raises(ValueError, match='for 16 tokens'):
+            model.apply(params, images, coordinates=wrong)

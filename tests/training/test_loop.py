@@ -9,6 +9,7 @@ from configs import base
 from training import loop
 from training.log import read_rows
 from training.loop import milestones, total_steps
+from training.programs import compile_programs
 
 
 @pytest.fixture
@@ -138,11 +139,13 @@ def test_tensorboard_holds_the_rows(config, tmp_path):
                 np.testing.assert_allclose(scalars[row['step'], name], value, rtol=1e-6)
 
 
-def test_runs_that_differ_in_seed_share_their_programs(config, tmp_path):
-    first = run(config, tmp_path / 'first')
+def test_runs_that_differ_in_seed_share_their_programs(config):
+    spec = data.spec(config.data)
+    programs = compile_programs(config, spec, 24)
     config.seed = 7
-    second = run(config, tmp_path / 'second')
-    assert second['compile_seconds'] < 0.2 * first['compile_seconds'] or first['compile_seconds'] < 0.05
+    assert compile_programs(config, spec, 24) is programs
+    config.train.learning_rate *= 2
+    assert compile_programs(config, spec, 24) is not programs
 
 
 @pytest.mark.parametrize(('steps', 'count', 'expected'), [(10, 4, [2, 5, 8, 10]), (3, 10, [1, 2, 3]), (1, 1, [1])])
@@ -181,3 +184,53 @@ def test_a_folder_without_checkpoints_says_so(config, tmp_path):
     shutil.rmtree(tmp_path / 'checkpoints', ignore_errors=True)
     with pytest.raises(ConfigError, match='no checkpoint'):
         restore_selected(config, data.spec(config.data), tmp_path)
+
+
+def test_data_that_stays_on_the_host_trains_the_same(config, tmp_path, monkeypatch):
+    on_device = run(config, tmp_path / 'device')
+    monkeypatch.setattr(data, 'IN_MEMORY_BYTES', 0)
+    assert timeless(run(config, tmp_path / 'host')) == timeless(on_device)
+
+
+def test_a_validation_loss_that_is_not_finite_is_divergence_too(config, tmp_path):
+    """One step of a huge rate: the training loss was taken before it."""
+    config.train.steps, config.checkpoint.count = 1, 1
+    config.train.learning_rate, config.train.clip_norm, config.train.warmup = 1e38, 0.0, 0.0
+    with pytest.raises(loop.Diverged):
+        run(config, tmp_path)
+    for row in read_rows(tmp_path / 'metrics.jsonl'):
+        json.dumps(row, allow_nan=False)
+
+
+def test_rows_hold_the_rate_that_their_step_used(config, tmp_path):
+    from training.optimiser import learning_rate_schedule
+
+    run(config, tmp_path)
+    schedule = learning_rate_schedule(config.train, 24)
+    for row in read_rows(tmp_path / 'metrics.jsonl'):
+        if 'learning_rate' in row:
+            np.testing.assert_allclose(row['learning_rate'], schedule(row['step'] - 1), rtol=1e-5)
+
+
+def test_bfloat16_compute_keeps_float32_params(config, tmp_path):
+    import jax
+
+    from training.restore import restore_selected
+
+    config.train.compute_dtype = 'bfloat16'
+    result = run(config, tmp_path)
+    assert np.isfinite(result['test']['loss'])
+    _, params, _ = restore_selected(config, data.spec(config.data), tmp_path)
+    assert {leaf.dtype.name for leaf in jax.tree.leaves(params)} == {'float32'}
+
+
+def test_a_resumed_run_keeps_the_checkpoints_that_an_uninterrupted_one_keeps(config, tmp_path):
+    config.checkpoint.keep = 1
+    run(config, tmp_path / 'whole')
+    with pytest.raises(Killed):
+        run(config, tmp_path / 'cut', until=20)
+    run(config, tmp_path / 'cut')
+    one, other = (
+        sorted(path.name for path in (tmp_path / name / 'checkpoints').iterdir()) for name in ('whole', 'cut')
+    )
+    assert one == other
