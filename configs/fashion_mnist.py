@@ -4,7 +4,9 @@
   python train.py --config=configs/fashion_mnist.py --workdir=runs/fashion
   python train.py --config=configs/fashion_mnist.py --workdir=runs/fashion-conv --config.model.mixer=conv
 
-`:tiny` fits a CPU.
+`:tiny` has 16 patches of 7 x 7 and a narrower MLP, and fits a CPU: about 7 minutes an arm on two cores. Expect a test
+accuracy near 90.2% with attention and 91.1% with mixer=conv (one seed each; 8,438 steps of 128 images). The full form
+was not run so far.
 """
 
 from ml_collections import ConfigDict
