@@ -5,7 +5,6 @@ On stdout, and as Markdown, LaTeX (booktabs) and CSV in the sweep's folder.
 
 import html
 import io
-import os
 import re
 import sys
 from collections.abc import Callable, Iterable, Sequence
@@ -20,6 +19,7 @@ from rich.text import Text
 
 from analysis import records, runs, statistics
 from configs.errors import ConfigError
+from experiment import folder
 
 SIGNIFICANCE = 0.05
 MOST_WARNINGS = 20
@@ -328,15 +328,9 @@ def _escape_markdown(text: str) -> str:
 
 
 def _write(path: Path, content: str) -> Path:
-    """Writes beside the file, then renames: a reader, or a crash, meets the old file or the new, never a half."""
-    partial = path.with_name(f'.{path.name}.{os.getpid()}.partial')
+    """`folder.write_text`; a folder that cannot be written is the user's to mend."""
     try:
-        with partial.open('w', encoding='utf-8', newline='\n') as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
+        folder.write_text(path, content)
     except OSError as error:
-        partial.unlink(missing_ok=True)
         raise ConfigError(f'--workdir={path.parent}: cannot write {path.name} ({error.strerror})') from error
     return path

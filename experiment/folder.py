@@ -13,15 +13,23 @@ from configs.errors import ConfigError
 CONFIG, RESULT, FAILED, METRICS, LOG = 'config.json', 'result.json', 'failed.json', 'metrics.jsonl', 'log.txt'
 
 
+def write_text(path: Path, text: str) -> None:
+    """Writes beside the file, then renames: a reader, or a crash, meets the old file or the new, never a half."""
+    partial = path.with_name(f'.{path.name}.{os.getpid()}.partial')
+    try:
+        with partial.open('w', encoding='utf-8', newline='\n') as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+    except OSError:
+        partial.unlink(missing_ok=True)
+        raise
+
+
 def write_json(path: Path, value: Any) -> None:
-    """Writes the whole file or nothing: a reader never sees half of it."""
-    scratch = path.with_name(f'.{path.name}.{os.getpid()}')
-    with open(scratch, 'w') as file:
-        json.dump(value, file, indent=2, allow_nan=False)
-        file.write('\n')
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(scratch, path)
+    """`write_text` of a value; NaN and infinity are refused, since they are no JSON."""
+    write_text(path, json.dumps(value, indent=2, allow_nan=False) + '\n')
 
 
 def read_json(path: Path) -> Any:

@@ -3,21 +3,9 @@ import json
 import numpy as np
 import pytest
 
-from configs import base, demo
+from configs import demo
 from configs.errors import ConfigError
 from experiment import folder, sweeps
-
-
-@pytest.fixture
-def config():
-    config = base.get_config()
-    config.data.name = 'synthetic'
-    config.data.synthetic.image_size, config.data.synthetic.train_examples = 8, 64
-    config.data.synthetic.test_examples = 16
-    config.model.embed_dim, config.model.depth = 16, 1
-    config.train.steps, config.train.batch_size, config.train.eval_batch_size = 4, 8, 16
-    config.checkpoint.count, config.log.tensorboard = 1, False
-    return config
 
 
 def test_the_demo_is_the_issue_s_grid():
