@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from analysis.records import FINISHED, UNFINISHED, Damaged, Run, clean, is_run, read_json, read_run, seed_of
 from configs.errors import ConfigError
-from experiment.folder import flatten
+from experiment.folder import MANIFEST, flatten
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ def _read(workdir: Path) -> Sweep:
     warnings: list[str] = []
     entries: list[_Entry] = []
     try:
-        listing = read_json(workdir / 'sweep.json')
+        listing = read_json(workdir / MANIFEST)
         if listing is not None:
             entries = _entries(listing, warnings)
     except Damaged as error:

@@ -10,7 +10,8 @@ from ml_collections import ConfigDict
 from configs import base
 from configs.errors import ConfigError
 
-CONFIG, RESULT, FAILED, METRICS, LOG = 'config.json', 'result.json', 'failed.json', 'metrics.jsonl', 'log.txt'
+CONFIG, RESULT, FAILED, LOG = 'config.json', 'result.json', 'failed.json', 'log.txt'
+MANIFEST = 'sweep.json'  # of a sweep's folder
 
 
 def write_text(path: Path, text: str) -> None:
@@ -38,6 +39,12 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_text())
     except (FileNotFoundError, NotADirectoryError, ValueError):
         return None
+
+
+def read_result(folder: Path) -> dict[str, Any] | None:
+    """The result of a run that came to its end, or None: then it is still to be run."""
+    result = read_json(folder / RESULT)
+    return result if isinstance(result, dict) and result.get('status') in ('finished', 'diverged') else None
 
 
 def make_folder(folder: Path) -> None:
@@ -73,7 +80,7 @@ def refuse_others(folder: Path, config: ConfigDict) -> None:
     """Raises ConfigError when `folder` holds something else than the run of `config`; writes nothing."""
     _check_writable(folder)
     if not (folder / CONFIG).exists():
-        if (folder / 'sweep.json').exists() or (folder / RESULT).exists():
+        if (folder / MANIFEST).exists() or (folder / RESULT).exists():
             raise ConfigError(f'--workdir={folder} holds something else than one run; another folder would do')
         return
     there = read_json(folder / CONFIG)

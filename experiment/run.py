@@ -27,8 +27,8 @@ def execute(config: ConfigDict, workdir: Path, report: Callable[[Row, int], None
     """
     validate(config)
     folder.refuse_others(workdir, config)
-    finished = folder.read_json(workdir / folder.RESULT)
-    if isinstance(finished, dict) and finished.get('status') in ('finished', 'diverged'):
+    finished = folder.read_result(workdir)
+    if finished is not None:
         return finished
     dataset = load_data(config.data)
     folder.open_run(workdir, config)

@@ -18,8 +18,6 @@ from experiment.display import Display
 from experiment.run import execute, load_data
 from experiment.validate import validate
 
-MANIFEST = 'sweep.json'
-
 
 class Planned(NamedTuple):
     """One run of a sweep."""
@@ -97,7 +95,7 @@ def open_sweep(workdir: Path, config_file: str, runs: list[Planned]) -> None:
     Raises:
       ConfigError: it holds a single run, or another file's sweep, or cannot be written.
     """
-    there = folder.read_json(workdir / MANIFEST)
+    there = folder.read_json(workdir / folder.MANIFEST)
     if (workdir / folder.CONFIG).exists():
         raise ConfigError(f'--workdir={workdir} holds a single run; another folder would do')
     if isinstance(there, dict):
@@ -111,7 +109,7 @@ def open_sweep(workdir: Path, config_file: str, runs: list[Planned]) -> None:
             )
     folder.make_folder(workdir)
     listed = [{'run': run.name, 'arm': run.arm, 'overrides': run.overrides} for run in runs]
-    folder.write_json(workdir / MANIFEST, {'config': config_file, 'runs': listed})
+    folder.write_json(workdir / folder.MANIFEST, {'config': config_file, 'runs': listed})
 
 
 def run_all(runs: list[Planned], workdir: Path) -> dict[str, str]:
@@ -120,7 +118,7 @@ def run_all(runs: list[Planned], workdir: Path) -> dict[str, str]:
     Returns:
       By run name, one line on each run that failed or diverged.
     """
-    waiting = {run.name for run in runs if folder.read_json(workdir / run.name / folder.RESULT) is None}
+    waiting = {run.name for run in runs if folder.read_result(workdir / run.name) is None}
     troubles = {}
     with Display(len(waiting)) as display:
         if len(waiting) < len(runs):

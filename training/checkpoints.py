@@ -30,6 +30,10 @@ class Progress(NamedTuple):
             best_step=step if improved else self.best_step,
         )
 
+    def selected(self, rule: str, latest: int) -> int:
+        """The step whose params count, by `checkpoint.select`, when `latest` is the newest."""
+        return self.best_step if rule == 'best' else latest
+
 
 def _merit(validation: dict[str, float]) -> tuple[float, float]:
     """Selection's rule: accuracy on validation, then its loss; the earlier of equals."""

@@ -92,7 +92,7 @@ def train(config: ConfigDict, dataset: Dataset, folder: Path, report: Callable[[
                     checkpoints.save(manager, milestone, state, progress)
                     start = milestone
         manager.wait_until_finished()
-        selected = progress.best_step if config.checkpoint.select == 'best' else steps
+        selected = progress.selected(config.checkpoint.select, steps)
         if selected != steps:
             state, _ = checkpoints.restore(manager, selected, state)
     return _result(run, state, progress, selected)

@@ -31,7 +31,7 @@ def restore_selected(config: ConfigDict, spec: Spec, folder: Path) -> tuple[Mode
         if latest is None:
             raise ConfigError(f'--workdir={folder} has no checkpoint yet; train it first')
         state, progress = checkpoints.restore(manager, latest, like)
-        step = progress.best_step if config.checkpoint.select == 'best' else latest
+        step = progress.selected(config.checkpoint.select, latest)
         if step != latest:
             state, _ = checkpoints.restore(manager, step, like)
     return model, state.params, step

@@ -129,3 +129,13 @@ def test_a_mistake_in_sweep_names_its_line(tmp_path, body, message):
     (tmp_path / 'mine.py').write_text(body)
     with pytest.raises(ConfigError, match=message):
         sweeps.load_overrides(str(tmp_path / 'mine.py'))
+
+
+def test_a_result_that_says_nothing_counts_as_not_run(config, tmp_path, capsys):
+    runs = sweeps.plan(config, [{'seed': 0}])
+    sweeps.open_sweep(tmp_path, 'one.py', runs)
+    folder.open_run(tmp_path / runs[0].name, runs[0].config)
+    (tmp_path / runs[0].name / folder.RESULT).write_text('{}')
+    assert sweeps.run_all(runs, tmp_path) == {}
+    assert 'finished before' not in capsys.readouterr().err
+    assert folder.read_result(tmp_path / runs[0].name)['status'] == 'finished'
