@@ -42,13 +42,17 @@ def get_config() -> ConfigDict:
     model.depth = 4  # blocks
     model.mlp_ratio = 4.0  # hidden width of a block's MLP over embed_dim
     model.num_heads = 4  # must divide embed_dim
+    model.window = placeholder(int)  # attention's reach, odd: a window x window neighbourhood of tokens; None: all
     model.attention_scale = 'sqrt_head_dim'  # logits over sqrt(head_dim) | none: shows softmax saturating
     model.dropout = 0.0  # share of activations dropped after each sublayer, in [0, 1)
     model.stochastic_depth = 0.0  # share of residual branches dropped in the last block, rising from 0 in the first
     model.positions = ConfigDict()
-    model.positions.name = 'learned_1d'  # none | sinusoidal_1d | sinusoidal_2d | learned_1d | rnn
+    model.positions.name = 'learned_1d'  # one of sixteen: models/positions/__init__.py lists them
+    model.positions.content = True  # False: attention looks where positions say, whatever is there; no q and k
     model.positions.inject = 'stem'  # absolute codes are added: stem (once) | every_layer (own) | every_layer_shared
     model.resnet_width = 64  # channels of resnet's first stage; 64 is ResNet-18
+    model.match = ''  # params | flops: solve the width to cost what the reference arm does; '': as written
+    model.reference = 'attention'  # mixer of the reference arm: full, without positions, at embed_dim as written
 
     config.train = train = ConfigDict()
     train.epochs = 60.0  # passes over the training examples

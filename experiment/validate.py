@@ -5,13 +5,17 @@ from collections.abc import Iterable
 from ml_collections import ConfigDict
 
 import data
+from configs import base
 from configs.errors import ConfigError, nearest
 from data.spec import Spec
 from models import MODELS
 from models.attention import SCALES
+from models.matching import MATCHES, reference_arm, width
 from models.mixers import MIXERS
-from models.positions import INJECTIONS, POSITIONS
+from models.patches import patch_grid
+from models.positions import INJECTIONS, POSITIONS, AbsolutePositions
 
+DEFAULTS = base.get_config()
 COMPUTE_DTYPES = ('float32', 'bfloat16')
 SELECTIONS = ('best', 'last')
 
@@ -22,13 +26,31 @@ def validate(config: ConfigDict) -> Spec:
     Raises:
       ConfigError: the first thing that cannot work, with the field, its value and what would do.
     """
+    _check_types(config)
     _check_names(config)
     _check_ranges(config)
     spec = data.spec(config.data)
     _check_data(config, spec)
+    _check_read(config.model)
     if config.model.name == 'backbone':
         _check_backbone(config.model, spec)
+    if config.model.match:
+        _check_match(config.model, spec)
     return spec
+
+
+def _check_types(config: ConfigDict, group: str = '') -> None:
+    """Every field has the type of its default. A ConfigDict sees to most of it, but takes a float for an unset int."""
+    defaults = _get(DEFAULTS, group) if group else DEFAULTS
+    for name in defaults:
+        field, value = f'{group}.{name}'.lstrip('.'), config[name]
+        if isinstance(value, ConfigDict):
+            _check_types(value, field)
+            continue
+        wanted = defaults.get_type(name)
+        unset = defaults[name] is None and value is None
+        if not unset and not (type(value) is wanted or (wanted is float and type(value) is int)):
+            raise ConfigError(f'{field}={value!r} is of type {type(value).__name__}; {wanted.__name__} would do')
 
 
 def _one_of(field: str, value: str, allowed: Iterable[str]) -> None:
@@ -42,6 +64,9 @@ def _check_names(config: ConfigDict) -> None:
     _one_of('model.positions.name', config.model.positions.name, POSITIONS)
     _one_of('model.positions.inject', config.model.positions.inject, INJECTIONS)
     _one_of('model.attention_scale', config.model.attention_scale, SCALES)
+    if config.model.match:
+        _one_of('model.match', config.model.match, MATCHES)
+    _one_of('model.reference', config.model.reference, MIXERS)
     _one_of('train.compute_dtype', config.train.compute_dtype, COMPUTE_DTYPES)
     _one_of('checkpoint.select', config.checkpoint.select, SELECTIONS)
 
@@ -56,7 +81,7 @@ def _check_ranges(config: ConfigDict) -> None:
     for field in counts.split():
         if _get(config, field) < 1:
             raise ConfigError(f'{field}={_get(config, field)}: 1 or more would do')
-    for field in ('train.steps', 'data.train_examples', 'data.image_size'):
+    for field in ('train.steps', 'data.train_examples', 'data.image_size', 'model.window'):
         if _get(config, field) is not None and _get(config, field) < 1:
             raise ConfigError(f'{field}={_get(config, field)}: 1 or more would do')
     for field in ('model.dropout', 'model.stochastic_depth', 'train.warmup', 'train.label_smoothing'):
@@ -112,6 +137,8 @@ def _check_backbone(model: ConfigDict, spec: Spec) -> None:
             f'model.kernel_size={model.kernel_size} has no centre; '
             f'{model.kernel_size - 1} or {model.kernel_size + 1} would do'
         )
+    _check_positions(model)
+    _check_window(model, spec)
     multiples = {f'model.positions.name={model.positions.name!r}': POSITIONS[model.positions.name].channels_multiple}
     if model.mixer == 'gru':
         multiples["model.mixer='gru'"] = 2
@@ -123,7 +150,81 @@ def _check_backbone(model: ConfigDict, spec: Spec) -> None:
         raise ConfigError(f'model.mlp_ratio={model.mlp_ratio} leaves no hidden channel of model.embed_dim={dim}')
 
 
-def _or(values: list[int]) -> str:
+def _check_read(model: ConfigDict) -> None:
+    """Refuses what changes attention where there is none: an arm would be labelled by what it does not do."""
+    without = f'model.name={model.name!r}' if model.name == 'resnet' else f'model.mixer={model.mixer!r}'
+    has_attention = model.name == 'backbone' and model.mixer == 'attention'
+    defaults = DEFAULTS.model
+    for field in () if has_attention else ('window', 'attention_scale', 'positions.content'):
+        if _get(model, field) != _get(defaults, field):
+            raise ConfigError(
+                f'model.{field}={_get(model, field)!r} is about attention, and {without} has none; '
+                f'{_get(defaults, field)!r} would do'
+            )
+    if model.name == 'resnet' and model.positions.inject != 'stem':
+        raise ConfigError(
+            f'model.positions.inject={model.positions.inject!r} is about tokens, and {without} has none; '
+            "'stem' would do"
+        )
+    if not model.positions.content and model.attention_scale != defaults.attention_scale:
+        raise ConfigError(
+            f'model.attention_scale={model.attention_scale!r} scales the product of queries and keys, and '
+            f'model.positions.content=False leaves none; {defaults.attention_scale!r} would do'
+        )
+
+
+def _check_positions(model: ConfigDict) -> None:
+    """Refuses what a positional encoding would silently ignore."""
+    name, inject = model.positions.name, model.positions.inject
+    variant = POSITIONS[name]
+    absolute = issubclass(variant, AbsolutePositions)
+    if variant.in_attention and model.mixer != 'attention':
+        raise ConfigError(
+            f'model.positions.name={name!r} acts inside attention, and model.mixer={model.mixer!r} has none; '
+            "'none' would do, or an absolute encoding such as 'learned_1d'"
+        )
+    if inject != 'stem' and not absolute:
+        raise ConfigError(
+            f'model.positions.inject={inject!r} says where codes are added to tokens, and {name!r} adds none; '
+            "leave it 'stem'"
+        )
+    if name == 'conditional' and model.depth == 1:
+        raise ConfigError(
+            "model.depth=1 leaves no place between blocks for model.positions.name='conditional'; 2 or more would do"
+        )
+    if model.mixer == 'attention' and (model.embed_dim // model.num_heads) % variant.head_multiple:
+        step = model.num_heads * variant.head_multiple
+        fitting = model.embed_dim + step - model.embed_dim % step
+        raise ConfigError(
+            f'model.embed_dim={model.embed_dim} over model.num_heads={model.num_heads} must be a multiple of '
+            f'{variant.head_multiple} with model.positions.name={name!r}; model.embed_dim={fitting} would do'
+        )
+    if model.mixer == 'attention' and not model.positions.content and not variant.scores_content_free:
+        able = [other for other, variant in POSITIONS.items() if variant.scores_content_free]
+        raise ConfigError(
+            f'model.positions.content=False: by {name!r} alone attention would not know where to look; '
+            f'model.positions.name={_or(able)} would do'
+        )
+
+
+def _check_window(model: ConfigDict, spec: Spec) -> None:
+    if model.window is None:
+        return
+    if model.window % 2 == 0 and patch_grid(spec.image_shape, model.patch_size)[0] > 1:
+        raise ConfigError(
+            f'model.window={model.window} has no centre on a grid; {model.window - 1} or {model.window + 1} would do'
+        )
+
+
+def _check_match(model: ConfigDict, spec: Spec) -> None:
+    try:
+        _check_backbone(reference_arm(model), spec)
+    except ConfigError as error:
+        raise ConfigError(f'the reference arm of model.match={model.match!r} cannot be built: {error}') from error
+    width(model, spec)
+
+
+def _or(values: list[int] | list[str]) -> str:
     return ', '.join(map(str, values[:-1])) + ' or ' + str(values[-1]) if len(values) > 1 else str(values[0])
 
 

@@ -13,6 +13,7 @@ from ml_collections import ConfigDict
 
 from data.spec import Spec
 from models.backbone import Backbone
+from models.matching import matched
 from models.patches import Coordinates
 from models.resnet import ResNet
 
@@ -59,9 +60,13 @@ def build(config: ConfigDict, spec: Spec, dtype: DTypeLike = jnp.float32) -> Mod
     where tokens are when that is not the trained grid, or its raster order. `capture` names what to return beside
     the logits: 'attention' (weights, [heads, batch, tokens, tokens]), 'tokens' ([batch, tokens, embed]).
 
+    Where `config.match` is set, the width is models.matching's.
+
     Raises:
+      ConfigError: no width is near enough to what `config.match` asks for.
       ValueError: from `apply`, when the model has no such thing to capture.
     """
+    config = matched(config, spec)
 
     def create(key: PRNGKeyArray) -> nnx.Module:
         constructor = MODELS[config.name]

@@ -1,6 +1,7 @@
 """Params and floating-point operations, counted rather than estimated."""
 
 import math
+from typing import NamedTuple
 
 import jax
 import numpy as np
@@ -24,11 +25,14 @@ def forward_flops(model: Model, spec: Spec) -> int:
     """
     params = jax.eval_shape(model.init, jax.random.key(0))
 
-    def flops(batch: int) -> int:
+    def flops(batch: int) -> Flops:
         images = jax.ShapeDtypeStruct((batch, *spec.image_shape), np.uint8)
         return _flops(jax.make_jaxpr(lambda params, images: model.apply(params, images).logits)(params, images).jaxpr)
 
-    return flops(2) - flops(1)
+    one, two = flops(1), flops(2)
+    if one.uncounted != two.uncounted:
+        raise ValueError('a while loop over images has no length to count FLOPs by; use lax.scan')
+    return two.counted - one.counted
 
 
 def peak_memory_bytes(program: jax.stages.Compiled) -> int:
@@ -40,26 +44,33 @@ def peak_memory_bytes(program: jax.stages.Compiled) -> int:
     return plan.argument_size_in_bytes + plan.output_size_in_bytes - plan.alias_size_in_bytes + plan.temp_size_in_bytes
 
 
-def _flops(jaxpr: core.Jaxpr) -> int:
-    return sum(_equation_flops(equation) for equation in jaxpr.eqns)
+class Flops(NamedTuple):
+    """Of a program; `uncounted` are those of one turn of its while loops, whose turns nobody knows."""
+
+    counted: int = 0
+    uncounted: int = 0
 
 
-def _equation_flops(equation: core.JaxprEqn) -> int:
+def _flops(jaxpr: core.Jaxpr) -> Flops:
+    parts = [_equation_flops(equation) for equation in jaxpr.eqns]
+    return Flops(sum(part.counted for part in parts), sum(part.uncounted for part in parts))
+
+
+def _equation_flops(equation: core.JaxprEqn) -> Flops:
     name, inputs, outputs = equation.primitive.name, equation.invars, equation.outvars
     if name == 'dot_general':
         contracted, _ = equation.params['dimension_numbers'][0]
-        return 2 * outputs[0].aval.size * math.prod(inputs[0].aval.shape[axis] for axis in contracted)
+        return Flops(2 * outputs[0].aval.size * math.prod(inputs[0].aval.shape[axis] for axis in contracted))
     if name == 'conv_general_dilated':
         # The kernel's input-channel axis is already divided by the groups.
         kernel = equation.params['dimension_numbers'].rhs_spec
         shape = inputs[1].aval.shape
-        return 2 * outputs[0].aval.size * math.prod(shape[axis] for axis in kernel[1:])
+        return Flops(2 * outputs[0].aval.size * math.prod(shape[axis] for axis in kernel[1:]))
     repeats = equation.params['length'] if name == 'scan' else 1
     inner = jax.tree.leaves(equation.params, is_leaf=_is_jaxpr)
-    jaxprs = [getattr(value, 'jaxpr', value) for value in inner if _is_jaxpr(value)]
-    if name == 'while' and any(_flops(jaxpr) for jaxpr in jaxprs):
-        raise ValueError('a while loop has no length to count FLOPs by; use lax.scan')
-    return repeats * sum(_flops(jaxpr) for jaxpr in jaxprs)
+    parts = [_flops(getattr(value, 'jaxpr', value)) for value in inner if _is_jaxpr(value)]
+    counted, uncounted = (repeats * sum(part[index] for part in parts) for index in (0, 1))
+    return Flops(0, counted + uncounted) if name == 'while' else Flops(counted, uncounted)
 
 
 def _is_jaxpr(value: object) -> bool:

@@ -68,8 +68,8 @@ class Backbone(nnx.Module):
         self.inject = config.positions.inject
         self.patches = PatchEmbedding(config.patch_size, image_shape[-1], dim, dtype=dtype, rngs=rngs)
         variant = POSITIONS[config.positions.name]
-        copies = depth if self.inject == 'every_layer' else 1
-        shape = Shape(dim, config.num_heads, self.grid)
+        copies = depth if self.inject == 'every_layer' or variant.per_layer else 1
+        shape = Shape(dim, config.num_heads, self.grid, config.window)
         self.positions = nnx.List([variant(shape, rngs=rngs) for _ in range(copies)])
         self.dropout = nnx.Dropout(config.dropout)
         rates = [config.stochastic_depth * layer / max(1, depth - 1) for layer in range(depth)]
@@ -99,8 +99,8 @@ class Backbone(nnx.Module):
             if layer == 0:
                 x = self.dropout(x, deterministic=rngs is None, rngs=rngs)
             x, weights = block(x, positions, coordinates, rngs)
-            if layer < len(self.blocks) - 1:
-                x = positions.between(x, coordinates.grid)
+            if layer == 0:
+                x = positions.between(x, coordinates)
             captured['tokens'].append(x)
             if weights is not None:
                 captured.setdefault('attention', []).append(weights)

@@ -57,7 +57,13 @@ def build_mixer(config: ConfigDict, *, dtype: DTypeLike, rngs: nnx.Rngs) -> nnx.
     match config.mixer:
         case 'attention':
             return MultiHeadAttention(
-                config.embed_dim, config.num_heads, config.attention_scale, dtype=dtype, rngs=rngs
+                config.embed_dim,
+                config.num_heads,
+                config.attention_scale,
+                window=config.window,
+                content=config.positions.content,
+                dtype=dtype,
+                rngs=rngs,
             )
         case 'conv' | 'depthwise_conv':
             depthwise = config.mixer == 'depthwise_conv'

@@ -1,10 +1,12 @@
 """From an image to tokens, and to where each token is."""
 
 import flax
+import jax
+import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 from jax.typing import DTypeLike
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 Grid = tuple[int, int]  # rows and columns of patches
 
@@ -14,9 +16,8 @@ class Coordinates:
     """Where the tokens are, in units of *training* patches: any grid and any order can be asked.
 
     Positions read these and nothing else, so to move a token is to change its row here; convolutions and the GRU know
-    the grid alone. The raster order stands
-    beside the centres because one-dimensional codes count tokens along the sequence, and how many tokens come
-    before one depends on the width of its grid.
+    the grid alone. The raster order stands beside the centres because one-dimensional codes count tokens along the
+    sequence, and how many tokens come before one depends on the width of its grid. A sequence is a grid of one row.
     """
 
     centres: Float[Array | np.ndarray, 'tokens 2']  # row and column of the patch's centre; the first is (0.5, 0.5)
@@ -42,6 +43,26 @@ def grid_coordinates(grid: Grid, trained: Grid | None = None, policy: str = 'ext
     elif policy != 'extend':
         raise ValueError(f'policy={policy!r}: extend or rescale')
     return Coordinates(centres.astype(np.float32), order.astype(np.float32), tuple(grid))
+
+
+def raster_order(coordinates: Coordinates) -> Int[Array | np.ndarray, 'tokens'] | None:
+    """Which token stands at each place of the raster; None when they stand in that order already.
+
+    Coordinates that are being traced are sorted by the program, since nobody knows their order before it runs.
+    """
+    if isinstance(coordinates.order, jax.Array):
+        return jnp.argsort(coordinates.order)
+    order = np.argsort(coordinates.order, kind='stable')
+    return None if np.array_equal(order, np.arange(len(order))) else order
+
+
+def in_raster_order(coordinates: Coordinates) -> Coordinates:
+    """The same places, row by row."""
+    order = raster_order(coordinates)
+    if order is None:
+        return coordinates
+    # A plain range says to `raster_order` that there is nothing left to sort.
+    return coordinates.replace(centres=coordinates.centres[order], order=np.arange(len(order), dtype=np.float32))
 
 
 def patch_grid(image_shape: tuple[int, ...], patch_size: int) -> Grid:

@@ -3,5 +3,6 @@
 from jaxtyping import install_import_hook
 
 # Before any test imports one of them. The hook changes nothing but the check.
-_hook = install_import_hook(['configs', 'data', 'models', 'training', 'analysis', 'experiment'], 'beartype.beartype')
+PACKAGES = ['configs', 'data', 'models', 'training', 'analysis', 'experiment', 'benchmarks']
+_hook = install_import_hook(PACKAGES, 'beartype.beartype')
 _hook.__enter__()

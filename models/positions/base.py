@@ -1,12 +1,17 @@
 """What every positional encoding may do, and `none`, which does nothing."""
 
+import math
 from typing import NamedTuple
 
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float
 
 from models.patches import Coordinates, Grid
+
+# Of each key from each query, row and column, in training patches: centre of the key minus centre of the query.
+Offsets = Float[Array | np.ndarray, '*#blocks queries keys 2']
 
 
 class Shape(NamedTuple):
@@ -14,7 +19,18 @@ class Shape(NamedTuple):
 
     embed_dim: int
     num_heads: int
-    grid: Grid  # the trained one
+    grid: Grid  # the trained one; a sequence is a grid of one row
+    window: int | None = None  # attention's, in tokens; None: all
+
+    @property
+    def head_dim(self) -> int:
+        return self.embed_dim // self.num_heads
+
+    @property
+    def reach(self) -> tuple[int, int]:
+        """The largest offset that attention meets on the trained grid, in rows and in columns."""
+        rows, columns = (side - 1 if self.window is None else min(side - 1, self.window // 2) for side in self.grid)
+        return rows, columns
 
 
 class NoPositions(nnx.Module):
@@ -25,6 +41,10 @@ class NoPositions(nnx.Module):
     """
 
     channels_multiple = 1  # embed_dim must be a multiple of this
+    head_multiple = 1  # and embed_dim / num_heads of this
+    in_attention = False  # acts on queries, keys or logits, so no other mixer can use it
+    per_layer = False  # each layer has parameters of its own
+    scores_content_free = False  # its scores say where to look without any content
 
     def __init__(self, shape: Shape, *, rngs: nnx.Rngs):
         del shape, rngs
@@ -46,15 +66,22 @@ class NoPositions(nnx.Module):
 
     def scores(
         self,
-        q: Float[Array, 'heads batch tokens head_dim'],
-        k: Float[Array, 'heads batch tokens head_dim'],
-        coordinates: Coordinates,
-    ) -> Float[Array, '...'] | float:
-        """A term to add to the attention logits [heads, batch, tokens, tokens], after scaling. In every layer."""
+        q: Float[Array, 'heads batch *blocks queries head_dim'] | None,
+        k: Float[Array, 'heads batch *blocks keys head_dim'] | None,
+        offsets: Offsets,
+    ) -> Float[Array, 'heads #batch *#blocks queries keys'] | float:
+        """A term to add to the attention logits. In every layer.
+
+        Queries come multiplied by the attention's scale. Windowed attention asks for blocks of queries and the keys
+        near each, so a score may read nothing but the offsets, the query and the key. Both are None where attention
+        is by position alone (`positions.content`), which asks `scores_content_free` of a variant.
+        """
         return 0.0
 
-    def between(self, x: Float[Array, 'batch tokens embed'], grid: Grid) -> Float[Array, 'batch tokens embed']:
-        """A layer between blocks, for codes that depend on what is there. After every block but the last."""
+    def between(
+        self, x: Float[Array, 'batch tokens embed'], coordinates: Coordinates
+    ) -> Float[Array, 'batch tokens embed']:
+        """A layer after the first block, for codes that depend on what is there."""
         return x
 
 
@@ -69,6 +96,17 @@ class AbsolutePositions(NoPositions):
         self, x: Float[Array, 'batch tokens embed'], coordinates: Coordinates
     ) -> Float[Array, 'batch tokens embed']:
         return x + self.codes(coordinates).astype(x.dtype)
+
+
+def sequence_length(coordinates: Coordinates, trained: Grid) -> int:
+    """Tokens that a walk along the sequence must reach: the trained ones, those of the grid, and any that are asked.
+
+    Of coordinates that are being traced the grid alone is known, and places beyond its end have the end's code.
+    """
+    tokens = max(math.prod(trained), math.prod(coordinates.grid))
+    if isinstance(coordinates.order, np.ndarray):
+        tokens = max(tokens, math.ceil(coordinates.order.max()) + 1)
+    return tokens
 
 
 def positional_parameter(value: Float[Array, '...']) -> nnx.Param:

@@ -1,12 +1,14 @@
-"""Learned tables: a free vector for each trained place."""
+"""Learned tables: free vectors for the trained places."""
 
 import jax
 from flax import nnx
-from jax.scipy.ndimage import map_coordinates
 from jaxtyping import Array, Float
 
 from models.patches import Coordinates
 from models.positions.base import AbsolutePositions, Shape, positional_parameter
+from models.positions.tables import interpolate
+
+SPREAD = 0.02  # standard deviation of what a table starts from, as in ViT's own code
 
 
 class Learned1D(AbsolutePositions):
@@ -18,12 +20,28 @@ class Learned1D(AbsolutePositions):
     """
 
     def __init__(self, shape: Shape, *, rngs: nnx.Rngs):
-        self.table = positional_parameter(0.02 * jax.random.normal(rngs.params(), (*shape.grid, shape.embed_dim)))
+        table = SPREAD * jax.random.normal(rngs.params(), (*shape.grid, shape.embed_dim))
+        self.table = positional_parameter(table)
 
     def codes(self, coordinates: Coordinates) -> Float[Array, 'tokens embed']:
-        rows, columns = coordinates.centres.T - 0.5
+        return interpolate(self.table[...], coordinates.centres - 0.5)
 
-        def interpolate(channel: Float[Array, 'rows columns']) -> Float[Array, 'tokens']:
-            return map_coordinates(channel, [rows, columns], order=1, mode='nearest')
 
-        return jax.vmap(interpolate, in_axes=-1, out_axes=-1)(self.table[...])
+class Learned2D(AbsolutePositions):
+    """`learned_2d`: the sum of a free vector for the row and one for the column.
+
+    p(row, column) = R[row] + C[column], the additive factorisation over height and width of Ho et al. 2019 (axial
+    transformers, arXiv:1912.12180). Dosovitskiy et al. 2021, appendix D.4, join two of half the width: the case of
+    this in which each is zero in the other's half. Interpolated and repeated as `learned_1d`. Parameters:
+    (rows + columns) x embed_dim.
+    """
+
+    def __init__(self, shape: Shape, *, rngs: nnx.Rngs):
+        rows, columns = shape.grid
+        self.rows = positional_parameter(SPREAD * jax.random.normal(rngs.params(), (rows, shape.embed_dim)))
+        self.columns = positional_parameter(SPREAD * jax.random.normal(rngs.params(), (columns, shape.embed_dim)))
+
+    def codes(self, coordinates: Coordinates) -> Float[Array, 'tokens embed']:
+        places = coordinates.centres - 0.5
+        # Each axis is a table of one column or one row, and every place beyond its only entry is that entry.
+        return interpolate(self.rows[...][:, None], places) + interpolate(self.columns[...][None], places)

@@ -8,30 +8,34 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from models.patches import Coordinates
-from models.positions.base import AbsolutePositions, Shape, positional_parameter
+from models.positions.base import AbsolutePositions, Shape, positional_parameter, sequence_length
 from models.recurrent import GRU
 
 
 class RNNPositions(AbsolutePositions):
     """`rnn`: the states of a GRU that walks along the sequence, fed the same learned vector at every step.
 
-    h_0 learned, h_{k+1} = GRU(u, h_k), code p_k = W h_{k+1}: the recurrent generator that Liu et al. 2020
-    (arXiv:2003.09229, section 3) set beside tables and sinusoids; the GRU is the discrete form of their dynamical
-    system. Its parameters do not grow with the length and the walk can go on past the trained one. Places between
-    two steps take the codes' linear interpolation.
+    h_0 learned, h_{k+1} = GRU(u, h_k), code p_k = W h_{k+1}: a recurrent generator such as Liu et al. 2020
+    (arXiv:2003.09229) set beside tables and sinusoids, the discrete form of their dynamical system. (Theirs reads the
+    number of the step; this one the same learned u, so that it can walk past the trained numbers.) Its parameters do
+    not grow with the length. Places between two steps take the codes' linear interpolation. The gates start with
+    memories of 1 to `tokens` steps (Tallec & Ollivier 2018, arXiv:1804.11188, "chrono" biases): with none, a GRU that
+    reads the same input at every step forgets where it started, and late places have the same code.
     """
 
     def __init__(self, shape: Shape, *, rngs: nnx.Rngs):
         dim = shape.embed_dim
-        self.trained_tokens = math.prod(shape.grid)
+        self.grid = shape.grid
         self.start = positional_parameter(jax.random.normal(rngs.params(), (1, dim)))
         self.drive = positional_parameter(jax.random.normal(rngs.params(), (1, dim)))
         self.gru = GRU(dim, dim, dtype=jnp.float32, rngs=rngs)
+        steps = jax.random.uniform(rngs.params(), (dim,), minval=1.0, maxval=max(2.0, math.prod(shape.grid) - 1.0))
+        bias = self.gru.inputs.bias
+        bias[...] = bias[...].at[dim : 2 * dim].set(jnp.log(steps))  # of the update gate, which keeps what was
         self.project = nnx.Linear(dim, dim, dtype=jnp.float32, rngs=rngs)
 
     def codes(self, coordinates: Coordinates) -> Float[Array, 'tokens embed']:
-        # Rescaled coordinates stay within the trained length; extended ones within that of their own grid.
-        steps = max(self.trained_tokens, math.prod(coordinates.grid))
+        steps = sequence_length(coordinates, self.grid)
         drive = jnp.broadcast_to(self.drive[...][:, None], (1, steps, self.drive.shape[-1]))
         walk = self.project(self.gru(drive, self.start[...]))[0]
         before = jnp.clip(jnp.floor(coordinates.order), 0, steps - 1).astype(jnp.int32)

@@ -25,7 +25,7 @@ def test_a_good_config_gives_the_spec_of_its_data():
         ({'model__patch_size': 3}, r'model\.patch_size=3 does not tile digits images of 8 x 8 pixels; 1, 2, 4 or 8'),
         (
             {'model__positions__name': 'learned'},
-            r"model\.positions\.name='learned' is unknown; did you mean learned_1d",
+            r"model\.positions\.name='learned' is unknown; did you mean learned_[12]d",
         ),
         ({'model__positions__inject': 'steam'}, r"model\.positions\.inject='steam' is unknown; did you mean stem"),
         ({'model__mixer': 'atention'}, r"model\.mixer='atention' is unknown; did you mean attention"),
@@ -37,6 +37,57 @@ def test_a_good_config_gives_the_spec_of_its_data():
             {'model__positions__name': 'sinusoidal_2d', 'model__embed_dim': 66, 'model__num_heads': 1},
             r'model\.embed_dim=66 must be a multiple of 4 .*; 68',
         ),
+        (
+            {'model__positions__name': 'alibi_2d', 'model__mixer': 'conv'},
+            r"model\.positions\.name='alibi_2d' acts inside attention, and model\.mixer='conv' has none; 'none' would",
+        ),
+        (
+            {'model__positions__name': 'rope_axial', 'model__positions__inject': 'every_layer'},
+            r"model\.positions\.inject='every_layer' says where codes are added to tokens, and 'rope_axial' adds none",
+        ),
+        (
+            {'model__positions__name': 'conditional', 'model__depth': 1},
+            r'model\.depth=1 leaves no place between blocks .* 2 or more',
+        ),
+        (
+            {'model__positions__name': 'rope_mixed', 'model__embed_dim': 24},
+            r'model\.embed_dim=24 over model\.num_heads=4 must be a multiple of 4 .*model\.embed_dim=32 would do',
+        ),
+        (
+            {'model__positions__name': 'learned_2d', 'model__positions__content': False},
+            r"content=False: by 'learned_2d' alone .*alibi_2d, relative_bias or gaussian would do",
+        ),
+        ({'model__window': 4}, r'model\.window=4 has no centre on a grid; 3 or 5 would do'),
+        ({'model__window': 0}, r'model\.window=0: 1 or more'),
+        (
+            {'model__window': 3, 'model__mixer': 'gru'},
+            r"model\.window=3 is about attention, and model\.mixer='gru' has none; None would do",
+        ),
+        (
+            {'model__window': 3, 'model__name': 'resnet'},
+            r"model\.window=3 is about attention, and model\.name='resnet' has none; None would do",
+        ),
+        (
+            {'model__attention_scale': 'none', 'model__mixer': 'conv'},
+            r"attention_scale='none' is about attention, .*; 'sqrt_head_dim' would do",
+        ),
+        (
+            {'model__positions__content': False, 'model__mixer': 'conv', 'model__positions__name': 'none'},
+            r'content=False is about attention, .*; True would do',
+        ),
+        (
+            {'model__positions__inject': 'every_layer', 'model__name': 'resnet'},
+            r"inject='every_layer' is about tokens, and model\.name='resnet' has none; 'stem' would do",
+        ),
+        (
+            {
+                'model__positions__name': 'gaussian',
+                'model__positions__content': False,
+                'model__attention_scale': 'none',
+            },
+            r"attention_scale='none' scales the product .*content=False leaves none",
+        ),
+        ({'model__window': True}, r'model\.window=True is of type bool; int would do'),
         ({'data__name': 'digit'}, r"data\.name='?digit'? .*digits"),
         ({'data__train_fraction': 0.0}, r'data\.train_fraction=0\.0 must be in \(0, 1\]'),
         ({'data__train_fraction': 1.5}, r'data\.train_fraction=1\.5 must be in \(0, 1\]'),

@@ -63,7 +63,7 @@ def test_equals_a_float64_reference(x, num_heads, attention_scale):
 def test_inside_equals_jax_dot_product_attention(num_heads):
     q, k, v = jax.random.normal(jax.random.key(0), (3, num_heads, 2, TOKENS, 8))
     bias = jax.random.normal(jax.random.key(1), (num_heads, 1, TOKENS, TOKENS))
-    ours, _ = dot_product_attention(q, k, v, scale=0.3, scores=bias)
+    ours, _ = dot_product_attention(0.3 * q, k, v, scores=bias)
     theirs = jax.nn.dot_product_attention(
         *(jnp.transpose(part, (1, 2, 0, 3)) for part in (q, k, v)), bias=bias.swapaxes(0, 1), scale=0.3
     )
@@ -72,7 +72,7 @@ def test_inside_equals_jax_dot_product_attention(num_heads):
 
 def test_weights_are_those_that_mixed_the_values(x):
     q, k, v = jax.random.normal(jax.random.key(0), (3, 2, 3, TOKENS, 8))
-    mixed, weights = dot_product_attention(q, k, v, scale=0.3)
+    mixed, weights = dot_product_attention(0.3 * q, k, v)
     np.testing.assert_allclose(weights.sum(-1), 1, atol=1e-6)
     np.testing.assert_allclose(mixed, weights @ v, atol=1e-6)
 
@@ -80,7 +80,7 @@ def test_weights_are_those_that_mixed_the_values(x):
 def test_softmax_saturates_without_the_scale():
     """With unit-variance queries and keys, unscaled logits have the variance head_dim: one key takes nearly all."""
     q, k, v = jax.random.normal(jax.random.key(0), (3, 1, 8, 32, 64))
-    largest = [dot_product_attention(q, k, v, scale=scale)[1].max(-1).mean() for scale in (64**-0.5, 1.0)]
+    largest = [dot_product_attention(scale * q, k, v)[1].max(-1).mean() for scale in (64**-0.5, 1.0)]
     assert largest[0] < 0.3 < 0.8 < largest[1]
 
 
@@ -88,5 +88,5 @@ def test_softmax_is_float32_in_bfloat16_compute():
     """Keys that differ by less than bfloat16 resolves at their size still get different weights."""
     q = jnp.full((1, 1, 1, 8), 8, jnp.bfloat16)
     k = jnp.ones((1, 1, 2, 8), jnp.bfloat16).at[0, 0, 1, 0].add(0.03125)
-    _, weights = dot_product_attention(q, k, k, scale=1.0)
+    _, weights = dot_product_attention(q, k, k)
     assert weights[0, 0, 0, 1] > weights[0, 0, 0, 0]

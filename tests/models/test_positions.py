@@ -1,16 +1,61 @@
+"""What every positional encoding must do, whatever it is. test_position_variants.py has what each says it is."""
+
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 from flax import nnx
 
+import models
+from configs import base
+from data.spec import Spec
 from models.patches import Coordinates, grid_coordinates
-from models.positions import INJECTIONS, POSITIONS, Shape
-from models.positions.sinusoidal import sinusoid
+from models.positions import INJECTIONS, POSITIONS, AbsolutePositions, Shape
+from models.windows import offsets
 
 VARIANTS = sorted(POSITIONS)
-ABSOLUTE = [name for name in VARIANTS if name != 'none']
+AWARE = [name for name in VARIANTS if name != 'none']
+ABSOLUTE = [name for name in VARIANTS if issubclass(POSITIONS[name], AbsolutePositions)]
+RELATIVE = [name for name in VARIANTS if POSITIONS[name].in_attention]
+CONTENT_FREE = [name for name in VARIANTS if POSITIONS[name].scores_content_free]
 GRID = (4, 4)
+DIM, HEADS, HEAD_DIM = 32, 2, 16
+TOKENS, OFFSETS = 16, 7 * 7
+
+# Of one copy; by the formulas in the docstrings.
+PARAMETERS = {
+    'none': 0,
+    'sinusoidal_1d': 0,
+    'sinusoidal_2d': 0,
+    'alibi_2d': 0,
+    'learned_1d': TOKENS * DIM,
+    'learned_2d': (4 + 4) * DIM,
+    'relative_bias': HEADS * OFFSETS,
+    'relative_vectors': (7 + 7) * HEAD_DIM,
+    'rnn': 2 * DIM + 2 * (DIM * 3 * DIM + 3 * DIM) + DIM * DIM + DIM,
+    'ode': DIM + (DIM + 2) * DIM + (DIM + 1) * DIM,
+    'mlp': (2 + 1) * DIM + (DIM + 1) * DIM,
+    'fourier': DIM // 2 + (DIM // 2 + 1) * 32 + (32 + 1) * DIM,
+    'gaussian': HEADS * (2 + 4),
+    'rope_axial': 0,
+    'rope_mixed': HEADS * HEAD_DIM,
+    'conditional': 10 * DIM,
+}
+
+
+@pytest.fixture
+def aware(built):
+    """build(name, **fields) -> a model and params in which the codes are too large to overlook."""
+
+    def build(name, **fields):
+        model, params = built(embed_dim=DIM, positions__name=name, **fields)
+        leaves, tree = jax.tree.flatten(params.get('positions', []))
+        keys = jax.random.split(jax.random.key(7), len(leaves) + 1)
+        noisy = [leaf + 0.3 * jax.random.normal(key, leaf.shape) for leaf, key in zip(leaves, keys, strict=False)]
+        return model, params | ({'positions': jax.tree.unflatten(tree, noisy)} if leaves else {})
+
+    return build
 
 
 def permuted(coordinates, order):
@@ -25,31 +70,50 @@ def shuffle_patches(images, order, patch=2):
     return squares.reshape(batch, side, side, patch, patch, 1).transpose(0, 1, 3, 2, 4, 5).reshape(images.shape)
 
 
-@pytest.mark.parametrize('inject', INJECTIONS)
+def test_the_registry_holds_the_sixteen():
+    assert set(POSITIONS) == set(PARAMETERS)
+    assert len(POSITIONS) == 16
+
+
 @pytest.mark.parametrize('name', VARIANTS)
-def test_only_none_is_blind_to_the_order_of_tokens(built, images, name, inject):
-    model, params = built(positions__name=name, positions__inject=inject)
+def test_only_none_is_blind_to_the_order_of_tokens(aware, images, name):
+    model, params = aware(name)
     order = np.random.default_rng(0).permutation(16)
-    image = images[:1]
-    before = model.apply(params, image).logits
-    after = model.apply(params, shuffle_patches(image, order)).logits
+    before, after = (model.apply(params, image).logits for image in (images, shuffle_patches(images, order)))
     difference = np.abs(before - after).max()
     assert difference < 1e-5 if name == 'none' else difference > 1e-3
 
 
 @pytest.mark.parametrize('name', VARIANTS)
-def test_permuting_tokens_and_coordinates_together_changes_nothing(built, images, name):
-    model, params = built(positions__name=name)
+def test_permuting_tokens_and_coordinates_together_changes_nothing(aware, images, name):
+    model, params = aware(name)
     order = np.random.default_rng(0).permutation(16)
-    moved = model.apply(params, shuffle_patches(images, order), coordinates=permuted(grid_coordinates(GRID), order))
-    np.testing.assert_allclose(moved.logits, model.apply(params, images).logits, atol=1e-5)
+    expected = model.apply(params, images).logits
+    coordinates = permuted(grid_coordinates(GRID), order)
+    moved = model.apply(params, shuffle_patches(images, order), coordinates=coordinates).logits
+    np.testing.assert_allclose(moved, expected, atol=1e-5)
+    # And when nobody knows the order before the program runs.
+    traced = jax.jit(lambda where: model.apply(params, shuffle_patches(images, order), coordinates=where).logits)
+    np.testing.assert_allclose(traced(coordinates), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize('name', AWARE)
+def test_translation_is_seen_by_absolute_codes_alone(aware, images, name):
+    model, params = aware(name)
+    here = grid_coordinates(GRID)
+    there = here.replace(centres=here.centres + np.float32([3, -2]), order=here.order + 5)
+    difference = np.abs(model.apply(params, images, coordinates=there).logits - model.apply(params, images).logits)
+    if name in RELATIVE or name == 'conditional':
+        assert difference.max() < 2e-5
+    else:
+        assert difference.max() > 1e-3
 
 
 @pytest.mark.parametrize('policy', ['extend', 'rescale'])
 @pytest.mark.parametrize('shape', [(16, 16), (12, 8), (4, 4)])
 @pytest.mark.parametrize('name', VARIANTS)
-def test_runs_on_other_grids(built, name, shape, policy):
-    model, params = built(positions__name=name)
+def test_runs_on_other_grids(aware, name, shape, policy):
+    model, params = aware(name)
     grid = (shape[0] // 2, shape[1] // 2)
     images = np.random.default_rng(0).integers(0, 256, (2, *shape, 1), dtype=np.uint8)
     coordinates = grid_coordinates(grid, GRID, policy)
@@ -59,11 +123,97 @@ def test_runs_on_other_grids(built, name, shape, policy):
         np.testing.assert_array_equal(logits, model.apply(params, images).logits)
 
 
+@pytest.mark.parametrize('name', VARIANTS)
+def test_a_sequence_is_a_grid_of_one_row(config, name):
+    config.update_from_flattened_dict({'embed_dim': DIM, 'positions.name': name})
+    model = models.build(config, Spec('sequence', (2, 20, 1), 10, tuple('0123456789'), flip=False))
+    images = np.random.default_rng(0).integers(0, 256, (2, 2, 20, 1), dtype=np.uint8)
+    params = model.init(jax.random.key(0))
+    logits = model.apply(params, images).logits
+    longer = model.apply(params, np.concatenate([images, images], axis=2)).logits
+    assert np.isfinite(logits).all()
+    assert np.isfinite(longer).all()
+
+
+@pytest.mark.parametrize('name', VARIANTS)
+def test_bfloat16_is_close_to_float32(config, spec, aware, images, name):
+    model, params = aware(name)
+    half = models.build(config, spec, jnp.bfloat16)
+    full = model.apply(params, images).logits
+    positions = POSITIONS[name](Shape(DIM, HEADS, GRID), rngs=nnx.Rngs(0))
+    q = jax.random.normal(jax.random.key(0), (HEADS, 1, TOKENS, HEAD_DIM), jnp.bfloat16)
+    # Codes and logits are float32 whatever the compute type, and angles too: far away bfloat16 would have none left.
+    if name in ABSOLUTE:
+        assert positions.codes(grid_coordinates(GRID)).dtype == jnp.float32
+    scores = positions.scores(q, q, offsets(grid_coordinates(GRID)))
+    assert isinstance(scores, float) or scores.dtype == jnp.float32
+    far = grid_coordinates(GRID)
+    far = far.replace(centres=far.centres + np.float32(1000.3))
+    turned, expected = (positions.rotate(q.astype(dtype), q, far)[0] for dtype in (jnp.bfloat16, jnp.float32))
+    assert turned.dtype == jnp.bfloat16
+    np.testing.assert_allclose(turned.astype(jnp.float32), expected, atol=0.02)
+    assert np.abs(half.apply(params, images).logits - full).max() < 0.05 * np.abs(full).max()
+
+
+@pytest.mark.parametrize('name', VARIANTS)
+def test_parameter_count_is_the_documented_one(name):
+    positions = POSITIONS[name](Shape(DIM, HEADS, GRID), rngs=nnx.Rngs(0))
+    assert sum(leaf.size for leaf in jax.tree.leaves(nnx.state(positions, nnx.Param))) == PARAMETERS[name]
+
+
+@pytest.mark.parametrize('name', [name for name in VARIANTS if PARAMETERS[name]])
+def test_gradients_reach_every_parameter_of_every_copy(aware, images, name):
+    inject = 'every_layer' if name in ABSOLUTE else 'stem'
+    model, params = aware(name, positions__inject=inject)
+    gradients = jax.jit(jax.grad(lambda params: jnp.sum(jnp.sin(model.apply(params, images).logits))))(params)
+    copies = 2 if name in ABSOLUTE or POSITIONS[name].per_layer else 1
+    assert len(gradients['positions']) == copies
+    for path, leaf in jax.tree_util.tree_leaves_with_path(gradients['positions']):
+        assert np.abs(leaf).min() > 0, path
+
+
+@pytest.mark.parametrize('name', ['relative_bias', 'relative_vectors'])
+def test_tables_are_as_large_as_the_window(aware, images, name):
+    model, params = aware(name, window=3)
+    gradients = jax.jit(jax.grad(lambda params: jnp.sum(jnp.sin(model.apply(params, images).logits))))(params)
+    sizes = {'relative_bias': HEADS * 3 * 3, 'relative_vectors': (3 + 3) * HEAD_DIM}
+    for copy in gradients['positions'].values():
+        leaves = jax.tree.leaves(copy)
+        assert sum(leaf.size for leaf in leaves) == sizes[name]
+        assert all(np.abs(leaf).min() > 0 for leaf in leaves)
+
+
+@pytest.mark.parametrize('name', CONTENT_FREE)
+def test_by_position_alone_no_query_meets_a_key(aware, images, name):
+    model, params = aware(name, positions__content=False)
+    assert params['blocks'][0]['mixer']['qkv']['kernel'].shape == (DIM, DIM)
+    weights = model.apply(params, images, capture=('attention',)).captured['attention']
+    for layer in weights:
+        assert layer.shape == (HEADS, len(images), 16, 16)
+        np.testing.assert_allclose(layer.sum(axis=-1), 1, atol=1e-5)
+        np.testing.assert_array_equal(layer, np.broadcast_to(layer[:, :1], layer.shape))  # the same for any image
+    gradients = jax.grad(lambda params: jnp.sum(jnp.sin(model.apply(params, images).logits)))(params)
+    for path, leaf in jax.tree_util.tree_leaves_with_path(gradients):
+        assert np.abs(leaf).max() > 0, path
+
+
+@pytest.mark.parametrize('name', ABSOLUTE)
+@pytest.mark.parametrize('inject', INJECTIONS)
+def test_absolute_codes_go_in_where_inject_says(aware, images, name, inject):
+    model, params = aware(name, positions__inject=inject)
+    if PARAMETERS[name]:
+        assert len(params['positions']) == (2 if inject == 'every_layer' else 1)
+    logits = model.apply(params, images).logits
+    if inject == 'every_layer_shared':
+        stem, _ = aware(name, positions__inject='stem')
+        assert np.abs(stem.apply(params, images).logits - logits).max() > 1e-4
+
+
 @pytest.mark.parametrize('name', ABSOLUTE)
 def test_codes_of_different_places_differ(name):
-    positions = POSITIONS[name](Shape(32, 4, GRID), rngs=nnx.Rngs(0))
+    positions = POSITIONS[name](Shape(DIM, HEADS, GRID), rngs=nnx.Rngs(0))
     codes = np.asarray(positions.codes(grid_coordinates(GRID)))
-    assert codes.shape == (16, 32)
+    assert codes.shape == (16, DIM)
     distances = np.linalg.norm(codes[:, None] - codes[None], axis=-1)
     assert distances[~np.eye(16, dtype=bool)].min() > 1e-3
 
@@ -71,83 +221,58 @@ def test_codes_of_different_places_differ(name):
 @pytest.mark.parametrize('name', ABSOLUTE)
 def test_extending_the_range_keeps_the_codes_of_the_trained_places(name):
     """The corner of a larger image has the codes that it had alone, except where the raster order itself moves."""
-    positions = POSITIONS[name](Shape(32, 4, GRID), rngs=nnx.Rngs(0))
+    positions = POSITIONS[name](Shape(DIM, HEADS, GRID), rngs=nnx.Rngs(0))
     trained = grid_coordinates(GRID)
     # The trained tokens, said to come from a grid twice as high: the sequence goes on after them.
     higher = grid_coordinates((8, 4), GRID)
     np.testing.assert_allclose(positions.codes(higher)[:16], positions.codes(trained), atol=1e-5)
 
 
-@pytest.mark.parametrize(
-    ('name', 'expected'),
-    [
-        ('none', 0),
-        ('sinusoidal_1d', 0),
-        ('sinusoidal_2d', 0),
-        ('learned_1d', 16 * 32),
-        # start and drive, the GRU's two kernels and biases, the projection.
-        ('rnn', 2 * 32 + 2 * (32 * 96 + 96) + 32 * 32 + 32),
-    ],
-)
-def test_parameter_count_is_the_documented_one(name, expected):
-    positions = POSITIONS[name](Shape(32, 4, GRID), rngs=nnx.Rngs(0))
-    assert sum(leaf.size for leaf in jax.tree.leaves(nnx.state(positions, nnx.Param))) == expected
+def marks(key, count):
+    """Noise with one bright patch, and the quadrant that it lies in."""
+    place_key, noise_key = jax.random.split(key)
+    row, column = jax.random.randint(place_key, (2, count, 1, 1), 0, 4)
+    here = (jnp.arange(8)[:, None] // 2 == row) & (jnp.arange(8) // 2 == column)
+    images = jnp.where(here, 255.0, 30 * jax.random.uniform(noise_key, (count, 8, 8)))
+    return images[..., None], (2 * (row // 2) + column // 2)[:, 0, 0]
 
 
-@pytest.mark.parametrize('name', ['learned_1d', 'rnn'])
-def test_gradients_reach_every_positional_parameter(built, images, name):
-    model, params = built(positions__name=name, positions__inject='every_layer')
-    gradients = jax.grad(lambda params: jnp.sum(jnp.sin(model.apply(params, images).logits)))(params)
-    assert len(gradients['positions']) == 2
-    for path, leaf in jax.tree_util.tree_leaves_with_path(gradients['positions']):
-        assert np.abs(leaf).max() > 0, path
+@pytest.mark.parametrize('name', VARIANTS)
+def test_which_quadrant_holds_the_mark(name):
+    """Every image has the same set of patches but for the noise: only a model that knows where they are can say."""
+    config = base.get_config().model
+    config.update_from_flattened_dict(
+        {'patch_size': 2, 'embed_dim': 16, 'depth': 2, 'num_heads': 4, 'positions.name': name}
+    )
+    model = models.build(config, Spec('marks', (8, 8, 1), 4, tuple('0123'), flip=False))
+    steps = 500
+    schedule = optax.warmup_cosine_decay_schedule(0.0, 5e-3, 20, steps)
+    optimiser = optax.chain(optax.clip_by_global_norm(1.0), optax.adam(schedule))
 
+    def step(carry, key):
+        params, state = carry
+        images, quadrants = marks(key, 32)
 
-def test_sinusoid_is_vaswani_s_equation():
-    dim = 8
-    codes = np.asarray(sinusoid(jnp.arange(50.0), dim))
-    for place in (0, 1, 7, 49):
-        for i in range(dim // 2):
-            angle = place / 10_000 ** (2 * i / dim)
-            np.testing.assert_allclose(codes[place, i], np.sin(angle), atol=1e-5)
-            np.testing.assert_allclose(codes[place, dim // 2 + i], np.cos(angle), atol=1e-5)
+        def loss_of(params):
+            logits = model.apply(params, images).logits
+            return optax.softmax_cross_entropy_with_integer_labels(logits, quadrants).mean()
 
+        updates, state = optimiser.update(jax.grad(loss_of)(params), state)
+        return (optax.apply_updates(params, updates), state), None
 
-def test_sinusoid_shifts_by_a_rotation():
-    """PE(p + k) is a linear function of PE(p), the same for every p: the reason that Vaswani et al. give for it."""
-    codes = np.asarray(sinusoid(jnp.arange(40.0), 16), np.float64)
-    shift, *_ = np.linalg.lstsq(codes[:-3], codes[3:], rcond=None)
-    np.testing.assert_allclose(codes[:-3] @ shift, codes[3:], atol=1e-4)
+    @jax.jit
+    def accuracy_after_training(key):
+        params = model.init(key)
+        (params, _), _ = jax.lax.scan(step, (params, optimiser.init(params)), jax.random.split(key, steps))
+        images, quadrants = marks(jax.random.key(1), 512)
+        return jnp.mean(jnp.argmax(model.apply(params, images).logits, axis=-1) == quadrants)
 
-
-def test_sinusoidal_2d_tells_rows_from_columns():
-    positions = POSITIONS['sinusoidal_2d'](Shape(32, 4, GRID), rngs=nnx.Rngs(0))
-    codes = np.asarray(positions.codes(grid_coordinates(GRID))).reshape(4, 4, 32)
-    assert np.ptp(codes[:, :, :16], axis=1).max() == 0  # the first half says the row alone
-    assert np.ptp(codes[:, :, 16:], axis=0).max() == 0  # the second the column alone
-
-
-def test_learned_table_is_interpolated_between_places_and_repeated_beyond():
-    positions = POSITIONS['learned_1d'](Shape(8, 2, GRID), rngs=nnx.Rngs(0))
-    table = np.asarray(positions.table[...])
-    np.testing.assert_allclose(positions.codes(grid_coordinates(GRID)), table.reshape(16, 8), atol=1e-6)
-    asked = Coordinates(np.array([[1.0, 0.5], [2.0, 2.0], [9.5, 0.5]], np.float32), np.zeros(3, np.float32), GRID)
-    between, centre, beyond = np.asarray(positions.codes(asked))
-    np.testing.assert_allclose(between, (table[0, 0] + table[1, 0]) / 2, atol=1e-6)
-    np.testing.assert_allclose(centre, table[1:3, 1:3].mean(axis=(0, 1)), atol=1e-6)
-    np.testing.assert_allclose(beyond, table[3, 0], atol=1e-6)
-
-
-def test_injection_every_layer_has_its_own_codes_and_shared_has_one(built, images):
-    sizes = {}
-    for inject in INJECTIONS:
-        _, params = built(positions__name='learned_1d', positions__inject=inject)
-        sizes[inject] = len(params['positions'])
-    assert sizes == {'stem': 1, 'every_layer': 2, 'every_layer_shared': 1}
-    stem, stem_params = built(positions__inject='stem')
-    shared, _ = built(positions__inject='every_layer_shared')
-    once, twice = stem.apply(stem_params, images).logits, shared.apply(stem_params, images).logits
-    assert np.abs(once - twice).max() > 1e-4
+    # Learnable, not learnt from every start: the first of three that finds it will do.
+    accuracies = (float(accuracy_after_training(jax.random.key(seed))) for seed in range(3))
+    if name == 'none':
+        assert max(accuracies) < 0.4
+    else:
+        assert any(accuracy > 0.95 for accuracy in accuracies)
 
 
 def test_coordinates_must_be_those_of_the_tokens(built, images):
