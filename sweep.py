@@ -1,4 +1,4 @@
-"""Trains every run of a config file's sweep(), and makes its table.
+"""Trains every run of a config file's sweep(), and makes its table, and its figure where the file has FIGURE.
 
   python sweep.py --config=configs/demo.py --workdir=runs/demo
 
@@ -21,15 +21,18 @@ flags.register_validator('workdir', bool, 'the name of a folder would do')
 
 
 def main() -> int:
-    from analysis import tables
+    from analysis import figures, tables
     from experiment import sweeps
 
     workdir = Path(WORKDIR.value)
     config_file = config_flags.get_config_filename(flags.FLAGS['config'])
-    runs = sweeps.plan(CONFIG.value, sweeps.load_overrides(config_file.split(':')[0]))
-    sweeps.open_sweep(workdir, config_file, runs)
+    path, _, variant = config_file.partition(':')
+    rows, figure = sweeps.load_sweep(path, variant)
+    runs = sweeps.plan(CONFIG.value, rows, figure)
+    sweeps.open_sweep(workdir, config_file, runs, figure)
     troubles = sweeps.run_all(runs, workdir)
     tables.report(workdir)
+    figures.report(workdir)
     for name, trouble in troubles.items():
         print(f'{workdir / name}: {trouble}', file=sys.stderr)
     return 1 if troubles else 0

@@ -15,11 +15,16 @@ MANIFEST = 'sweep.json'  # of a sweep's folder
 
 
 def write_text(path: Path, text: str) -> None:
+    """`write_bytes` of a text, in UTF-8."""
+    write_bytes(path, text.encode())
+
+
+def write_bytes(path: Path, content: bytes) -> None:
     """Writes beside the file, then renames: a reader, or a crash, meets the old file or the new, never a half."""
     partial = path.with_name(f'.{path.name}.{os.getpid()}.partial')
     try:
-        with partial.open('w', encoding='utf-8', newline='\n') as file:
-            file.write(text)
+        with partial.open('wb') as file:
+            file.write(content)
             file.flush()
             os.fsync(file.fileno())
         partial.replace(path)

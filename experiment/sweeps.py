@@ -2,6 +2,7 @@
 
 import hashlib
 import importlib.util
+import inspect
 import json
 import traceback
 from collections.abc import Iterable
@@ -11,12 +12,13 @@ from typing import Any, NamedTuple
 import numpy as np
 from ml_collections import ConfigDict
 
-from configs.errors import ConfigError
+from configs.errors import ConfigError, nearest
 from experiment import folder
 from experiment.command import describe
 from experiment.display import Display
+from experiment.figure import Figure, Place, check_figure, check_place
 from experiment.run import execute, load_data
-from experiment.validate import validate
+from experiment.validate import DEFAULTS, validate
 
 
 class Planned(NamedTuple):
@@ -26,13 +28,16 @@ class Planned(NamedTuple):
     arm: str  # the row of the table that it counts in
     overrides: dict[str, Any]
     config: ConfigDict
+    place: Place | None = None  # where the arm stands in the sweep's figure
 
 
-def load_overrides(path: str) -> list[Any]:
-    """What the function `sweep` of a config file returns.
+def load_sweep(path: str, variant: str = '') -> tuple[list[Any], Any]:
+    """What the function `sweep` of a config file returns, and its FIGURE, or None; `plan` checks what they hold.
+
+    A `sweep` that takes an argument is given `variant`, what stood after the colon of --config=FILE:VARIANT.
 
     Raises:
-      ConfigError: the file has none, or it raises; a config file is its author's to mend.
+      ConfigError: the file has no sweep(), or it raises; a config file is its author's to mend.
     """
     spec = importlib.util.spec_from_file_location('swept_config', path)
     module = importlib.util.module_from_spec(spec)
@@ -40,7 +45,8 @@ def load_overrides(path: str) -> list[Any]:
         spec.loader.exec_module(module)
         if not hasattr(module, 'sweep'):
             raise ConfigError(f'--config={path} has no sweep(); train.py runs it as a single experiment')
-        return list(module.sweep())  # plan() checks what it holds
+        rows = module.sweep(variant) if inspect.signature(module.sweep).parameters else module.sweep()
+        return list(rows), getattr(module, 'FIGURE', None)
     except Exception as error:
         raise ConfigError(describe(error)) from error
 
@@ -51,15 +57,20 @@ def run_name(config: ConfigDict) -> str:
     return hashlib.sha256(json.dumps(tree, sort_keys=True).encode()).hexdigest()[:12]
 
 
-def plan(config: ConfigDict, overrides: Iterable[Any]) -> list[Planned]:
+def plan(config: ConfigDict, overrides: Iterable[Any], figure: Any = None) -> list[Planned]:
     """Every run of the sweep, validated.
 
     Args:
       overrides: one dict a run, from dotted field names to values; the key 'arm' names its row in the table, and
-        may be left out where the fields say enough.
+        may be left out where the fields say enough. 'curve' (text) and 'x' (a number, or a text where the axis is
+        categorical) place the arm in the figure.
+      figure: the config file's FIGURE: {'x': label of the axis, 'scale': 'linear', 'log' or 'category', 'quantities':
+        some of 'test_accuracy' and 'images_per_second'}.
     Raises:
-      ConfigError: an override names no field or has the wrong type, a config cannot run, or two are the same.
+      ConfigError: an override names no field or has the wrong type, a config cannot run, two are the same, or the
+        figure cannot be drawn.
     """
+    axis = _check_figure(figure)
     planned: dict[str, Planned] = {}
     for number, fields in enumerate(overrides):
         where = f'sweep()[{number}]'
@@ -67,7 +78,12 @@ def plan(config: ConfigDict, overrides: Iterable[Any]) -> list[Planned]:
             raise ConfigError(f'{where} is {fields!r}; a dict from field names to values would do')
         # Seeds from numpy are numbers too, but not to a ConfigDict.
         fields = {name: value.item() if isinstance(value, np.generic) else value for name, value in fields.items()}
-        arm = fields.pop('arm', None) or _name_by(fields)
+        curve, x = fields.pop('curve', None), fields.pop('x', None)
+        arm = fields.pop('arm', None)
+        _check_fields(where, fields)
+        arm = _name_by(fields) if arm is None else str(arm).strip()
+        if not arm:
+            raise ConfigError(f"{where} has an empty 'arm'; a label would do, or none")
         where = f'{where} ({arm})'
         resolved = config.copy_and_resolve_references().lock()
         try:
@@ -76,21 +92,72 @@ def plan(config: ConfigDict, overrides: Iterable[Any]) -> list[Planned]:
             load_data(resolved.data)
         except (ConfigError, KeyError, TypeError, ValueError) as error:
             raise ConfigError(f'{where}: {error.args[0] if error.args else error}') from error
-        run = Planned(run_name(resolved), arm, fields, resolved)
+        run = Planned(run_name(resolved), arm, fields, resolved, _place(where, curve, x, axis))
         if run.name in planned:
             raise ConfigError(f'{where} is the same run as {planned[run.name].arm}, {planned[run.name].overrides}')
         planned[run.name] = run
     if not planned:
         raise ConfigError('sweep() names no run')
+    if axis:
+        _check_places(list(planned.values()))
     return list(planned.values())
+
+
+def _check_fields(where: str, fields: dict[Any, Any]) -> None:
+    """Refuses names of no field; ml_collections would say it with a traceback, or take a group for a field."""
+    known = folder.flatten(DEFAULTS.to_dict())
+    for name in fields:
+        if name not in known:
+            raise ConfigError(f'{where}: there is no field {name}; {nearest(str(name), known)}')
 
 
 def _name_by(fields: dict[str, Any]) -> str:
     return ', '.join(f'{name}={value}' for name, value in fields.items() if name != 'seed') or 'default'
 
 
-def open_sweep(workdir: Path, config_file: str, runs: list[Planned]) -> None:
+def _check_figure(figure: Any) -> Figure | None:
+    try:
+        return None if figure is None else check_figure(figure)
+    except ValueError as error:
+        raise ConfigError(f'FIGURE {error}') from error
+
+
+def _place(where: str, curve: Any, x: Any, axis: Figure | None) -> Place | None:
+    scale = axis.scale if axis else 'category' if isinstance(x, str) else 'linear'
+    try:
+        return check_place(curve, x, scale)
+    except ValueError as error:
+        raise ConfigError(f'{where} {error}') from error
+
+
+def _check_places(runs: list[Planned]) -> None:
+    """An arm is one point of the figure, and a point is one arm: a mean over several would hide what differs."""
+    if not any(run.place for run in runs):
+        raise ConfigError("FIGURE is set, but no row of sweep() has 'curve' and 'x'; give them to the rows to be drawn")
+    place_of: dict[str, Place | None] = {}
+    arm_at: dict[Place, str] = {}
+    for run in runs:
+        there = place_of.setdefault(run.arm, run.place)
+        if there != run.place:
+            raise ConfigError(
+                f'arm {run.arm!r} has {_shown(there)} in one row of sweep() and {_shown(run.place)} in another; '
+                'an arm is one point of the figure'
+            )
+        if run.place and arm_at.setdefault(run.place, run.arm) != run.arm:
+            raise ConfigError(
+                f'arms {arm_at[run.place]!r} and {run.arm!r} both have {_shown(run.place)}; '
+                'a point of the figure is one arm'
+            )
+
+
+def _shown(place: Place | None) -> str:
+    return f'curve={place.curve!r} and x={place.x!r}' if place else 'no curve and x'
+
+
+def open_sweep(workdir: Path, config_file: str, runs: list[Planned], figure: Any = None) -> None:
     """Makes `workdir` the folder of this sweep, or finds that it is already; arms may have been added since.
+
+    `runs` and `figure` are `plan`'s.
 
     Raises:
       ConfigError: it holds a single run, or another file's sweep, or cannot be written.
@@ -108,8 +175,12 @@ def open_sweep(workdir: Path, config_file: str, runs: list[Planned]) -> None:
                 'another folder would do, or the sweep as it was, with arms added'
             )
     folder.make_folder(workdir)
-    listed = [{'run': run.name, 'arm': run.arm, 'overrides': run.overrides} for run in runs]
-    folder.write_json(workdir / folder.MANIFEST, {'config': config_file, 'runs': listed})
+    listed = [
+        {'run': run.name, 'arm': run.arm, **(run.place._asdict() if run.place else {}), 'overrides': run.overrides}
+        for run in runs
+    ]
+    drawn = {} if figure is None else {'figure': check_figure(figure)._asdict()}
+    folder.write_json(workdir / folder.MANIFEST, {'config': config_file, **drawn, 'runs': listed})
 
 
 def run_all(runs: list[Planned], workdir: Path) -> dict[str, str]:

@@ -10,6 +10,7 @@ import jax
 from ml_collections import ConfigDict
 
 from data.spec import Dataset
+from models.matching import width
 from training import checkpoints
 from training.batches import Take, batch_rows, make_batches
 from training.checkpoints import Progress
@@ -167,9 +168,12 @@ def _result(run: Run, state: State, progress: Progress, selected: int) -> dict[s
         scores[split] = _score(run, state, split)
         del scores[split]['confusion']
     images, share = steps * config.train.batch_size, 100 * config.data.validation_fraction
+    chosen = width(config.model, run.dataset.spec)
     return scores | {
         'params': run.programs.params,
         'forward_flops': run.programs.forward_flops,
+        'width': chosen.fields,
+        'reference': None if chosen.reference is None else {config.model.match: chosen.reference},
         'peak_memory_bytes': run.programs.peak_memory_bytes,
         'selection': {
             'split': f'validation: {share:g}% of train, stratified, the same for every seed',

@@ -21,7 +21,7 @@ def restore_selected(config: ConfigDict, spec: Spec, folder: Path) -> tuple[Mode
     Of a run that is not finished, the best or the latest so far, as `checkpoint.select` says.
 
     Raises:
-      ConfigError: there is no checkpoint.
+      ConfigError: there is no checkpoint, or none that can be read.
     """
     model = models.build(config.model, spec, np.dtype(config.train.compute_dtype))
     optimiser = build_optimiser(config.train, model, total_steps=1)  # for the shapes of its state alone
@@ -30,8 +30,14 @@ def restore_selected(config: ConfigDict, spec: Spec, folder: Path) -> tuple[Mode
         latest = manager.latest_step()
         if latest is None:
             raise ConfigError(f'--workdir={folder} has no checkpoint yet; train it first')
-        state, progress = checkpoints.restore(manager, latest, like)
-        step = progress.selected(config.checkpoint.select, latest)
-        if step != latest:
-            state, _ = checkpoints.restore(manager, step, like)
+        try:
+            state, progress = checkpoints.restore(manager, latest, like)
+            step = progress.selected(config.checkpoint.select, latest)
+            if step != latest:
+                state, _ = checkpoints.restore(manager, step, like)
+        except (OSError, KeyError, ValueError) as error:  # what Orbax raises for files that are missing or damaged
+            why = ' '.join(str(error).split())[:200]
+            raise ConfigError(
+                f'--workdir={folder}: its checkpoint cannot be read ({type(error).__name__}: {why}); train it again'
+            ) from error
     return model, state.params, step

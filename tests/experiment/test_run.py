@@ -18,11 +18,13 @@ def test_a_result_holds_what_a_table_and_a_reviewer_need(config, tmp_path):
     assert set(result) == {
         'status', 'config', 'seed', 'git', 'versions', 'device', 'params', 'forward_flops', 'train', 'validation',
         'test', 'selection', 'steps', 'images_seen', 'compile_seconds', 'train_seconds', 'images_per_second',
-        'peak_memory_bytes',
+        'peak_memory_bytes', 'width', 'reference',
     }  # fmt: skip
     assert result['config'] == json.loads((tmp_path / 'config.json').read_text())
     assert {'python', 'jax', 'flax', 'optax', 'numpy'} <= set(result['versions'])
     assert result['device']['count'] >= 1
+    assert result['width'] == {name: config.model[name] for name in ('embed_dim', 'mlp_ratio')}
+    assert result['reference'] is None
     assert set(result['test']) == {'accuracy', 'loss', 'examples'}
 
 

@@ -42,6 +42,10 @@ def test_a_name_stands_for_the_resolved_config(config):
 @pytest.mark.parametrize(
     ('overrides', 'message'),
     [
+        ([{'model': {'depth': 2}}], r'sweep\(\)\[0\].*there is no field model'),
+        ([{3: 4}], r'sweep\(\)\[0\].*there is no field 3'),
+        ([{'arm': ' '}], r"sweep\(\)\[0\] has an empty 'arm'"),
+        ([{'model.window': 3.5}], r'model\.window=3\.5 is of type float; int would do'),
         ([{'model.num_head': 3}], r'sweep\(\)\[0\].*num_head'),
         ([{}, {'model.num_heads': 'many'}], r'sweep\(\)\[1\].*many'),
         ([{'arm': 'odd', 'model.num_heads': 3}], r'sweep\(\)\[0\] \(odd\): model\.num_heads=3 must divide'),
@@ -113,6 +117,58 @@ def test_a_sweep_that_lost_runs_is_refused_so_that_no_arm_leaves_the_table_unsee
         sweeps.open_sweep(tmp_path, 'one.py', sweeps.plan(config, [{'seed': 0}]))
 
 
+FIGURE = {'x': 'heads', 'scale': 'log', 'quantities': ('test_accuracy', 'images_per_second')}
+
+
+def placed(curve='attention', heads=1, x=1, arm=None, **fields):
+    return {'arm': arm or f'{heads} heads', 'curve': curve, 'x': x, 'model.num_heads': heads} | fields
+
+
+def test_the_manifest_says_what_the_figure_shows(config, tmp_path):
+    rows = [placed(seed=np.int64(1), x=np.int64(1)), placed(heads=2, x=2), {'arm': 'outside', 'model.mixer': 'conv'}]
+    runs = sweeps.plan(config, rows, FIGURE)
+    sweeps.open_sweep(tmp_path, 'one.py', runs, FIGURE)
+    manifest = json.loads((tmp_path / 'sweep.json').read_text())
+    assert manifest['figure'] == FIGURE | {'quantities': list(FIGURE['quantities'])}
+    assert [(run.get('curve'), run.get('x')) for run in manifest['runs']] == [
+        ('attention', 1), ('attention', 2), (None, None)
+    ]  # fmt: skip
+    assert manifest['runs'][0]['overrides'] == {'model.num_heads': 1, 'seed': 1}
+    # The place is no part of a run: with or without it, its folder is the same.
+    assert [run.name for run in runs] == [run.name for run in sweeps.plan(config, [
+        {'model.num_heads': 1, 'seed': 1}, {'model.num_heads': 2}, {'model.mixer': 'conv'}
+    ])]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ('rows', 'figure', 'message'),
+    [
+        ([placed()], 'heads', r"FIGURE is 'heads'; a dict with x, scale and quantities would do"),
+        ([placed()], FIGURE | {'scale': 'log2'}, r"FIGURE has scale='log2'; one of linear, log, category would do"),
+        ([placed()], FIGURE | {'quantities': ('loss',)}, r"quantities=\('loss',\); some of test_accuracy, images_per"),
+        ([placed()], FIGURE | {'title': 'x'}, r"FIGURE has 'title'; x, scale, quantities would do"),
+        ([placed()], {}, r'FIGURE has x=None; a text'),
+        ([placed(x=0)], FIGURE, r'sweep\(\)\[0\] \(1 heads\) has x=0; a number above 0 would do'),
+        ([placed(x='one')], FIGURE, r"has x='one'; a number above 0 would do, or the scale 'category'"),
+        ([placed(x=[1])], None, r'has x=\[1\]; a number would do'),
+        ([placed(curve=3)], FIGURE, r'has curve=3; the name of a line would do'),
+        ([placed(curve=None)], FIGURE, r'has curve=None'),
+        ([placed(x=None)], FIGURE, r'has x=None'),
+        ([{'seed': 1}], FIGURE, r"no row of sweep\(\) has 'curve' and 'x'"),
+        ([placed(), placed(x=2, seed=1)], FIGURE, r"arm '1 heads' has .*x=1\.0 in one row .*x=2\.0 in another"),
+        ([placed(), placed(heads=2)], FIGURE, r"arms '1 heads' and '2 heads' both have curve='attention' and x=1\.0"),
+    ],
+)
+def test_a_figure_that_cannot_be_drawn_is_refused_before_anything_runs(config, rows, figure, message):
+    with pytest.raises(ConfigError, match=message):
+        sweeps.plan(config, rows, figure)
+
+
+def test_a_config_file_s_figure_is_read_beside_its_sweep(tmp_path):
+    (tmp_path / 'mine.py').write_text(f'FIGURE = {FIGURE}\ndef sweep():\n    return [{{}}]')
+    assert sweeps.load_sweep(str(tmp_path / 'mine.py')) == ([{}], FIGURE)
+
+
 def test_seeds_may_come_from_numpy(config):
     (run,) = sweeps.plan(config, [{'seed': np.int64(3)}])
     assert run.config.seed == 3
@@ -128,7 +184,7 @@ def test_seeds_may_come_from_numpy(config):
 def test_a_mistake_in_sweep_names_its_line(tmp_path, body, message):
     (tmp_path / 'mine.py').write_text(body)
     with pytest.raises(ConfigError, match=message):
-        sweeps.load_overrides(str(tmp_path / 'mine.py'))
+        sweeps.load_sweep(str(tmp_path / 'mine.py'))
 
 
 def test_a_result_that_says_nothing_counts_as_not_run(config, tmp_path, capsys):

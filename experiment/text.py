@@ -1,0 +1,17 @@
+"""Text that came from a file."""
+
+import unicodedata
+
+LONGEST_TEXT = 200  # characters of a label or message that came from a file
+
+
+def clean(text: str) -> str:
+    """One printable line of at most LONGEST_TEXT characters.
+
+    Whitespace runs become a space; control, format and surrogate characters (Unicode's C categories), with which
+    a file could steer a terminal or reverse a line, go.
+    """
+    # Cut before the work too: a file may hold megabytes of one label.
+    text = ' '.join(text[: 4 * LONGEST_TEXT].split())
+    text = ''.join(character for character in text if not unicodedata.category(character).startswith('C'))
+    return text if len(text) <= LONGEST_TEXT else text[: LONGEST_TEXT - 1] + '…'
