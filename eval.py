@@ -1,6 +1,10 @@
-"""Tests a trained run again, on any split.
+"""Tests a trained run again, on any split; or a run, or a whole sweep, on images of other sizes.
 
-python eval.py --workdir=runs/x --split=test
+  python eval.py --workdir=runs/x --split=test
+  python eval.py --workdir=runs/demo --resolutions=8,12,16 --coordinates=extend,rescale
+
+A larger image has more patches of the trained size. Where they are is one choice or the other: 'extend', beyond the
+trained range; 'rescale', closer within it. Both are tabulated apart, and drawn, in the folder: extrapolation.*.
 """
 
 from pathlib import Path
@@ -8,15 +12,30 @@ from pathlib import Path
 import numpy as np
 from absl import flags
 
+from configs.errors import ConfigError
 from experiment import command
 
-WORKDIR = flags.DEFINE_string('workdir', None, 'Folder of a run.', required=True)
+WORKDIR = flags.DEFINE_string('workdir', None, 'Folder of a run; with --resolutions, or of a sweep.', required=True)
+RESOLUTIONS = flags.DEFINE_list('resolutions', None, 'Sides of square images in pixels, with commas between them.')
+COORDINATES = flags.DEFINE_list('coordinates', None, 'With --resolutions: extend, rescale, or both (the default).')
 SPLIT = flags.DEFINE_enum('split', 'test', ['train', 'validation', 'test'], 'Examples to evaluate on.')
 
 LARGEST_CONFUSION = 30  # classes of a matrix that is printed whole, and lines of a list in its place
 
 
 def main() -> None:
+    if RESOLUTIONS.value is not None:
+        from analysis import extrapolation_report
+
+        extrapolation_report.report(WORKDIR.value, RESOLUTIONS.value, COORDINATES.value, SPLIT.value)
+    elif COORDINATES.value is not None:
+        raise ConfigError(f'--coordinates={",".join(COORDINATES.value)} says nothing without --resolutions; give both')
+    else:
+        evaluate_split(Path(WORKDIR.value))
+
+
+def evaluate_split(workdir: Path) -> None:
+    """Prints how one run does on a split, whole and by class."""
     import data
     from experiment import folder
     from experiment.validate import validate
@@ -24,7 +43,6 @@ def main() -> None:
     from training.programs import compile_evaluation
     from training.restore import restore_selected
 
-    workdir = Path(WORKDIR.value)
     config = folder.read_config(workdir)
     spec = validate(config)
     model, params, step = restore_selected(config, spec, workdir)

@@ -7,21 +7,23 @@ becomes a number.
 import json
 import math
 import stat
-import unicodedata
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from experiment.folder import CONFIG, FAILED, RESULT
+from experiment.text import clean
 
 FINISHED = 'finished'
 # Why a run is not finished, in the order in which a table counts them.
 UNFINISHED = ('diverged', 'failed', 'damaged', 'unfinished')
 
+MATCHES = ('params', 'flops')  # what a width may be solved for
+WIDTHS = ('embed_dim', 'mlp_ratio', 'resnet_width')  # fields of config.model that say how wide an arm is
+
 LARGEST_FILE = 16 * 2**20  # bytes; a sweep.json of ten thousand runs takes 4 MiB
 DEEPEST_NESTING = 32  # config trees take 4
-LONGEST_TEXT = 200  # characters of a label or message that came from a file
 
 
 class Damaged(Exception):
@@ -39,6 +41,8 @@ class Result:
     steps: int
     images_seen: int
     images_per_second: float | None  # compilation excluded
+    width: dict[str, int | float]  # fields of config.model, as written or as solved; empty when unknown
+    reference: tuple[str, int] | None  # one of MATCHES, and the reference arm's count; None: not solved
     train_examples: int | None
     selection_split: str | None
     selection_rule: str | None
@@ -102,6 +106,12 @@ def config_count(run: Run, path: str) -> int | None:
     return _optional_count(run.config or {}, path)
 
 
+def config_number(run: Run, path: str) -> int | float | None:
+    """A number from 0 in a run's config, by its dotted path; None when it is not there or is none."""
+    value = _lookup(run.config, path)
+    return value if _is_number(value) else None
+
+
 def config_text(run: Run, path: str) -> str | None:
     """A text in a run's config, by its dotted path; None when it is not there or is none."""
     return _text(_lookup(run.config, path))
@@ -111,18 +121,6 @@ def seed_of(config: Any) -> int | None:
     """The seed of a config, or of what stands in a file where one should; None when it holds none."""
     seed = _lookup(config, 'seed')
     return seed if _is_integer(seed) else None
-
-
-def clean(text: str) -> str:
-    """One printable line of at most LONGEST_TEXT characters.
-
-    Whitespace runs become a space; control, format and surrogate characters (Unicode's C categories), with which
-    a file could steer a terminal or reverse a line, go.
-    """
-    # Cut before the work too: a file may hold megabytes of one label.
-    text = ' '.join(text[: 4 * LONGEST_TEXT].split())
-    text = ''.join(character for character in text if not unicodedata.category(character).startswith('C'))
-    return text if len(text) <= LONGEST_TEXT else text[: LONGEST_TEXT - 1] + '…'
 
 
 def read_json(path: Path) -> dict | None:
@@ -187,6 +185,8 @@ def _result(content: dict) -> Result:
         images_per_second=_field(
             content, 'images_per_second', lambda value: value is None or _is_number(value), 'a number from 0'
         ),
+        width=_width(content),
+        reference=_reference(content),
         train_examples=_optional_count(content, 'train.examples'),
         selection_split=_text(_lookup(content, 'selection.split')),
         selection_rule=_text(_lookup(content, 'selection.rule')),
@@ -195,6 +195,16 @@ def _result(content: dict) -> Result:
         commit=_text(_lookup(content, 'git.commit')),
         dirty=_lookup(content, 'git.dirty') is True,
     )
+
+
+def _width(content: dict) -> dict[str, int | float]:
+    values = {name: _lookup(content, f'width.{name}') for name in WIDTHS}
+    return {name: value for name, value in values.items() if _is_number(value)}
+
+
+def _reference(content: dict) -> tuple[str, int] | None:
+    counts = [(name, _optional_count(content, f'reference.{name}')) for name in MATCHES]
+    return next(((name, count) for name, count in counts if count), None)
 
 
 def _device(content: dict) -> str | None:

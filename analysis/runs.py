@@ -9,9 +9,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
-from analysis.records import FINISHED, UNFINISHED, Damaged, Run, clean, is_run, read_json, read_run, seed_of
+from analysis.records import FINISHED, UNFINISHED, Damaged, Run, is_run, read_json, read_run, seed_of
 from configs.errors import ConfigError
+from experiment.figure import Figure, Place, check_figure, check_place
 from experiment.folder import MANIFEST, flatten
+from experiment.text import clean
 
 
 @dataclass(frozen=True)
@@ -20,6 +22,7 @@ class Arm:
 
     label: str
     runs: tuple[Run, ...]
+    place: Place | None = None  # None: the figure, if there is one, is without it
 
     @property
     def finished(self) -> list[Run]:
@@ -34,10 +37,11 @@ class Arm:
 
 
 class Sweep(NamedTuple):
-    """The arms in the author's order, and what was wrong with the files, a line each."""
+    """The arms in the author's order, what was wrong with the files, a line each, and the figure to draw, if any."""
 
     arms: tuple[Arm, ...]
     warnings: tuple[str, ...]
+    figure: Figure | None = None
 
 
 def read(workdir: str | Path) -> Sweep:
@@ -69,23 +73,36 @@ def read(workdir: str | Path) -> Sweep:
 def _read(workdir: Path) -> Sweep:
     warnings: list[str] = []
     entries: list[_Entry] = []
+    figure = None
     try:
         listing = read_json(workdir / MANIFEST)
         if listing is not None:
-            entries = _entries(listing, warnings)
+            figure = _figure(listing, warnings)
+            entries = _entries(listing, figure, warnings)
     except Damaged as error:
         warnings.append(f'sweep.json {error}; labels come from the configs, and runs that never started are not seen')
     arms = _listed_arms(workdir, entries, warnings) if entries else _found_arms(workdir, warnings)
-    return Sweep(tuple(arms), tuple(warnings))
+    return Sweep(tuple(arms), tuple(warnings), figure if entries else None)
 
 
 class _Entry(NamedTuple):
     run: str
     arm: str
     seed: int | None
+    place: Place | None
 
 
-def _entries(listing: dict, warnings: list[str]) -> list[_Entry]:
+def _figure(listing: dict, warnings: list[str]) -> Figure | None:
+    if listing.get('figure') is None:
+        return None
+    try:
+        return check_figure(listing['figure'])
+    except ValueError as error:
+        warnings.append(f'sweep.json: figure {error}; none is drawn')
+        return None
+
+
+def _entries(listing: dict, figure: Figure | None, warnings: list[str]) -> list[_Entry]:
     """sweep.json's runs, each once, in order. Raises Damaged when it lists none that can be used."""
     rows = listing.get('runs')
     if not isinstance(rows, list):
@@ -100,10 +117,20 @@ def _entries(listing: dict, warnings: list[str]) -> list[_Entry]:
             # Counted twice, a run would pass for two seeds.
             warnings.append(f'sweep.json: run {clean(name)} is listed twice and counted once')
         else:
-            entries[name] = _Entry(name, clean(arm), seed_of(row.get('overrides')))
+            entries[name] = _Entry(name, clean(arm), seed_of(row.get('overrides')), _place(row, figure, warnings))
     if not entries:
         raise Damaged('lists no run that can be used')
     return list(entries.values())
+
+
+def _place(row: dict, figure: Figure | None, warnings: list[str]) -> Place | None:
+    if figure is None:
+        return None
+    try:
+        return check_place(row.get('curve'), row.get('x'), figure.scale)
+    except ValueError as error:
+        warnings.append(f'sweep.json: run {clean(row["run"])} {error}; the figure is without it')
+        return None
 
 
 def _is_folder_name(name: str) -> bool:
@@ -113,14 +140,20 @@ def _is_folder_name(name: str) -> bool:
 
 def _listed_arms(workdir: Path, entries: list[_Entry], warnings: list[str]) -> list[Arm]:
     labelled: dict[str, list[Run]] = {}
+    places: dict[str, set[Place | None]] = {}
     for entry in entries:
         labelled.setdefault(entry.arm, []).append(_listed_run(workdir, entry))
+        places.setdefault(entry.arm, set()).add(entry.place)
     arms = []
     for label, runs in labelled.items():
         warnings += [warning for run in runs for warning in run.warnings]
         groups = _by_config([run for run in runs if run.config])
+        # To choose one of several places would be to move the arm's other runs.
+        place = next(iter(places[label])) if len(places[label]) == 1 and len(groups) <= 1 else None
+        if place is None and places[label] != {None}:
+            warnings.append(f'arm {label} has no single place in the figure, which is without it')
         if len(groups) <= 1:
-            arms.append(Arm(label, _one_run_a_seed(runs, warnings)))
+            arms.append(Arm(label, _one_run_a_seed(runs, warnings), place))
             continue
         # One label over several configs would average what is not alike: a row each, told apart by what differs.
         warnings.append(f'arm {label} covers {len(groups)} configs; each has its own row')

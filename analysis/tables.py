@@ -3,9 +3,7 @@
 On stdout, and as Markdown, LaTeX (booktabs) and CSV in the sweep's folder.
 """
 
-import html
 import io
-import re
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -17,9 +15,8 @@ from rich.console import Console
 from rich.table import Table as Grid
 from rich.text import Text
 
-from analysis import records, runs, statistics
-from configs.errors import ConfigError
-from experiment import folder
+from analysis import output, records, runs, statistics
+from analysis.output import escape_markdown
 
 SIGNIFICANCE = 0.05
 MOST_WARNINGS = 20
@@ -29,7 +26,6 @@ ACCURACY = 'Test accuracy, %'
 MARKS = {'best': '{} *', 'indistinguishable': '{} †', '': '{}'}
 MARKDOWN_MARKS = MARKS | {'best': '**{}**'}
 LATEX_SYMBOLS = str.maketrans({'±': r'$\pm$', '†': r'$^\dagger$', '…': r'\ldots{}'})
-ASCII_SYMBOLS = str.maketrans({'±': '+/-', '†': '+', '…': '...'})
 
 
 class Table(NamedTuple):
@@ -56,7 +52,7 @@ def read_table(workdir: str | Path) -> Table:
         warnings[MOST_WARNINGS:] = [f'{len(warnings) - MOST_WARNINGS} more like these']
     notes = [_statistics_note(arms, comparison)]
     if finished:
-        notes += [*_budget_notes(finished), *_origin_notes(finished)]
+        notes += [*_budget_notes(finished), *_width_notes(sweep.arms), *origin_notes(finished)]
     return Table(arms, (*notes, *(f'Warning: {warning}.' for warning in warnings)))
 
 
@@ -75,11 +71,9 @@ def print_table(table: Table, stream: io.TextIOBase | None = None) -> None:
     """Prints the table and its notes: aligned, with the best arm in bold on a terminal, whole lines elsewhere."""
     console = Console(file=stream or sys.stdout, highlight=False)
 
-    def printable(text: str) -> Text:
+    def as_text(text: str) -> Text:
         # As Text, a label is never read as rich's markup.
-        if not console.encoding.lower().startswith('utf'):
-            text = text.translate(ASCII_SYMBOLS).encode(console.encoding, 'replace').decode(console.encoding)
-        return Text(text)
+        return Text(output.printable(text, console.encoding))
 
     cells = _cells(table, MARKS)
     grid = Grid(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
@@ -89,7 +83,7 @@ def print_table(table: Table, stream: io.TextIOBase | None = None) -> None:
         heading = name if wraps else name.replace(' ', '\n', 1)
         grid.add_column(heading, justify=justify, no_wrap=not wraps, overflow='fold')
     for mark, row in zip(table.arms['mark'], cells.itertuples(index=False), strict=True):
-        grid.add_row(*map(printable, row), style='bold' if mark == 'best' else None)
+        grid.add_row(*map(as_text, row), style='bold' if mark == 'best' else None)
     width = console.measure(grid, options=console.options.update(width=10_000)).maximum
     if not console.is_terminal:
         console.width = max(console.width, width)
@@ -97,7 +91,7 @@ def print_table(table: Table, stream: io.TextIOBase | None = None) -> None:
         grid.padding = 0
     console.print(grid)
     for note in _notes(table, '*'):
-        console.print(printable(note), soft_wrap=not console.is_terminal)
+        console.print(as_text(note), soft_wrap=not console.is_terminal)
 
 
 def write_tables(workdir: str | Path, table: Table | None = None) -> list[Path]:
@@ -107,15 +101,15 @@ def write_tables(workdir: str | Path, table: Table | None = None) -> list[Path]:
     """
     table = read_table(workdir) if table is None else table
     contents = {'table.md': to_markdown(table), 'table.tex': to_latex(table), 'table.csv': to_csv(table)}
-    return [_write(Path(workdir) / name, content) for name, content in contents.items()]
+    return [output.write(Path(workdir) / name, content) for name, content in contents.items()]
 
 
 def to_markdown(table: Table) -> str:
     """The table and its notes as GitHub-flavoured Markdown; labels are text there, never markup or HTML."""
-    cells = _cells(table, MARKDOWN_MARKS, _escape_markdown)
+    cells = _cells(table, MARKDOWN_MARKS, escape_markdown)
     # Without disable_numparse, tabulate would print a label such as 1e5 as a number.
     body = cells.to_markdown(index=False, disable_numparse=True, colalign=_alignment(cells, 'left', 'right'))
-    notes = ''.join(f'- {_escape_markdown(note)}\n' for note in _notes(table, 'Bold'))
+    notes = ''.join(f'- {escape_markdown(note)}\n' for note in _notes(table, 'Bold'))
     return f'{body}\n\n{notes}'
 
 
@@ -140,10 +134,9 @@ def to_latex(table: Table) -> str:
 def to_csv(table: Table) -> str:
     """The raw numbers as CSV, in full precision; accuracies are fractions, and an empty field is "none".
 
-    A label that a spreadsheet would run as a formula gets a leading apostrophe, as OWASP advises (CSV injection).
+    Labels are safe to open in a spreadsheet.
     """
-    arms = table.arms.assign(arm=table.arms['arm'].str.replace(r'^(?=[=+\-@])', "'", regex=True))
-    return arms.to_csv(index=False, lineterminator='\n')
+    return output.to_csv(table.arms)
 
 
 def _compare(arms: Sequence[runs.Arm], datasets: list[tuple]) -> statistics.Comparison:
@@ -252,7 +245,28 @@ def _budget_notes(finished: list[records.Run]) -> list[str]:
     ]
 
 
-def _origin_notes(finished: list[records.Run]) -> list[str]:
+def _width_notes(arms: Sequence[runs.Arm]) -> list[str]:
+    """Of arms whose width was solved: what it is, and how near that comes to the reference arm."""
+    solved = [f'{arm.label}: {width}' for arm in arms for width in _distinct(map(_width, arm.finished)) if width]
+    return [f'Widths were solved to match a reference arm. {"; ".join(solved)}.'] if solved else []
+
+
+def _width(run: records.Run) -> str:
+    """The width of a matched arm and what it costs beside the reference; '' where none was solved."""
+    result = run.result
+    if result.reference is None:
+        return ''
+    match, reference = result.reference
+    count, unit = {'params': (result.params, 'params'), 'flops': (result.forward_flops, 'FLOPs')}[match]
+    # A ratio as the config has it was not chosen.
+    written = records.config_number(run, 'model.mlp_ratio')
+    fields = {name: value for name, value in result.width.items() if (name, value) != ('mlp_ratio', written)}
+    chosen = ', '.join(f'{name} {value:.4g}' for name, value in fields.items())
+    return f'{chosen} (reference {reference:,} {unit}; {count / reference - 1:+.1%})'
+
+
+def origin_notes(finished: list[records.Run]) -> list[str]:
+    """What finished runs came from: their seeds, then device, versions and commit."""
     results = [run.result for run in finished]
     commits = _listed(_distinct(_commit(result) for result in results))
     return [
@@ -319,18 +333,3 @@ def _range(values: Iterable[float | None], form: str) -> str:
 def _listed(values: list[Any], separator: str = ', ') -> str:
     shown = separator.join(str(value) for value in values[:10])
     return f'{shown} and {len(values) - 10} more' if len(values) > 10 else shown
-
-
-def _escape_markdown(text: str) -> str:
-    # Underscores inside a word are no emphasis: learned_1d stays readable in the source.
-    text = re.sub(r'([\\`*\[\]|~$]|(?<![^\W_])_|_(?![^\W_]))', r'\\\1', text)
-    return html.escape(text, quote=False)
-
-
-def _write(path: Path, content: str) -> Path:
-    """`folder.write_text`; a folder that cannot be written is the user's to mend."""
-    try:
-        folder.write_text(path, content)
-    except OSError as error:
-        raise ConfigError(f'--workdir={path.parent}: cannot write {path.name} ({error.strerror})') from error
-    return path

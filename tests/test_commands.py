@@ -70,6 +70,8 @@ def test_report_of_a_single_run(trained):
 SWEEP = """
 from configs import digits
 
+FIGURE = {{'x': 'mixer', 'scale': 'category'}}
+
 
 def get_config(variant=''):
     config = digits.get_config('tiny')
@@ -80,13 +82,15 @@ def get_config(variant=''):
 
 def sweep():
     return [
-        {{'arm': mixer, 'model.mixer': mixer, 'seed': seed}} for mixer in ('attention', 'conv') for seed in range(2)
+        {{'arm': mixer, 'curve': 'digits', 'x': mixer, 'model.mixer': mixer, 'seed': seed}}
+        for mixer in ('attention', 'conv')
+        for seed in range(2)
     ]
 """
 
 
 def test_a_question_of_one_s_own(tmp_path):
-    """One config file: a sweep, its table, the same command again, and an interruption in between."""
+    """One config file: a sweep, its table and figure, an interruption, the same command again, other resolutions."""
     config, workdir = tmp_path / 'mine.py', tmp_path / 'runs'
     config.write_text(SWEEP.format(steps=6))
     code, out, err = command('sweep.py', f'--config={config}', f'--workdir={workdir}')
@@ -94,7 +98,8 @@ def test_a_question_of_one_s_own(tmp_path):
     assert 'attention' in out
     assert 'conv' in out
     assert 'run 4/4' in err
-    for name in ('table.md', 'table.tex', 'table.csv'):
+    for name in ('table.md', 'table.tex', 'table.csv', 'figure.svg', 'figure.png', 'figure.csv'):
+        assert str(workdir / name) in out
         assert (workdir / name).stat().st_size > 0
     folders = sorted(path.name for path in workdir.iterdir() if path.is_dir())
     assert len(folders) == 4
@@ -107,6 +112,25 @@ def test_a_question_of_one_s_own(tmp_path):
     code, report, err = command('report.py', f'--workdir={workdir}')
     assert code == 0, err
     assert report.splitlines()[:6] == again.splitlines()[:6]
+    code, out, err = command('eval.py', f'--workdir={workdir}', '--resolutions=8,12', '--coordinates=rescale')
+    assert code == 0, err
+    assert '36 tokens' in out
+    accuracy = (workdir / 'table.md').read_text().split('| attention')[1].split('|')[1].split('±')[0].strip(' *†')
+    assert f'| attention | {accuracy}' in ' '.join((workdir / 'extrapolation.md').read_text().split())
+
+
+@pytest.mark.parametrize(
+    ('flags', 'message'),
+    [
+        (['--coordinates=extend'], '--coordinates=extend says nothing without --resolutions'),
+        (['--resolutions=8,9'], '--resolutions=9 is no multiple of model.patch_size=2; 8 or 10 would do'),
+    ],
+)
+def test_resolutions_that_cannot_be_asked_are_one_line(trained, flags, message):
+    workdir, *_ = trained
+    code, out, err = command('eval.py', f'--workdir={workdir}', *flags)
+    assert (code, out, err.count('\n')) == (2, '', 1)
+    assert message in err
 
 
 BAD = {
@@ -115,7 +139,7 @@ BAD = {
     'wrong type': (['--config.model.num_heads=three'], 'num_heads=three'),
     'indivisible heads': (['--config.model.num_heads=3'], 'model.num_heads=3 must divide model.embed_dim=64'),
     'patch size': (['--config.model.patch_size=3'], 'model.patch_size=3 does not tile'),
-    'unknown position': (['--config.model.positions.name=learned'], 'did you mean learned_1d?'),
+    'unknown position': (['--config.model.positions.name=learned'], 'did you mean learned_'),
     'unknown mixer': (['--config.model.mixer=convolution'], "model.mixer='convolution' is unknown"),
     'unknown dataset': (['--config.data.name=digit'], 'digits'),
     'dataset not prepared': (

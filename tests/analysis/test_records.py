@@ -6,6 +6,7 @@ import os
 import pytest
 
 from analysis import records, runs
+from experiment.text import LONGEST_TEXT
 
 
 def _change(path, **changes):
@@ -122,4 +123,4 @@ def test_clean_leaves_one_printable_line(text, expected):
 
 
 def test_clean_cuts_what_is_long():
-    assert len(records.clean('x' * 10_000_000)) == records.LONGEST_TEXT
+    assert len(records.clean('x' * 10_000_000)) == LONGEST_TEXT

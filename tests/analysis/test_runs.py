@@ -1,5 +1,7 @@
 """A folder of runs becomes arms: as sweep.json lists them, or as their configs differ."""
 
+import json
+
 import pytest
 
 from analysis import runs
@@ -126,3 +128,94 @@ def test_nothing_to_read_is_one_line(workdir):
         runs.read(workdir.write())
     with pytest.raises(ConfigError, match='no such folder'):
         runs.read(workdir.path / 'sweep.json')
+
+
+FIGURE = {'x': 'heads', 'scale': 'log', 'quantities': ['test_accuracy']}
+
+
+def read_with_figure(workdir, figure):
+    path = workdir.write() / 'sweep.json'
+    path.write_text(json.dumps(json.loads(path.read_text()) | {'figure': figure}))
+    return runs.read(workdir.path)
+
+
+def test_a_figure_says_where_arms_stand(workdir):
+    for seed in (0, 1):
+        workdir.add('one', seed)
+        workdir.listed[-1] |= {'curve': 'attention', 'x': 4}
+    workdir.add('other', 0, config={'model.depth': 9})
+    sweep = read_with_figure(workdir, FIGURE)
+    assert sweep.figure == runs.Figure('heads', 'log', ('test_accuracy',))
+    assert [arm.place for arm in sweep.arms] == [runs.Place('attention', 4.0), None]
+    assert sweep.warnings == ()
+
+
+def test_places_without_a_figure_are_nothing(workdir):
+    workdir.add('one', 0)
+    workdir.listed[-1] |= {'curve': 7, 'x': []}
+    sweep = runs.read(workdir.write())
+    assert (sweep.figure, sweep.arms[0].place, sweep.warnings) == (None, None, ())
+
+
+@pytest.mark.parametrize(
+    'figure',
+    [
+        7,
+        [],
+        {},
+        FIGURE | {'x': ''},
+        FIGURE | {'x': 3},
+        FIGURE | {'scale': 'cubic'},
+        FIGURE | {'scale': ['log']},
+        FIGURE | {'quantities': []},
+        FIGURE | {'quantities': 'test_accuracy'},
+        FIGURE | {'quantities': ['loss']},
+        FIGURE | {'quantities': [['test_accuracy']]},
+        FIGURE | {'quantities': ['test_accuracy'] * 2},
+        FIGURE | {'\x1b[31m': 1},
+    ],
+)
+def test_a_figure_that_makes_no_sense_is_a_warning_and_none(workdir, figure):
+    workdir.add('one', 0)
+    workdir.listed[-1] |= {'curve': 'attention', 'x': 4}
+    sweep = read_with_figure(workdir, figure)
+    assert sweep.figure is None
+    assert [arm.place for arm in sweep.arms] == [None]
+    (warning,) = sweep.warnings
+    assert warning.startswith('sweep.json: figure ')
+    assert 'would do' in warning
+    assert warning.isprintable()
+
+
+@pytest.mark.parametrize(
+    ('curve', 'x'),
+    [
+        (None, 4), ('attention', None), ('', 4), (3, 4), (['attention'], 4), ('attention', 0), ('attention', -1),
+        ('attention', True), ('attention', '4'), ('attention', 10**400), ('attention', float('nan')),
+        ('attention', float('inf')), ('attention', [4]),
+    ],
+)  # fmt: skip
+def test_a_place_that_makes_no_sense_is_a_warning_and_none(workdir, curve, x):
+    workdir.add('one', 0)
+    workdir.listed[-1] |= {'curve': curve, 'x': x}
+    sweep = read_with_figure(workdir, FIGURE)
+    assert sweep.arms[0].place is None
+    assert 'the figure is without it' in sweep.warnings[0]
+    assert 'would do' in sweep.warnings[0]
+
+
+def test_an_arm_of_two_places_has_none(workdir):
+    for seed in (0, 1):
+        workdir.add('one', seed)
+        workdir.listed[-1] |= {'curve': 'attention', 'x': seed + 1}
+    sweep = read_with_figure(workdir, FIGURE)
+    assert sweep.arms[0].place is None
+    assert 'no single place' in sweep.warnings[0]
+
+
+def test_a_category_may_be_a_text_or_a_number(workdir):
+    for number, x in enumerate(('rnn', 4, 0.5)):
+        workdir.add(f'arm {number}', 0, config={'model.depth': number + 5})
+        workdir.listed[-1] |= {'curve': 'attention', 'x': x}
+    sweep = read_with_figure(workdir, FIGURE | {'scale': 'category'})
+    assert [arm.place.x for arm in sweep.arms] == ['rnn', '4', '0.5']

@@ -102,6 +102,38 @@ def test_a_budget_that_differs_is_said(three_arms):
     assert 'Arms differ in budget: 330 to 660 steps of 128 images, 42,240 to 84,480 images seen' in text
 
 
+def test_a_width_that_was_solved_is_said_beside_the_reference(three_arms):
+    solved = {'width': {'embed_dim': 52, 'mlp_ratio': 2.0}, 'reference': {'params': 138_890}, 'params': 139_446}
+    written = {'model.mixer': 'conv', 'model.depth': 5, 'model.mlp_ratio': 2.0}
+    other = {'width': {'resnet_width': 17}, 'reference': {'flops': 2_000_000}, 'forward_flops': 1_970_000}
+    coarse = solved | {'width': {'embed_dim': 56, 'mlp_ratio': 132 / 56}}
+    for seed in (0, 1):
+        three_arms.add('conv 3 x 3', seed, 0.9, written, {'test.examples': 1000, **solved})
+    three_arms.add('resnet', 0, 0.9, {'model.name': 'resnet'}, {'test.examples': 1000, **other})
+    three_arms.add('coarse', 0, 0.9, {'model.depth': 6}, {'test.examples': 1000, **coarse})
+    (note,) = (note for note in tables.read_table(three_arms.write()).notes if 'reference' in note)
+    assert note == (
+        'Widths were solved to match a reference arm. '
+        'conv 3 x 3: embed_dim 52 (reference 138,890 params; +0.4%); '
+        'resnet: resnet_width 17 (reference 2,000,000 FLOPs; -1.5%); '
+        'coarse: embed_dim 56, mlp_ratio 2.357 (reference 138,890 params; +0.4%).'
+    )
+
+
+@pytest.mark.parametrize(
+    'result',
+    [
+        {'width': {'embed_dim': 64, 'mlp_ratio': 4.0}, 'reference': None},
+        {'width': 'wide', 'reference': 'params'},
+        {'reference': {'params': 0}},
+        {'reference': {'params': 'many', 'seconds': 3}},
+    ],
+)
+def test_nothing_is_said_of_a_width_that_was_not_solved(three_arms, result):
+    three_arms.add('plain', 0, 0.9, {'model.depth': 5}, {'test.examples': 1000, **result})
+    assert 'reference' not in tables.to_markdown(tables.read_table(three_arms.write()))
+
+
 @pytest.mark.parametrize(
     ('change', 'said'),
     [
