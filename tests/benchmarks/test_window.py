@@ -1,0 +1,75 @@
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+import benchmarks
+from benchmarks import window
+from benchmarks.window import FULL, MASKED, WINDOWED, Case
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.mark.parametrize('case', [Case((1, 300), 8, 1), Case((16, 15), 3, 2), Case((3, 3), 3, 2)], ids=str)
+def test_the_arms_that_are_compared_compute_the_same(case):
+    programs = window.compile_arms(case)
+    shape = (window.HEADS, case.batch, np.prod(case.grid), window.HEAD_DIM)
+    arrays = np.random.default_rng(0).normal(size=(4, *shape)).astype(np.float32)
+    results = {name: jax.tree.leaves(program(*arrays)) for name, program in programs.items()}
+    for ours, theirs, full in zip(*(results[name] for name in (WINDOWED, MASKED, FULL)), strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=1e-5, rtol=1e-4)
+        assert np.abs(full - theirs).max() > 1e-2
+
+
+def test_arms_take_turns_and_ratios_are_paired():
+    calls = []
+    programs = {name: lambda name=name: calls.append(name) for name in 'ab'}
+    times = benchmarks.time_in_turns(programs, seconds=0.0, fewest=4)
+    assert [len(values) for values in times.values()] == [4, 4]
+    turns = [name for name, before in zip(calls, [None, *calls], strict=False) if name != before]
+    assert ''.join(turns) == 'ababababa'  # twice untimed, then four rounds, every other one backwards
+    paired = benchmarks.ratio(np.array([2.0, 20.0, 200.0]), np.array([1.0, 10.0, 50.0]))
+    assert paired == (2, 2, 3)
+
+
+def test_what_would_not_fit_in_memory_is_not_run(monkeypatch):
+    monkeypatch.setattr(window, 'LARGEST_SHARE', 6e6 / benchmarks.available_bytes())
+    row = window.measure(Case((1, 512), 8, 1), seconds=0.0, fewest=2)
+    assert row['arms'][WINDOWED]['ms'] > 0
+    assert row['arms'][FULL]['ms'] is None
+    assert 'needs 0.0 GiB' in window.to_markdown([row])
+
+
+def test_the_summary_says_how_the_goals_were_met():
+    def arm(median, size):
+        return {'ms': 1.0, 'bytes': size, 'ratio': {'median': median}}
+
+    def row(grid, masked, full):
+        return {'grid': grid, 'window': 5, 'arms': {WINDOWED: arm(1, 10), MASKED: arm(masked, 120), FULL: arm(full, 1)}}
+
+    long, few = window.summary([row((1, 4096), 7, 9), row((16, 16), 3, 0.8), row((4, 4), 3, 2)]).splitlines()
+    assert '7.0 times as fast' in long
+    assert '1/12.0 of its memory' in long
+    assert 'at most 1.25 times as long' in few
+    assert '16 x 16 with w = 5' in few
+
+
+def test_the_command_prints_markdown_and_writes_json(tmp_path):
+    path = tmp_path / 'new' / 'window.json'
+    arguments = [sys.executable, '-m', 'benchmarks.window', '--quick', f'--json={path}']
+    done = subprocess.run(arguments, cwd=ROOT, capture_output=True, text=True, check=True)
+    written = json.loads(path.read_text())
+    assert [row['grid'] for row in written['rows']] == [[4, 4], [1, 512]]
+    small, large = (row['arms'] for row in written['rows'])
+    assert small.keys() == large.keys() == {WINDOWED, MASKED, FULL}
+    assert all(arm['ms'] > 0 and arm['ratio']['median'] > 0 for arm in (*small.values(), *large.values()))
+    assert large[MASKED]['bytes'] > 2 * large[WINDOWED]['bytes']
+    lines = done.stdout.splitlines()
+    assert lines[0].startswith('## ')
+    assert sum(line.startswith('- machine: ') for line in lines) == 1
+    assert sum(line.startswith('|') for line in lines) == 4
+    assert written['machine']['versions']['jax'] in done.stdout
