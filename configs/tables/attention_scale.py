@@ -1,0 +1,48 @@
+"""Why are attention's logits divided by sqrt(head_dim)? With and without, as heads grow wider.
+
+  python sweep.py --config=configs/tables/attention_scale.py:tiny --workdir=runs/attention_scale
+  python -m analysis.heads --workdir=runs/attention_scale     # entropies: 0 where the softmax is saturated
+
+Scale {sqrt_head_dim, none} x width {32, 64, 128} x heads {1, 2, 4, 8}, three seeds each: 72 runs, and a figure of
+accuracy over head_dim = width / heads. On Fashion-MNIST (`python -m data.prepare fashion_mnist`); `:tiny` is the small
+model of configs/demo.py on scikit-learn's digits.
+
+Vaswani et al. 2017 (arXiv:1706.03762), section 3.2.1, suspect that large dot products push the softmax to where its
+gradients are tiny, and give the reason in footnote 4: with entries of mean 0 and variance 1, q k has variance
+head_dim. They print no table of it; this is one. Queries and keys start here with about those moments, since LayerNorm
+and LeCun's initialisation stand before them.
+
+What to expect: not measured here. Without the scale, wide heads should start near one-hot attention; whether that
+costs accuracy on a budget this small is the question.
+"""
+
+import itertools
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from configs import digits, fashion_mnist
+from configs.tables import with_seeds
+
+SCALES = ('sqrt_head_dim', 'none')
+WIDTHS = (32, 64, 128)
+HEADS = (1, 2, 4, 8)
+FIGURE = {'x': 'head_dim, channels', 'scale': 'log', 'quantities': ('test_accuracy',)}
+
+
+def get_config(variant: str = '') -> ConfigDict:
+    return digits.get_config(variant) if variant == 'tiny' else fashion_mnist.get_config(variant)
+
+
+def sweep() -> list[dict[str, Any]]:
+    arms = {
+        f'scale {scale}, width {width}, {heads} head{"s" * (heads > 1)}': {
+            'model.attention_scale': scale,
+            'model.embed_dim': width,
+            'model.num_heads': heads,
+            'curve': f'scale {scale}, width {width}',
+            'x': width // heads,
+        }
+        for scale, width, heads in itertools.product(SCALES, WIDTHS, HEADS)
+    }
+    return with_seeds(arms, 3)

@@ -1,0 +1,52 @@
+"""Does attention need more data than convolution? 1, 3, 10, 30 and 100% of the training images.
+
+  python -m data.prepare fashion_mnist
+  python sweep.py --config=configs/tables/data_scaling.py:tiny --workdir=runs/data_scaling
+
+Attention, the convolution of the same backbone, and ResNet-18, each at the width at which it has as many params as
+attention (model.match='params'); the subsets are nested and balanced. Every run sees the same number of images, so
+small subsets are seen more often, and no arm trains longer than another. Three seeds each: 45 runs, and a figure with a
+curve for each model. Fashion-MNIST, 20,000 steps of 128 images; `:tiny` has 16 patches of 7 x 7, and 500 steps.
+
+The shape is that of figure 4 in Dosovitskiy et al. 2021 (arXiv:2010.11929), few-shot accuracy over the size of random
+subsets of JFT. It differs in testing what was trained, without another dataset between, and by orders of magnitude.
+
+What to expect: not measured here.
+"""
+
+import itertools
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from configs import base, fashion_mnist
+from configs.tables import with_seeds
+
+MODELS = {
+    'attention': {},
+    'convolution 3 x 3': {'model.mixer': 'conv', 'model.positions.name': 'none'},
+    'ResNet-18': {'model.name': 'resnet'},
+}
+PERCENTS = (1, 3, 10, 30, 100)
+FIGURE = {'x': 'training images used, %', 'scale': 'log', 'quantities': ('test_accuracy',)}
+
+
+def get_config(variant: str = '') -> ConfigDict:
+    config = fashion_mnist.get_config(variant)
+    config.model.match = 'params'
+    config.train.steps = 20_000
+    base.choose(variant, tiny=tiny)(config)
+    return config
+
+
+def tiny(config: ConfigDict) -> None:
+    config.train.steps = 500
+    config.checkpoint.count = 2
+
+
+def sweep() -> list[dict[str, Any]]:
+    arms = {
+        f'{model}, {percent}%': fields | {'data.train_fraction': percent / 100, 'curve': model, 'x': percent}
+        for (model, fields), percent in itertools.product(MODELS.items(), PERCENTS)
+    }
+    return with_seeds(arms, 3)

@@ -1,0 +1,44 @@
+"""Which positions still work on images larger than any in training?
+
+  python -m data.prepare fashion_mnist
+  python sweep.py --config=configs/tables/extrapolation.py:tiny --workdir=runs/extrapolation
+  python eval.py --workdir=runs/extrapolation --resolutions=28,42,56 --coordinates=extend,rescale
+
+Nine positions, each trained on images of 28 pixels, three seeds each: 27 runs. The last command enlarges the test
+images, so that there are more patches of the trained size, and names the new places in two ways: `extend` goes on
+counting beyond the trained range, `rescale` squeezes all places into it. `:tiny` has 16 patches of 7 x 7, and 800 steps
+of 128 images; the full form has patches of 4, which tile 28, 40 and 56 pixels.
+
+The shape is that of figure 1 in Press et al. 2022 (arXiv:2108.12409), quality over length beyond the trained one, and
+of the multi-resolution figures in Heo et al. 2024 (arXiv:2403.13298). It differs in the images: enlarged ones hold no
+more detail than small ones, so what changes is the number of tokens and the size of things, not what there is to see.
+
+What to expect: not measured here.
+"""
+
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from configs import base, fashion_mnist
+from configs.tables import with_seeds
+
+POSITIONS = (
+    *('none', 'sinusoidal_2d', 'learned_2d', 'fourier', 'conditional'),
+    *('relative_bias', 'alibi_2d', 'rope_axial', 'rope_mixed'),
+)
+
+
+def get_config(variant: str = '') -> ConfigDict:
+    config = fashion_mnist.get_config(variant)
+    base.choose(variant, tiny=tiny)(config)
+    return config
+
+
+def tiny(config: ConfigDict) -> None:
+    config.train.steps = 800
+    config.checkpoint.count = 2
+
+
+def sweep() -> list[dict[str, Any]]:
+    return with_seeds({name: {'model.positions.name': name} for name in POSITIONS}, 3)

@@ -1,0 +1,45 @@
+"""Where should absolute codes be added: to the patches once, or before every layer?
+
+  python sweep.py --config=configs/tables/injection.py:tiny --workdir=runs/injection
+
+Eight absolute encodings x {stem, every_layer, every_layer_shared}, and none; three seeds each. Codes without
+parameters are the same in every layer, so of those every_layer is left out: 69 runs. On Fashion-MNIST
+(`python -m data.prepare fashion_mnist`); `:tiny` is the small model of configs/demo.py on scikit-learn's digits.
+
+The shape is that of table 8 (appendix D.4) in Dosovitskiy et al. 2021 (arXiv:2010.11929): codes down, places across.
+It differs in the data (ImageNet, few-shot, there), in eight encodings for their two absolute ones, and in leaving out
+their relative one, which has no stem to be added to.
+
+What to expect: not measured here.
+"""
+
+import itertools
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from configs import digits, fashion_mnist
+from configs.tables import with_seeds
+
+WITHOUT_PARAMETERS = ('sinusoidal_1d', 'sinusoidal_2d')
+POSITIONS = (*WITHOUT_PARAMETERS, 'learned_1d', 'learned_2d', 'fourier', 'mlp', 'rnn', 'ode')
+INJECTIONS = ('stem', 'every_layer', 'every_layer_shared')
+FIGURE = {'x': 'where codes are added', 'scale': 'category', 'quantities': ('test_accuracy',)}
+
+
+def get_config(variant: str = '') -> ConfigDict:
+    return digits.get_config(variant) if variant == 'tiny' else fashion_mnist.get_config(variant)
+
+
+def sweep() -> list[dict[str, Any]]:
+    arms: dict[str, dict[str, Any]] = {'none': {'model.positions.name': 'none'}}
+    for name, inject in itertools.product(POSITIONS, INJECTIONS):
+        if name in WITHOUT_PARAMETERS and inject == 'every_layer':
+            continue
+        arms[f'{name}, {inject}'] = {
+            'model.positions.name': name,
+            'model.positions.inject': inject,
+            'curve': name,
+            'x': inject,
+        }
+    return with_seeds(arms, 3)

@@ -1,0 +1,104 @@
+"""Every table can be planned as its docstring says; nothing is trained here."""
+
+import importlib
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from configs import tables
+from experiment import sweeps
+from models.positions import POSITIONS, AbsolutePositions
+
+FILES = sorted(path for path in Path(tables.__file__).parent.glob('*.py') if path.stem != '__init__')
+# By file: runs of each arm, then arms of the full form and of :tiny.
+EXPECTED = {
+    'attention_scale': ((3, 24), (3, 24)),
+    'data_scaling': ((3, 15), (3, 15)),
+    'extrapolation': ((3, 9), (3, 9)),
+    'injection': ((3, 23), (3, 23)),
+    'local_to_global': ((5, 5), (3, 5)),
+    'mixers': ((3, 12), (3, 9)),
+    'positions_by_heads': ((5, 66), (3, 17)),
+}
+
+
+def _planned(name, variant):
+    module = importlib.import_module(f'configs.tables.{name}')
+    config = module.get_config(variant)
+    if config.data.name == 'fashion_mnist':  # which may not be prepared here
+        config.data.name = 'synthetic'
+        config.data.synthetic.image_size, config.data.synthetic.channels = 28, 1
+    return sweeps.plan(config, *sweeps.load_sweep(module.__file__, variant))
+
+
+def test_every_file_is_expected():
+    assert {path.stem for path in FILES} == set(EXPECTED)
+
+
+@pytest.mark.parametrize('variant', ['', 'tiny'])
+@pytest.mark.parametrize('name', EXPECTED)
+def test_a_table_can_be_planned(name, variant):
+    runs = _planned(name, variant)  # refuses a run that is there twice, and an arm that cannot run
+    seeds, arms = EXPECTED[name][variant == 'tiny']
+    by_arm = {}
+    for run in runs:
+        by_arm.setdefault(run.arm, []).append(run)
+    assert len(by_arm) == arms
+    for label, runs_of_arm in by_arm.items():
+        assert [run.config.seed for run in runs_of_arm] == list(range(seeds)), label
+        trees = [run.config.to_dict() | {'seed': None} for run in runs_of_arm]
+        assert all(tree == trees[0] for tree in trees), label
+        assert len({run.place for run in runs_of_arm}) == 1
+    configs = [str(sorted((runs[0].config.to_dict() | {'seed': None}).items())) for runs in by_arm.values()]
+    assert max(Counter(configs).values()) == 1  # two labels for one config would be one arm counted twice
+
+
+@pytest.mark.parametrize('name', EXPECTED)
+def test_a_docstring_names_its_commands_its_source_and_what_to_expect(name):
+    text = importlib.import_module(f'configs.tables.{name}').__doc__
+    assert f'python sweep.py --config=configs/tables/{name}.py' in text
+    assert f'--workdir=runs/{name}' in text
+    assert '`:tiny`' in text
+    assert 'arXiv:' in text
+    assert 'What to expect' in text
+
+
+@pytest.mark.parametrize('name', [name for name in EXPECTED if name not in ('positions_by_heads', 'extrapolation')])
+@pytest.mark.parametrize('variant', ['', 'tiny'])
+def test_figures_have_a_place_for_every_arm_but_those_without_what_is_varied(name, variant):
+    without = {run.arm for run in _planned(name, variant) if run.place is None}
+    assert without == ({'none'} if name == 'injection' else set())
+
+
+def test_positions_by_heads_has_every_position():
+    from configs.tables import positions_by_heads
+
+    assert set(positions_by_heads.POSITIONS) == set(POSITIONS)
+
+
+def test_injection_has_every_absolute_position():
+    from configs.tables import injection
+
+    assert set(injection.POSITIONS) == {
+        name for name, variant in POSITIONS.items() if issubclass(variant, AbsolutePositions)
+    }
+
+
+def test_data_scaling_shows_every_arm_as_many_images():
+    for variant in ('', 'tiny'):
+        runs = _planned('data_scaling', variant)
+        assert len({(run.config.train.steps, run.config.train.batch_size) for run in runs}) == 1
+        assert all(run.config.train.steps is not None for run in runs)
+        assert {run.config.data.train_fraction for run in runs} == {0.01, 0.03, 0.1, 0.3, 1.0}
+
+
+def test_mixers_count_the_tokens_that_the_model_has():
+    for variant, side in (('', 28), ('tiny', 8)):
+        for run in _planned('mixers', variant):
+            assert run.place.x == (side // run.config.model.patch_size) ** 2
+
+
+def test_head_dims_are_the_model_s():
+    for run in _planned('attention_scale', ''):
+        assert run.place.x * run.config.model.num_heads == run.config.model.embed_dim

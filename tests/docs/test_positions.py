@@ -1,0 +1,49 @@
+"""What docs/positions.md promises: its example is whole, and its table is the registry's."""
+
+import re
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+import models
+from configs import base
+from data.spec import Spec
+from models.patches import Coordinates, grid_coordinates
+from models.positions import POSITIONS
+
+PAGE = (Path(__file__).parents[2] / 'docs' / 'positions.md').read_text()
+
+
+@pytest.fixture
+def distance(monkeypatch):
+    """The page's example, on the registry as the page says."""
+    (source,) = re.findall(r'```python\n(.*?)```', PAGE, flags=re.DOTALL)
+    (name, made) = re.search(r"`'(\w+)': (\w+),`", PAGE).groups()
+    namespace = {'__name__': 'models.positions.distance'}
+    exec(source, namespace)
+    monkeypatch.setitem(POSITIONS, name, namespace[made])
+    return name
+
+
+@pytest.mark.parametrize('window', [None, 3])
+def test_the_shortest_encoding_works_as_it_stands(distance, window):
+    config = base.get_config().model
+    config.update_from_flattened_dict({'patch_size': 2, 'embed_dim': 16, 'depth': 2, 'window': window})
+    config.positions.name = distance
+    model = models.build(config, Spec('any', (16, 16, 1), 10, tuple('0123456789'), flip=False))
+    params = model.init(jax.random.key(0))
+    images = np.random.default_rng(0).integers(0, 256, (2, 16, 16, 1), dtype=np.uint8)
+    logits = model.apply(params, images).logits
+    there = grid_coordinates((8, 8))
+    moved = there.replace(centres=there.centres + np.float32([2, -3]), order=there.order)
+    np.testing.assert_allclose(model.apply(params, images, coordinates=moved).logits, logits, atol=1e-5)
+    order = np.random.default_rng(0).permutation(64)
+    shuffled = Coordinates(there.centres[order], there.order[order], there.grid)
+    assert np.abs(model.apply(params, images, coordinates=shuffled).logits - logits).max() > 1e-3
+
+
+def test_the_table_lists_the_registry():
+    names = re.findall(r'^\| `(\w+)` \|', PAGE, flags=re.MULTILINE)
+    assert sorted(names) == sorted(POSITIONS)
