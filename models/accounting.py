@@ -1,4 +1,17 @@
-"""Params and floating-point operations, counted rather than estimated."""
+"""Params and floating-point operations, counted rather than estimated.
+
+A FLOP here is half a multiply-add of a matrix product or a convolution; norms, activations and softmax are left out,
+as papers do. Counted on the program that is run, so no formula can drift from the model:
+
+- Zero padding counts as if it were image, as it is computed. The zeros that the gradient of a strided convolution puts
+  between pixels do not count, though some backends multiply by them too: they are no pixel of anything, and without
+  them the backward pass of a convolution costs twice its forward pass, as in papers.
+- A scan counts as often as it turns, a conditional as its dearest branch, a shard_map on every device.
+- What jax.checkpoint computes a second time counts a second time. Model FLOPs, those of an MFU (Chowdhery et al. 2022,
+  arXiv:2204.02311, appendix B), leave that out: count a program without it.
+- A kernel that cannot be looked into (Pallas, cuDNN, a foreign function) is refused: count the same computation
+  without it.
+"""
 
 import math
 from typing import NamedTuple
@@ -19,9 +32,7 @@ def count_params(params: Params) -> int:
 def forward_flops(model: Model, spec: Spec) -> int:
     """FLOPs of one more image's forward pass: 2 for every multiply-add of its matrix products and convolutions.
 
-    Counted on the program that is run, so no formula can drift from the model. What a batch computes once, whatever
-    its size (codes that a network generates), is no image's. Norms, activations and softmax are left out, as papers
-    do. Zero padding counts as if it were image, as it is computed.
+    What a batch computes once, whatever its size (codes that a network generates), is no image's.
     """
     params = jax.eval_shape(model.init, jax.random.key(0))
 
@@ -35,6 +46,20 @@ def forward_flops(model: Model, spec: Spec) -> int:
     return two.counted - one.counted
 
 
+def train_step_flops(step: jax.stages.Traced) -> int:
+    """FLOPs of one call of a traced training step: forward, backward and the optimiser's matrix products, if any.
+
+    Of the whole batch, on all devices; of one member where `step` trains one. Loops of unknown length, such as the
+    solver of the position encoding `ode`, whose path a batch shares, are left out.
+
+    Args:
+      step: `jax.jit(train_step).trace(...)`, whose `lower().compile()` is then what runs: tracing is done once.
+    Raises:
+      ValueError: it holds a kernel that cannot be looked into.
+    """
+    return _flops(step.jaxpr.jaxpr).counted
+
+
 def peak_memory_bytes(program: jax.stages.Compiled) -> int:
     """The most memory that one call of a compiled program holds, its arguments included, by XLA's own plan.
 
@@ -42,6 +67,10 @@ def peak_memory_bytes(program: jax.stages.Compiled) -> int:
     """
     plan = program.memory_analysis()
     return plan.argument_size_in_bytes + plan.output_size_in_bytes - plan.alias_size_in_bytes + plan.temp_size_in_bytes
+
+
+# What hides its FLOPs from a jaxpr. cuDNN's attention is called dot_product_attention_fwd and _bwd there.
+OPAQUE = ('pallas_call', 'dot_product_attention', 'ffi_call')
 
 
 class Flops(NamedTuple):
@@ -62,15 +91,49 @@ def _equation_flops(equation: core.JaxprEqn) -> Flops:
         contracted, _ = equation.params['dimension_numbers'][0]
         return Flops(2 * outputs[0].aval.size * math.prod(inputs[0].aval.shape[axis] for axis in contracted))
     if name == 'conv_general_dilated':
-        # The kernel's input-channel axis is already divided by the groups.
-        kernel = equation.params['dimension_numbers'].rhs_spec
-        shape = inputs[1].aval.shape
-        return Flops(2 * outputs[0].aval.size * math.prod(shape[axis] for axis in kernel[1:]))
-    repeats = equation.params['length'] if name == 'scan' else 1
-    inner = jax.tree.leaves(equation.params, is_leaf=_is_jaxpr)
-    parts = [_flops(getattr(value, 'jaxpr', value)) for value in inner if _is_jaxpr(value)]
-    counted, uncounted = (repeats * sum(part[index] for part in parts) for index in (0, 1))
+        return Flops(_convolution_flops(equation))
+    if name.startswith(OPAQUE):
+        raise ValueError(f'{name} cannot be looked into; count FLOPs on a program that computes the same without it')
+    parts = [
+        _flops(getattr(value, 'jaxpr', value))
+        for value in jax.tree.leaves(equation.params, is_leaf=_is_jaxpr)
+        if _is_jaxpr(value)
+    ]
+    if name == 'cond':
+        return max(parts)
+    counted, uncounted = (_repeats(equation) * sum(part[index] for part in parts) for index in (0, 1))
     return Flops(0, counted + uncounted) if name == 'while' else Flops(counted, uncounted)
+
+
+def _repeats(equation: core.JaxprEqn) -> int:
+    """How often the program inside an equation runs, where that is known."""
+    if equation.primitive.name == 'scan':
+        return equation.params['length']
+    if equation.primitive.name == 'shard_map':
+        return math.prod(equation.params['mesh'].shape[axis] for axis in equation.params['newly_manual_axes'])
+    return 1
+
+
+def _convolution_flops(equation: core.JaxprEqn) -> int:
+    kernel, output = equation.invars[1].aval.shape, equation.outvars[0].aval.shape
+    _, of_kernel, of_output = equation.params['dimension_numbers']
+    steps = [equation.params[name] for name in ('window_strides', 'padding', 'lhs_dilation', 'rhs_dilation')]
+    taps = [
+        _taps(output[out], kernel[inside], stride, low, between, apart)
+        for out, inside, stride, (low, _), between, apart in zip(of_output[2:], of_kernel[2:], *steps, strict=True)
+    ]
+    # The kernel's input-channel axis is already divided by the groups.
+    channels = output[of_output[0]] * output[of_output[1]] * kernel[of_kernel[1]]
+    return 2 * channels * math.prod(taps)
+
+
+def _taps(outputs: int, size: int, stride: int, low: int, between: int, apart: int) -> int:
+    """Pairs along one axis of an output and a tap of the kernel that reads a pixel, or padding where one would be.
+
+    Every `between`-th place is one; the zeros in between are a dilated input's (conv_general_dilated's lhs_dilation).
+    """
+    places = stride * np.arange(outputs)[:, None] + apart * np.arange(size) - low
+    return int(np.count_nonzero(places % between == 0))
 
 
 def _is_jaxpr(value: object) -> bool:

@@ -5,7 +5,9 @@ import pytest
 import models
 from configs import cifar10, digits, fashion_mnist, imagenet
 from data.spec import Spec
-from models.accounting import count_params, forward_flops
+from models.accounting import count_params, forward_flops, train_step_flops
+from training.optimiser import Rates
+from training.step import initial_state, make_train_step
 
 
 def counts(config, shape, classes=10):
@@ -112,3 +114,163 @@ def test_loops_over_images_without_a_length_are_refused():
 def test_loops_that_a_batch_shares_are_no_image_s():
     """Such as the solver of `ode`, whose path is the same for all."""
     assert looping(lambda images: loop(jnp.ones((3, 3)))) == 0
+
+
+BATCH = 4
+
+
+def traced_step(mixer, size=28):
+    """A training step of one block, without augmentation; 'resnet' is the model of that name."""
+    config = fashion_mnist.get_config('tiny')
+    config.model.patch_size, config.model.depth = 4, 1
+    config.data.augment.crop, config.data.augment.flip = 0, False
+    if mixer == 'resnet':
+        config.model.name, config.model.resnet_width = 'resnet', 16
+    else:
+        config.model.mixer = mixer
+    spec = Spec('any', (size, size, 1), 10, tuple('0123456789'), flip=True)
+    model = models.build(config.model, spec)
+    state = jax.eval_shape(lambda key: initial_state(config, model, key), jax.random.key(0))
+    batch = jax.ShapeDtypeStruct((BATCH, size, size, 1), jnp.uint8), jax.ShapeDtypeStruct((BATCH,), jnp.int32)
+    step = jax.jit(make_train_step(config, model, total_steps=10))
+    traced = step.trace(state, jax.random.key(0), Rates.of(config.train), *batch)
+    return traced, forward_flops(model, spec), config.model.embed_dim
+
+
+def unseen_by_xla(mixer, tokens, dim):
+    """What XLA's cost analysis leaves out of a block's mixer, forward and twice that backward; 7 x 7 tokens."""
+    inputs = {'conv': dim, 'depthwise_conv': 1}.get(mixer, 0)  # of each output channel
+    padding = 2 * tokens * 9 * dim * inputs * (1 - (19 / 21) ** 2)  # 19 of 21 taps an axis are inside
+    # A loop's body is counted once, not once for each token. Two directions, half of the channels each.
+    loops = 2 * (tokens - 1) * 2 * (dim // 2) * (3 * dim // 2) if mixer == 'gru' else 0
+    return 3 * BATCH * (padding + loops)
+
+
+@pytest.mark.parametrize('mixer', ['attention', 'conv', 'depthwise_conv', 'gru', 'identity'])
+def test_a_step_s_flops_agree_with_xla(mixer):
+    """XLA also counts elementwise work, 3 to 9% here; what else differs is known.
+
+    Of the program as lowered: on a CPU, XLA then rewrites the gradient of a depthwise convolution as a dense one.
+    """
+    traced, _, dim = traced_step(mixer)
+    xla = traced.lower().cost_analysis()['flops']
+    assert 1 < xla / (train_step_flops(traced) - unseen_by_xla(mixer, 49, dim)) < 1.1
+
+
+def test_a_compiled_step_hides_no_flops():
+    """Where a backend calls a library for its products, cost analysis would not see them; the CPU's does not."""
+    traced, _, _ = traced_step('attention')
+    assert 1 < traced.lower().compile().cost_analysis()['flops'] / train_step_flops(traced) < 1.1
+
+
+def test_a_step_s_flops_of_a_resnet_agree_with_xla():
+    """XLA leaves out padding, less of a large image, and like us the zeros in strided convolutions' gradients."""
+    ratios = []
+    for size in (28, 56):
+        traced, _, _ = traced_step('resnet', size)
+        ratios.append(traced.lower().cost_analysis()['flops'] / train_step_flops(traced))
+    assert 0.85 < ratios[0] < ratios[1] < 1
+
+
+@pytest.mark.parametrize('mixer', ['attention', 'conv', 'gru', 'resnet'])
+def test_a_step_costs_three_times_its_forward_pass(mixer):
+    """Backward twice as much as forward, but for the first layer: nobody asks for the gradient of an image."""
+    traced, forward, _ = traced_step(mixer)
+    assert 0.96 < train_step_flops(traced) / (3 * BATCH * forward) < 1
+
+
+def flops(function, *arguments):
+    return train_step_flops(jax.jit(function).trace(*arguments))
+
+
+def product(x):
+    return x @ x
+
+
+SQUARE = jnp.ones((4, 4))
+ONE = 2 * 4**3
+
+
+@jax.custom_vjp
+def with_own_gradient(x):
+    return product(x)
+
+
+with_own_gradient.defvjp(lambda x: (product(x), x), lambda x, gradient: (gradient @ x + x @ gradient + x @ x,))
+
+
+@jax.custom_jvp
+def with_own_tangent(x):
+    return product(x)
+
+
+with_own_tangent.defjvp(lambda primals, tangents: (product(*primals), tangents[0] @ primals[0]))
+
+
+def scanned(x):
+    return jax.lax.scan(lambda carry, _: (carry @ x, None), x, length=5)[0]
+
+
+def sharded(x):
+    mesh = jax.sharding.AbstractMesh((2,), ('members',), axis_types=(jax.sharding.AxisType.Auto,))
+    across = jax.sharding.PartitionSpec('members')
+    return jax.shard_map(lambda x: x @ x.T, mesh=mesh, in_specs=across, out_specs=across)(x)
+
+
+@pytest.mark.parametrize(
+    ('function', 'products'),
+    [
+        (product, 1),
+        (jax.grad(lambda x: product(x).sum()), 3),
+        (with_own_gradient, 1),
+        (jax.grad(lambda x: with_own_gradient(x).sum()), 4),
+        (with_own_tangent, 1),
+        (jax.grad(lambda x: with_own_tangent(x).sum()), 2),
+        (scanned, 5),
+        (jax.grad(lambda x: jax.checkpoint(lambda x: jnp.sin(product(x)))(x).sum()), 4),
+        (lambda x: jax.lax.cond(x.sum() > 0, lambda x: product(product(x)), product, x), 2),
+        (jax.vmap(product, in_axes=0), None),
+        (sharded, 1 / 2),  # two devices, each half of the rows with half
+        (jax.jit(product), 1),
+    ],
+    ids=[
+        *('plain', 'gradient', 'custom_vjp', 'its gradient', 'custom_jvp', 'its gradient too', 'scan', 'checkpoint'),
+        *('cond', 'vmap', 'shard_map', 'jit'),
+    ],
+)
+def test_products_are_found_wherever_they_stand(function, products):
+    arguments = jnp.ones((3, 4, 4)) if products is None else SQUARE
+    assert flops(function, arguments) == ONE * (3 if products is None else products)
+
+
+def convolve(image, kernel, stride=1, groups=1):
+    return jax.lax.conv_general_dilated(
+        image, kernel, (stride, stride), ((1, 1), (1, 1)), feature_group_count=groups,
+        dimension_numbers=('NHWC', 'HWIO', 'NHWC'),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(('stride', 'groups'), [(1, 1), (1, 6), (2, 1), (2, 6)])
+def test_the_gradients_of_a_convolution_cost_what_it_costs(stride, groups):
+    """Each of the two: the zeros between the pixels of a strided one's gradient are not counted."""
+    image, kernel = jnp.ones((5, 8, 8, 6)), jnp.ones((3, 3, 6 // groups, 12))
+    forward = flops(lambda *both: convolve(*both, stride, groups), image, kernel)
+    assert forward == 2 * 5 * (8 // stride) ** 2 * 12 * 9 * 6 // groups
+    both = flops(jax.grad(lambda *both: convolve(*both, stride, groups).sum() ** 2, argnums=(0, 1)), image, kernel)
+    assert both == 3 * forward
+
+
+def test_a_population_costs_what_its_members_cost():
+    """A vmap over kernels makes a grouped convolution."""
+    images, kernels = jnp.ones((3, 5, 8, 8, 6)), jnp.ones((3, 3, 3, 6, 12))
+    assert flops(jax.vmap(convolve), images, kernels) == 3 * flops(convolve, images[0], kernels[0])
+
+
+def test_a_kernel_that_cannot_be_looked_into_is_refused():
+    from jax.experimental import pallas
+
+    def copy(source, target):
+        target[...] = source[...] @ source[...]
+
+    with pytest.raises(ValueError, match='pallas_call cannot be looked into'):
+        flops(pallas.pallas_call(copy, jax.ShapeDtypeStruct((4, 4), jnp.float32)), SQUARE)
