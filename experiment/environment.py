@@ -7,6 +7,8 @@ from pathlib import Path
 
 import jax
 
+from training import population
+
 ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -31,7 +33,8 @@ def versions() -> dict[str, str]:
     return {'python': platform.python_version()} | {name: metadata.version(name) for name in packages}
 
 
-def device() -> dict[str, str | int]:
-    """What a run ran on: one device, however many there are."""
+def device(size: int = 1) -> dict[str, str | int]:
+    """What a population of `size` runs ran on, and how many such devices there are."""
     devices = jax.devices()
-    return {'kind': devices[0].device_kind, 'platform': devices[0].platform, 'count': 1, 'visible': len(devices)}
+    used = len(population.shardings(size)[0].device_set)
+    return {'kind': devices[0].device_kind, 'platform': devices[0].platform, 'count': used, 'visible': len(devices)}

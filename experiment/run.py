@@ -4,44 +4,74 @@ import contextlib
 import functools
 import json
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from ml_collections import ConfigDict
 
 import data
+from configs.errors import ConfigError
 from experiment import environment, folder
 from experiment.validate import validate
 from training.log import Row
-from training.loop import Diverged, train
+from training.loop import train
+from training.track import Member
 
 
-def execute(config: ConfigDict, workdir: Path, report: Callable[[Row, int], None]) -> dict[str, Any]:
+def execute(
+    config: ConfigDict, workdir: Path, report: Callable[[Row, int], None], *, profiled: bool = False
+) -> dict[str, Any]:
     """Trains `config` in `workdir`, and returns its result: at once if that is there already.
 
     A result has status 'finished' or 'diverged'; the latter has no scores, and the step by which it happened.
 
+    Args:
+      profiled: whether to leave a trace of a few steps in `workdir` (training.profile).
     Raises:
       ConfigError: the config cannot run, or the folder cannot hold it; nothing was written.
     """
-    validate(config)
-    folder.refuse_others(workdir, config)
-    finished = folder.read_result(workdir)
-    if finished is not None:
-        return finished
-    dataset = load_data(config.data)
-    folder.open_run(workdir, config)
-    made_by = {'git': environment.git(), 'versions': environment.versions(), 'device': environment.device()}
-    with _logged_to(workdir / folder.LOG):
-        try:
-            outcome = {'status': 'finished'} | train(config, dataset, workdir, report)
-        except Diverged as error:
-            outcome = {'status': 'diverged', 'diverged_step': error.step}
-    result = {'status': outcome.pop('status'), 'config': json.loads(config.to_json()), 'seed': config.seed}
-    result |= made_by | outcome
-    folder.write_json(workdir / folder.RESULT, result)
-    return result
+    if profiled and folder.read_result(workdir) is not None:
+        raise ConfigError(f'--profile: the run in {workdir} is finished: no step is left; another folder would do')
+    return execute_together([Member(config, workdir, report)], profiled=profiled)[0]
+
+
+def execute_together(members: Sequence[Member], *, processes: int = 1, profiled: bool = False) -> list[dict[str, Any]]:
+    """`execute` of runs that training.loop.train takes as one population; those with a result are left out.
+
+    Args:
+      processes: how many train on this machine at the same time, this one included.
+      profiled: whether to trace a few steps, into the first one's folder.
+    """
+    for member in members:
+        validate(member.config)
+        folder.refuse_others(member.folder, member.config)
+    results = {index: folder.read_result(member.folder) for index, member in enumerate(members)}
+    waiting = [index for index, result in results.items() if result is None]
+    if waiting:
+        trained = _train([members[index] for index in waiting], processes, profiled)
+        results |= dict(zip(waiting, trained, strict=True))
+    return [results[index] for index in range(len(members))]
+
+
+def _train(members: Sequence[Member], processes: int, profiled: bool) -> list[dict[str, Any]]:
+    dataset = load_data(members[0].config.data)
+    for member in members:
+        folder.open_run(member.folder, member.config)
+    made_by = {'git': environment.git(), 'versions': environment.versions(), 'device': environment.device(len(members))}
+    with contextlib.ExitStack() as stack:
+        for member in members:
+            stack.enter_context(_logged_to(member.folder / folder.LOG))
+        outcomes = train(members, dataset, profiled=profiled)
+    results = []
+    for member, outcome in zip(members, outcomes, strict=True):
+        if 'population' in outcome:
+            outcome['population']['processes'] = processes
+        config = json.loads(member.config.to_json())
+        result = {'status': outcome.pop('status'), 'config': config, 'seed': member.config.seed} | made_by | outcome
+        folder.write_json(member.folder / folder.RESULT, result)
+        results.append(result)
+    return results
 
 
 def load_data(config: ConfigDict) -> data.Dataset:

@@ -74,14 +74,14 @@ def _check_names(config: ConfigDict) -> None:
 def _check_ranges(config: ConfigDict) -> None:
     counts = (
         'model.kernel_size model.patch_size model.embed_dim model.depth model.num_heads model.resnet_width '
-        'train.batch_size train.eval_batch_size log.every checkpoint.count checkpoint.keep data.synthetic.image_size '
-        'data.synthetic.channels data.synthetic.num_classes data.synthetic.train_examples '
+        'train.batch_size train.accumulate train.eval_batch_size log.every checkpoint.count checkpoint.keep '
+        'data.synthetic.image_size data.synthetic.channels data.synthetic.num_classes data.synthetic.train_examples '
         'data.synthetic.test_examples'
     )
     for field in counts.split():
         if _get(config, field) < 1:
             raise ConfigError(f'{field}={_get(config, field)}: 1 or more would do')
-    for field in ('train.steps', 'data.train_examples', 'data.image_size', 'model.window'):
+    for field in ('train.steps', 'train.steps_per_dispatch', 'data.train_examples', 'data.image_size', 'model.window'):
         if _get(config, field) is not None and _get(config, field) < 1:
             raise ConfigError(f'{field}={_get(config, field)}: 1 or more would do')
     for field in ('model.dropout', 'model.stochastic_depth', 'train.warmup', 'train.label_smoothing'):
@@ -97,6 +97,10 @@ def _check_ranges(config: ConfigDict) -> None:
     for field in ('train.weight_decay', 'train.clip_norm', 'data.augment.crop'):
         if not 0 <= _get(config, field) < float('inf'):
             raise ConfigError(f'{field}={_get(config, field)} must be 0 or a positive number')
+    if config.train.batch_size % config.train.accumulate:
+        raise ConfigError(
+            f'train.accumulate={config.train.accumulate} must divide train.batch_size={config.train.batch_size}'
+        )
     if not 0 <= config.seed < 2**32:
         raise ConfigError(f'seed={config.seed} must be in [0, 2**32)')
 

@@ -5,48 +5,60 @@ from collections.abc import Callable, Iterator
 
 import jax
 import numpy as np
-from jaxtyping import Bool, Int
+from jaxtyping import Bool, Int, Int32
 
 from data.spec import Rows, Split
 
-Batch = tuple[jax.Array, jax.Array]  # images and labels
-Take = Callable[[Int[np.ndarray, 'batch']], Batch]
+# Images, labels, and the rows of them that each step trains on.
+Fed = tuple[jax.Array, jax.Array, Int[np.ndarray, '...']]
+Feed = Callable[[Int[np.ndarray, '...']], Fed]
 
 
-@functools.lru_cache(maxsize=2)
-def _epoch_order(seed: int, epoch: int, examples: int) -> Int[np.ndarray, 'examples']:
-    return np.random.default_rng((seed, epoch)).permutation(examples)
+@functools.lru_cache(maxsize=64)
+def _epoch_order(seed: int, epoch: int, examples: int) -> Int32[np.ndarray, 'examples']:
+    return np.random.default_rng((seed, epoch)).permutation(examples).astype(np.int32)
 
 
-def batch_rows(seed: int, step: int, batch_size: int, examples: int) -> Int[np.ndarray, 'batch']:
-    """The rows that step `step` (from 0) trains on: a pure function, so a resumed run sees what it would have seen.
+def batch_rows(
+    seed: int, step: int, batch_size: int, examples: int, count: int = 1
+) -> Int32[np.ndarray, 'count batch']:
+    """The rows that `count` steps from `step` (from 0) on train on: a pure function, so a resumed run sees what it
+    would have seen, on any backend.
 
     The steps walk along a sequence of epochs, each an independent permutation, and a batch may lie across two:
     no example is dropped, none comes twice before all came once.
     """
-    places = np.arange(step * batch_size, (step + 1) * batch_size)
+    places = np.arange(step * batch_size, (step + count) * batch_size)
     epochs, offsets = np.divmod(places, examples)
-    rows = np.empty(batch_size, np.int32)
+    rows = np.empty(len(places), np.int32)
     for epoch in range(epochs[0], epochs[-1] + 1):
         here = epochs == epoch
         rows[here] = _epoch_order(seed, int(epoch), examples)[offsets[here]]
-    return rows
+    return rows.reshape(count, batch_size)
 
 
-def make_batches(split: Split) -> Take:
-    """take(rows) -> (images, labels) on the device; the step cannot tell where they lay before.
-
-    Images that fit in memory live on the device; more are gathered on the host, step by step.
-    """
-    if isinstance(split.images, Rows):
-        return lambda rows: jax.device_put((split.images[rows], split.labels[rows]))
-    images, labels = jax.device_put((split.images, split.labels))
-    return lambda rows: _gather(images, labels, rows)
+def on_device(split: Split) -> bool:
+    """Whether the images live on the device; more than fit in memory are gathered on the host, dispatch by dispatch."""
+    return not isinstance(split.images, Rows)
 
 
-@jax.jit
-def _gather(images, labels, rows) -> Batch:
-    return images[rows], labels[rows]
+def fed_examples(split: Split, rows: int) -> int:
+    """How many images a dispatch on `rows` rows is handed."""
+    return len(split.labels) if on_device(split) else rows
+
+
+def make_feed(split: Split, sharding: jax.sharding.Sharding) -> Feed:
+    """feed(rows) -> what the training program is called with; it cannot tell where the images lay before."""
+    if on_device(split):
+        images, labels = jax.device_put((split.images, split.labels), sharding)
+        return lambda rows: (images, labels, rows)
+
+    def gather(rows: Int[np.ndarray, '...']) -> Fed:
+        flat = rows.ravel()
+        images, labels = jax.device_put((split.images[flat], split.labels[flat]), sharding)
+        return images, labels, np.arange(len(flat), dtype=np.int32).reshape(rows.shape)
+
+    return gather
 
 
 def padded_batches(split: Split, batch_size: int) -> Iterator[tuple[np.ndarray, np.ndarray, Bool[np.ndarray, 'batch']]]:

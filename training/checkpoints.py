@@ -10,21 +10,30 @@ from orbax.checkpoint import checkpoint_managers
 from training.step import State
 
 
+class Spent(NamedTuple):
+    """Seconds of training, and in how many of them the device had nothing to do, at most."""
+
+    seconds: float = 0.0
+    idle: float = 0.0
+
+
 class Progress(NamedTuple):
     """What a run knows of itself beside its arrays; it resumes with it, so that times and selection go on."""
 
     compile_seconds: float
     train_seconds: float = 0.0  # steps alone: no compilation, validation or saving
+    idle_seconds: float = 0.0  # of these, with nothing for the device to do, at most
     validation: dict[str, float] | None = None  # accuracy and loss at the latest checkpoint
     best: dict[str, float] | None = None  # those of the best checkpoint
     best_step: int = 0
 
-    def after(self, step: int, seconds: float, scores: dict[str, Any]) -> 'Progress':
-        """With `seconds` more of training behind it, and the validation `scores` of `step`."""
+    def after(self, step: int, spent: Spent, scores: dict[str, Any]) -> 'Progress':
+        """With more training behind it, and the validation `scores` of `step`."""
         validation = {'accuracy': scores['accuracy'], 'loss': scores['loss']}
         improved = self.best is None or _merit(validation) > _merit(self.best)
         return self._replace(
-            train_seconds=self.train_seconds + seconds,
+            train_seconds=self.train_seconds + spent.seconds,
+            idle_seconds=self.idle_seconds + spent.idle,
             validation=validation,
             best=validation if improved else self.best,
             best_step=step if improved else self.best_step,
@@ -74,3 +83,9 @@ def restore(manager: ocp.CheckpointManager, step: int, like: State) -> tuple[Sta
         step, args=ocp.args.Composite(state=ocp.args.StandardRestore(abstract), progress=ocp.args.JsonRestore())
     )
     return State(*saved['state']), Progress(**saved['progress'])
+
+
+def latest_step(folder: Path) -> int:
+    """The newest checkpoint under `folder`/checkpoints; 0 if there is none."""
+    names = (path.name for path in (folder / 'checkpoints').glob('*'))
+    return max((int(name) for name in names if name.isdigit()), default=0)

@@ -8,6 +8,7 @@ from jaxtyping import Int
 
 from data.spec import Split
 from models import Params
+from training import population
 from training.batches import padded_batches
 from training.step import Evaluation, no_evaluation
 
@@ -20,16 +21,28 @@ def evaluate(step: Callable[..., Evaluation], params: Params, split: Split, batc
     Returns:
       accuracy (0..1), loss (mean cross-entropy, nats), examples, and confusion, [true class, predicted class] counts.
     """
-    sums = jax.device_put(no_evaluation(num_classes))
-    for images, labels, mask in padded_batches(split, batch_size):
-        sums = step(params, sums, images, labels, mask)
-    loss, confusion = jax.device_get(sums)
-    examples = int(confusion.sum())
+    return evaluate_members(step, params, split, batch_size, num_classes, size=1)[0]
+
+
+def evaluate_members(
+    step: Callable[..., Evaluation], params: Params, split: Split, batch_size: int, num_classes: int, size: int
+) -> list[dict]:
+    """`evaluate` of each of `size` members, whose `params` are stacked when they are several."""
+    sums = population.place(population.together([no_evaluation(num_classes)] * size), size)
+    shared = population.shardings(size)[1]
+    for batch in padded_batches(split, batch_size):
+        sums = step(params, sums, *jax.device_put(batch, shared))
+    sums = jax.device_get(sums)
+    return [_scores(population.member(sums, index, size)) for index in range(size)]
+
+
+def _scores(sums: Evaluation) -> dict:
+    examples = int(sums.confusion.sum())
     return {
-        'accuracy': float(np.trace(confusion) / examples),
-        'loss': float(loss / examples),
+        'accuracy': float(np.trace(sums.confusion) / examples),
+        'loss': float(sums.loss / examples),
         'examples': examples,
-        'confusion': confusion,
+        'confusion': sums.confusion,
     }
 
 

@@ -1,46 +1,49 @@
-"""The training loop: one for every model."""
+"""The training loop: one for every model, and for one run or a population of runs."""
 
-import math
+import contextlib
 import time
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
+import numpy as np
 from ml_collections import ConfigDict
 
 from data.spec import Dataset
 from models.matching import width
-from training import checkpoints
-from training.batches import Take, batch_rows, make_batches
-from training.checkpoints import Progress
-from training.evaluate import evaluate
-from training.log import MetricsLog, Row
+from training import checkpoints, population
+from training.batches import Feed, batch_rows, make_feed
+from training.checkpoints import Spent
+from training.evaluate import evaluate_members
+from training.hardware import utilisation
+from training.optimiser import Rates
+from training.profile import Profile
 from training.programs import Programs, compile_programs
+from training.start import Start
 from training.step import State, Sums
+from training.strategy import milestones
+from training.track import Member, Track
 
-Emit = Callable[[Row], None]
-
-LAG = 3  # steps that a row's sums have to arrive in before the host waits for them
-
-
-class Diverged(Exception):
-    """The loss became NaN or infinite."""
-
-    def __init__(self, step: int):
-        super().__init__(f'the loss is not finite at step {step}')
-        self.step = step
+LAG = 3  # dispatches that a row's sums have to arrive in before the host waits for them
 
 
 class Run(NamedTuple):
-    """What stays the same while a run trains."""
+    """What stays the same while a population trains."""
 
-    config: ConfigDict
+    config: ConfigDict  # of its first member; the others differ in what their tracks know
     dataset: Dataset
     programs: Programs
-    take: Take
-    key: jax.Array
+    feed: Feed
+    keys: jax.Array
+    rates: Rates
+    tracks: list[Track]
     steps: int
+    begun: Start
+    profile: Profile
+
+    @property
+    def size(self) -> int:
+        return len(self.tracks)
 
 
 def total_steps(config: ConfigDict, examples: int) -> int:
@@ -49,140 +52,187 @@ def total_steps(config: ConfigDict, examples: int) -> int:
     return train.steps if train.steps is not None else max(1, round(train.epochs * examples / train.batch_size))
 
 
-def milestones(steps: int, count: int) -> list[int]:
-    """The steps after which a run validates and saves: at most `count`, evenly spread, the last at the end."""
-    return sorted({max(1, round(steps * index / count)) for index in range(1, count + 1)})
+def train(members: Sequence[Member], dataset: Dataset, *, profiled: bool = False) -> list[dict[str, Any]]:
+    """Trains and tests members that share their programs, each going on from the newest checkpoint in its folder.
 
-
-def train(config: ConfigDict, dataset: Dataset, folder: Path, report: Callable[[Row, int], None]) -> dict[str, Any]:
-    """Trains and tests the model of `config`, going on from the newest checkpoint in `folder` if there is one.
+    They differ in seed and Rates alone, and have all come equally far (training.programs.program_fields and
+    training.checkpoints.latest_step tell). Each one's results are those of its run alone, within float error.
 
     Args:
-      report: called with each row of metrics, and the number of steps in the run.
+      profiled: whether to leave a trace of a few steps in the first one's folder (training.profile).
     Returns:
-      What result.json says of training: sizes, scores, selection, steps, times.
-    Raises:
-      Diverged: the loss is not finite.
+      What result.json says of training, one a member: {'status': 'finished'} with sizes, scores, selection, steps and
+      times, or {'status': 'diverged', 'diverged_step': the step by which its loss was not finite}.
     """
+    config, size = members[0].config, len(members)
     steps = total_steps(config, len(dataset.train.labels))
-    clock = time.perf_counter()
-    programs = compile_programs(config, dataset.spec, steps)
-    init_key, train_key = jax.random.split(jax.random.key(config.seed))
-    run = Run(config, dataset, programs, make_batches(dataset.train), train_key, steps)
-    state = programs.initial_state(init_key)
-    # The first batch compiles its gathering, which is no training time either.
-    jax.block_until_ready(run.take(batch_rows(config.seed, 0, config.train.batch_size, len(dataset.train.labels))))
+    clock, begun = time.perf_counter(), Start()
+    programs = compile_programs(config, dataset, steps, size)
+    split_keys = [jax.random.split(jax.random.key(member.config.seed)) for member in members]
+    state = programs.initial_state(population.together([keys[0] for keys in split_keys]))
+    train_keys = population.together([keys[1] for keys in split_keys])
+    rates = population.together([Rates.of(member.config.train) for member in members])
+    train_keys, rates = population.place((train_keys, rates), size)
+    feed = make_feed(dataset.train, population.shardings(size)[1])
     compile_seconds = time.perf_counter() - clock
 
-    with checkpoints.open_checkpoints(folder, config.checkpoint.keep) as manager:
-        start = manager.latest_step() or 0
+    with contextlib.ExitStack() as stack:
+        tracks = [stack.enter_context(Track(member, steps, compile_seconds)) for member in members]
+        profile = stack.enter_context(Profile(members[0].folder if profiled else None, steps))
+        run = Run(config, dataset, programs, feed, train_keys, rates, tracks, steps, begun, profile)
+        start = tracks[0].start
+        if any(track.start != start for track in tracks):
+            raise ValueError(f'members at steps {sorted({track.start for track in tracks})} cannot train together')
         if start:
-            state, progress = checkpoints.restore(manager, start, state)
-            progress = progress._replace(compile_seconds=progress.compile_seconds + compile_seconds)
-        else:
-            progress = Progress(compile_seconds=compile_seconds)
-        with MetricsLog(folder, start, config.log.tensorboard) as log:
-
-            def emit(row: Row) -> None:
-                log.write(row)
-                report(row, steps)
-
-            for milestone in milestones(steps, config.checkpoint.count):
-                if milestone > start:
-                    state, progress = _train_until(milestone, run, state, start, progress, emit)
-                    checkpoints.save(manager, milestone, state, progress)
-                    start = milestone
-        manager.wait_until_finished()
-        selected = progress.selected(config.checkpoint.select, steps)
-        if selected != steps:
-            state, _ = checkpoints.restore(manager, selected, state)
-    return _result(run, state, progress, selected)
+            one = jax.eval_shape(lambda state: population.member(state, 0, size), state)
+            state = population.place(population.together([track.restore(one) for track in tracks]), size)
+        for milestone in milestones(steps, config.checkpoint.count):
+            if milestone > start:
+                state = _train_until(milestone, run, state, start)
+                start = milestone
+            if all(track.diverged_step is not None for track in tracks):
+                break
+        state = _selected(run, state)
+        return _results(run, state)
 
 
-def _train_until(
-    milestone: int, run: Run, state: State, start: int, progress: Progress, emit: Emit
-) -> tuple[State, Progress]:
-    """Steps from `start` to `milestone`, then validates."""
+def _train_until(milestone: int, run: Run, state: State, start: int) -> State:
+    """Steps from `start` to `milestone`, then validates and saves."""
     clock = time.perf_counter()
-    state = _run_steps(run, state, start, milestone, emit)
+    state, idle = _run_steps(run, state, start, milestone)
     jax.block_until_ready(state)
     seconds = time.perf_counter() - clock
-    scores = _score(run, state, 'validation')
-    if not math.isfinite(scores['loss']):
-        raise Diverged(milestone)
-    emit({'step': milestone, 'validation_accuracy': scores['accuracy'], 'validation_loss': scores['loss']})
-    return state, progress.after(milestone, seconds, scores)
-
-
-def _run_steps(run: Run, state: State, start: int, stop: int, emit: Emit) -> State:
-    """Steps from `start` to `stop`. The host runs ahead of the device, and waits for a row `LAG` steps after it."""
-    config, every = run.config, run.config.log.every
-    batch_size, examples = config.train.batch_size, len(run.dataset.train.labels)
-    clock, last, pending = time.perf_counter(), start, None
-    for step in range(start + 1, stop + 1):
-        rows = batch_rows(config.seed, step - 1, batch_size, examples)
-        state = run.programs.train_step(state, run.key, *run.take(rows))
-        if pending and (step == pending[0] + LAG or step == stop):
-            clock, pending = _emit_row(run, *pending, clock, emit), None
-        if step % every == 0 or step == stop:
-            if pending:
-                clock = _emit_row(run, *pending, clock, emit)
-            # The sums leave the state here, so the next step's donation cannot take them from under the log.
-            pending, last = (step, step - last, state.sums), step
-            state = state._replace(sums=Sums.zeros())
-    if pending:
-        _emit_row(run, *pending, clock, emit)
+    on_host = state if run.size == 1 else jax.device_get(state)
+    for index, (track, scores) in enumerate(zip(run.tracks, _score(run, state, 'validation'), strict=True)):
+        track.validated(milestone, Spent(seconds, idle), scores, population.member(on_host, index, run.size))
     return state
 
 
-def _emit_row(run: Run, step: int, count: int, sums: Sums, clock: float, emit: Emit) -> float:
-    """Waits for the sums of the `count` steps up to `step`, and logs their means; returns the time then."""
-    loss, correct, examples = (float(value) for value in jax.device_get(sums))
-    if not math.isfinite(loss):
-        raise Diverged(step)
+def _run_steps(run: Run, state: State, start: int, stop: int) -> tuple[State, float]:
+    """The state after the steps from `start` to `stop`, and the seconds that the device idled meanwhile, at most.
+
+    The host runs ahead of the device, and waits for a row's sums `LAG` dispatches after it asked for them.
+    """
+    every, dispatch = run.config.log.every, max(run.programs.train_steps)
+    clock, logged, pending, idle, returned, since = time.perf_counter(), start, None, 0.0, None, 0
+    step = start
+    while step < stop:
+        to_row = min(stop, (step // every + 1) * every) - step
+        count = dispatch if to_row >= dispatch else 1
+        arguments = run.feed(_rows(run, step, count))
+        if returned and state.step.is_ready():
+            idle += time.perf_counter() - returned
+        run.profile.before(step + count, state)
+        state = run.programs.train_steps[count](state, run.keys, run.rates, *arguments)
+        step, since, returned = step + count, since + 1, time.perf_counter()
+        run.profile.after(step, state)
+        run.begun.stepped(run.programs)
+        at_row = step % every == 0 or step == stop
+        if pending and (at_row or since == LAG):
+            clock, pending = _log_row(run, *pending, clock), None
+        if at_row:
+            # The sums leave the state here, so the next step's donation cannot take them from under the log.
+            pending, logged, since = (step, step - logged, state.sums), step, 0
+            state = state._replace(sums=_no_sums(run))
+    if pending:
+        _log_row(run, *pending, clock)
+    return state, idle
+
+
+def _no_sums(run: Run) -> Sums:
+    return population.place(population.together([Sums.zeros()] * run.size), run.size)
+
+
+def _rows(run: Run, step: int, count: int) -> np.ndarray:
+    batch_size, examples = run.config.train.batch_size, len(run.dataset.train.labels)
+    rows = [batch_rows(track.config.seed, step, batch_size, examples, count) for track in run.tracks]
+    return rows[0] if run.size == 1 else np.stack(rows)
+
+
+def _log_row(run: Run, step: int, count: int, sums: Sums, clock: float) -> float:
+    """Waits for the sums of the `count` steps up to `step`, and logs each member's means; returns the time then."""
+    sums = jax.device_get(sums)
     now = time.perf_counter()
     batch_size = run.config.train.batch_size
-    emit(
-        {
-            'step': step,
-            'epoch': step * batch_size / len(run.dataset.train.labels),
-            'train_loss': loss / examples,
-            'train_accuracy': correct / examples,
-            'learning_rate': float(run.programs.learning_rates[step - 1]),
-            'images_per_second': count * batch_size / (now - clock),
-        }
-    )
+    row = {
+        'step': step,
+        'epoch': step * batch_size / len(run.dataset.train.labels),
+        'learning_rate': float(run.programs.learning_rates[step - 1]),
+        'images_per_second': count * batch_size / (now - clock),
+    }
+    for index, track in enumerate(run.tracks):
+        track.train_row(population.member(sums, index, run.size), row)
     return now
 
 
-def _score(run: Run, state: State, split: str) -> dict[str, Any]:
+def _score(run: Run, state: State, split: str) -> list[dict[str, Any]]:
     size, classes = run.config.train.eval_batch_size, run.dataset.spec.num_classes
-    return evaluate(run.programs.evaluation_step, state.params, getattr(run.dataset, split), size, classes)
+    program = run.programs.evaluation_step
+    return evaluate_members(program, state.params, getattr(run.dataset, split), size, classes, run.size)
 
 
-def _result(run: Run, state: State, progress: Progress, selected: int) -> dict[str, Any]:
+def _selected(run: Run, state: State) -> State:
+    """The state whose params count, of every member that came to its end."""
+    if all(track.diverged_step is not None or track.selected() == run.steps for track in run.tracks):
+        return state
+    one = jax.eval_shape(lambda state: population.member(state, 0, run.size), state)
+    on_host = jax.device_get(state)
+    states = []
+    for index, track in enumerate(run.tracks):
+        track.manager.wait_until_finished()
+        keeps = track.diverged_step is not None or track.selected() == run.steps
+        latest = population.member(on_host, index, run.size)
+        states.append(latest if keeps else checkpoints.restore(track.manager, track.selected(), one)[0])
+    return population.place(population.together(states), run.size)
+
+
+def _results(run: Run, state: State) -> list[dict[str, Any]]:
     """Everything that is known at the end; the test split is looked at here, and nowhere before."""
-    config, steps = run.config, run.steps
-    scores = {}
-    for split in ('train', 'validation', 'test'):
-        scores[split] = _score(run, state, split)
-        del scores[split]['confusion']
+    scores = {split: _score(run, state, split) for split in ('train', 'validation', 'test')}
+    return [
+        {'status': 'diverged', 'diverged_step': track.diverged_step}
+        if track.diverged_step is not None
+        else {'status': 'finished'} | _result(run, track, {split: scores[split][index] for split in scores})
+        for index, track in enumerate(run.tracks)
+    ]
+
+
+def _result(run: Run, track: Track, scores: dict[str, dict]) -> dict[str, Any]:
+    """What result.json says of one member."""
+    config, steps, progress = run.config, run.steps, track.progress
+    for split in scores.values():
+        del split['confusion']
     images, share = steps * config.train.batch_size, 100 * config.data.validation_fraction
     chosen = width(config.model, run.dataset.spec)
     return scores | {
         'params': run.programs.params,
         'forward_flops': run.programs.forward_flops,
+        'train_step_flops': run.programs.train_step_flops,
         'width': chosen.fields,
         'reference': None if chosen.reference is None else {config.model.match: chosen.reference},
         'peak_memory_bytes': run.programs.peak_memory_bytes,
+        'population': {'size': run.size},
+        'steps_per_dispatch': max(run.programs.train_steps),
         'selection': {
             'split': f'validation: {share:g}% of train, stratified, the same for every seed',
             'rule': config.checkpoint.select,
-            'step': selected,
+            'step': track.selected(),
         },
         'steps': steps,
         'images_seen': images,
+        'compilation_cache': None if run.begun.cache is None else run.begun.cache._asdict(),
+        'first_step_seconds': run.begun.seconds,
         'compile_seconds': progress.compile_seconds,
         'train_seconds': progress.train_seconds,
         'images_per_second': images / progress.train_seconds,
+        'host_gap_share': progress.idle_seconds / progress.train_seconds,
+        **_achieved(run, progress.train_seconds),
     }
+
+
+def _achieved(run: Run, seconds: float) -> dict[str, float | None]:
+    """What the devices did in `seconds` of training, for all members together."""
+    devices = population.shardings(run.size)[0].device_set
+    flops = float(run.size * run.programs.train_step_flops)
+    kind = next(iter(devices)).device_kind
+    return utilisation(flops, run.steps, seconds, kind, len(devices), run.config.train.compute_dtype)

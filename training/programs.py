@@ -1,9 +1,12 @@
-"""The compiled programs of a run, shared by all runs that compile to the same ones."""
+"""The compiled programs of a run, or of a population of runs, shared by all that compile to the same ones."""
 
+import copy
 import functools
 import json
+import threading
+import time
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -11,60 +14,178 @@ from jaxtyping import Float
 from ml_collections import ConfigDict
 
 import models
-from data.spec import Spec
+from data.spec import Dataset, Spec
 from models import Model, Params
-from models.accounting import count_params, forward_flops, peak_memory_bytes
+from models.accounting import count_params, forward_flops, peak_memory_bytes, train_step_flops
+from training import population
 from training import step as steps
-from training.optimiser import build_optimiser, learning_rate_schedule
+from training.batches import fed_examples
+from training.compilation import CacheCounts, counts
+from training.optimiser import Rates, relative_learning_rate
+from training.strategy import dispatches
 
 
 class Programs(NamedTuple):
-    """What the loop calls. A run's seed enters as a key, so runs that differ in it alone share all of this."""
+    """What the loop calls; each takes and returns what `size` members have, stacked when they are several."""
 
     initial_state: Callable[[jax.Array], steps.State]
-    train_step: Callable[..., steps.State]  # compiled; donates the state
+    train_steps: dict[int, Callable[..., steps.State]]  # by the steps of a dispatch; compiled; they donate the state
     evaluation_step: Callable[..., steps.Evaluation]  # compiled
-    learning_rates: Float[np.ndarray, 'steps']  # of every step; on the host, since the log reads it
-    params: int
+    learning_rates: Float[np.ndarray, 'steps']  # of every step, relative; on the host, since the log reads it
+    params: int  # of a member, as are the next two
     forward_flops: int  # per image
-    peak_memory_bytes: int  # of a training step
+    train_step_flops: int  # of a batch, forward and backward
+    peak_memory_bytes: int  # of a training step of all members, on each device
+    name: str  # what they follow from, as text
+    cache: CacheCounts  # of them, found in the cache or compiled when they were made
+    made_at: float  # time.perf_counter() when that began
+    made_by: int  # threading.get_ident() of the thread that did it
 
 
-def compile_programs(config: ConfigDict, spec: Spec, total_steps: int) -> Programs:
-    """Compiles ahead of time, or finds what an earlier run of this process compiled for the same configuration."""
-    fields = json.dumps({name: config[name].to_dict() for name in ('data', 'model', 'train')}, sort_keys=True)
-    return _compile(fields, spec, total_steps)
+# Where runs may differ and still share their programs: these are arguments of them.
+ARGUMENTS = ('learning_rate', 'weight_decay', 'label_smoothing')
 
 
-@functools.lru_cache(maxsize=4)
-def _compile(fields: str, spec: Spec, total_steps: int) -> Programs:
-    config = ConfigDict(json.loads(fields))
-    model = models.build(config.model, spec, np.dtype(config.train.compute_dtype))
-    optimiser = build_optimiser(config.train, model, total_steps)
-    key = jax.random.key(0)
-    # The initial state itself is drawn operation by operation: compiled as one program it would take seconds for
-    # something done once, and most of its pieces are shared between models.
-    initial_state = functools.partial(steps.initial_state, model, optimiser)
-    state = jax.eval_shape(initial_state, key)
-    train_step = jax.jit(steps.make_train_step(config, model, optimiser), donate_argnums=0)
-    train_step = train_step.lower(state, key, *_batch(spec, config.train.batch_size)).compile()
+def program_fields(config: ConfigDict) -> dict[str, Any]:
+    """What decides which programs a run needs, beside its data and the number of its steps."""
+    fields = {name: config[name].to_dict() for name in ('data', 'model', 'train')}
+    for name in ARGUMENTS:
+        del fields['train'][name]
+    return fields
+
+
+def compile_programs(config: ConfigDict, dataset: Dataset, total_steps: int, size: int = 1) -> Programs:
+    """Compiles ahead of time, or finds what was compiled in this process before, for `size` runs like `config`."""
+    fields = json.dumps(program_fields(config), sort_keys=True)
+    batch = size * config.train.batch_size
+    counts_of_steps = dispatches(config, total_steps)
+    shapes = tuple((count, fed_examples(dataset.train, count * batch)) for count in counts_of_steps)
+    with _finding:  # two threads at once would each make a slot
+        slot = _slot(fields, dataset.spec, total_steps, shapes, size)
+    with slot.lock:  # whoever comes while another thread compiles the same waits for it
+        if slot.programs is None:
+            slot.programs = _compile(fields, dataset.spec, total_steps, shapes, size)
+        return slot.programs
+
+
+class _Slot:
+    """Where the programs of one configuration are kept."""
+
+    def __init__(self) -> None:
+        self.lock, self.programs = threading.Lock(), None
+
+
+_finding = threading.Lock()
+
+
+@functools.lru_cache(maxsize=8)
+def _slot(*which: Any) -> _Slot:
+    return _Slot()
+
+
+def _compile(fields: str, spec: Spec, total_steps: int, shapes: tuple[tuple[int, int], ...], size: int) -> Programs:
+    """`shapes`: the steps of a dispatch, and how many images it is handed."""
+    made_at, mark = time.perf_counter(), counts()
+    config = _without_arguments(fields)
+    model = _build(config, spec)
+    initial_state = functools.partial(steps.initial_state, config, model)
+    state = jax.eval_shape(initial_state, jax.random.key(0))
+    traced = {count: _trace(config, spec, model, total_steps, count, images, size, state) for count, images in shapes}
+    compiled = {count: program.lower().compile() for count, program in traced.items()}
     return Programs(
-        initial_state,
-        train_step,
-        compile_evaluation(config, spec, model, state.params),
-        np.asarray(jax.vmap(learning_rate_schedule(config.train, total_steps))(np.arange(total_steps))),
-        count_params(state.params),
-        forward_flops(model, spec),
-        peak_memory_bytes(train_step),
+        initial_state=functools.partial(_draw, population.vectorised(initial_state, size, [0]), size),
+        train_steps=compiled,
+        evaluation_step=compile_evaluation(config, spec, model, state.params, size),
+        learning_rates=np.asarray(jax.vmap(relative_learning_rate(config.train, total_steps))(np.arange(total_steps))),
+        params=count_params(state.params),
+        forward_flops=forward_flops(model, spec),
+        train_step_flops=_flops_of_a_step(*min(traced.items()), config, spec, total_steps, size, state),
+        peak_memory_bytes=max(peak_memory_bytes(program) for program in compiled.values()),
+        name=f'{spec} {total_steps} {size} {shapes} {fields}',
+        cache=counts().since(mark),
+        made_at=made_at,
+        made_by=threading.get_ident(),
     )
 
 
-def compile_evaluation(config: ConfigDict, spec: Spec, model: Model, params: Params) -> Callable[..., steps.Evaluation]:
-    """training.step.make_evaluation_step, compiled for batches of `train.eval_batch_size`; `params` may be abstract."""
-    size = config.train.eval_batch_size
-    step = jax.jit(steps.make_evaluation_step(model))
-    mask = jax.ShapeDtypeStruct((size,), bool)
-    return step.lower(params, steps.no_evaluation(spec.num_classes), *_batch(spec, size), mask).compile()
+def _without_arguments(fields: str) -> ConfigDict:
+    config = ConfigDict(json.loads(fields))
+    for name in ARGUMENTS:
+        config.train[name] = 0.0  # an argument of the program: this value is never read
+    return config
+
+
+def _build(config: ConfigDict, spec: Spec) -> Model:
+    return models.build(config.model, spec, np.dtype(config.train.compute_dtype))
+
+
+def _draw(initial_state: Callable[[jax.Array], steps.State], size: int, keys: jax.Array) -> steps.State:
+    """The initial state, drawn operation by operation.
+
+    Compiled as one program it would take seconds for something done once, and most of its pieces are shared between
+    models.
+    """
+    return population.place(initial_state(keys), size)
+
+
+def _trace(
+    config: ConfigDict,
+    spec: Spec,
+    model: Model,
+    total_steps: int,
+    count: int,
+    images: int,
+    size: int,
+    state: steps.State,
+) -> jax.stages.Traced:
+    """The training program of `size` members and `count` steps, which is handed `images` images."""
+    images_and_labels = population.abstract(_batch(spec, images), size, shared=True)
+    key = jax.eval_shape(lambda: jax.random.key(0))
+    rates = jax.eval_shape(lambda: Rates.of(config.train))
+    rows = jax.ShapeDtypeStruct((count, config.train.batch_size), np.int32)
+    train_steps = steps.make_train_steps(config, model, total_steps)
+    train_steps = population.vectorised(train_steps, size, [0, 0, 0, None, None, 0])
+    state, key, rates, rows = population.abstract((state, key, rates, rows), size)
+    return jax.jit(train_steps, donate_argnums=0).trace(state, key, rates, *images_and_labels, rows)
+
+
+def _flops_of_a_step(
+    count: int,
+    traced: jax.stages.Traced,
+    config: ConfigDict,
+    spec: Spec,
+    total_steps: int,
+    size: int,
+    state: steps.State,
+) -> int:
+    """FLOPs that one member's step is worth: without what rematerialisation repeats, and through closed kernels.
+
+    `traced` is the program of `count` steps of `size` members.
+    """
+    if not config.model.get('remat', False):
+        try:
+            return train_step_flops(traced) // (count * size)
+        except ValueError:  # a kernel that cannot be looked into
+            pass
+    plain = copy.deepcopy(config)
+    plain.model.remat, plain.model.attention_kernel = False, 'xla'
+    model = _build(plain, spec)
+    return train_step_flops(_trace(plain, spec, model, total_steps, 1, plain.train.batch_size, 1, state))
+
+
+def compile_evaluation(
+    config: ConfigDict, spec: Spec, model: Model, params: Params, size: int = 1
+) -> Callable[..., steps.Evaluation]:
+    """training.step.make_evaluation_step, compiled for batches of `train.eval_batch_size`.
+
+    `params` are one member's, and may be abstract; the program takes those of `size` members.
+    """
+    batch = config.train.eval_batch_size
+    images = *_batch(spec, batch), jax.ShapeDtypeStruct((batch,), bool)
+    sums = steps.no_evaluation(spec.num_classes)
+    step = population.vectorised(steps.make_evaluation_step(model), size, [0, 0, None, None, None])
+    own, shared = population.abstract((params, sums), size), population.abstract(images, size, shared=True)
+    return jax.jit(step).lower(*own, *shared).compile()
 
 
 def _batch(spec: Spec, size: int) -> tuple[jax.ShapeDtypeStruct, jax.ShapeDtypeStruct]:

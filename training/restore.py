@@ -11,7 +11,6 @@ from configs.errors import ConfigError
 from data.spec import Spec
 from models import Model, Params
 from training import checkpoints
-from training.optimiser import build_optimiser
 from training.step import initial_state
 
 
@@ -24,8 +23,7 @@ def restore_selected(config: ConfigDict, spec: Spec, folder: Path) -> tuple[Mode
       ConfigError: there is no checkpoint, or none that can be read.
     """
     model = models.build(config.model, spec, np.dtype(config.train.compute_dtype))
-    optimiser = build_optimiser(config.train, model, total_steps=1)  # for the shapes of its state alone
-    like = jax.eval_shape(lambda key: initial_state(model, optimiser, key), jax.random.key(0))
+    like = jax.eval_shape(lambda key: initial_state(config, model, key), jax.random.key(0))
     with checkpoints.open_checkpoints(folder, config.checkpoint.keep) as manager:
         latest = manager.latest_step()
         if latest is None:

@@ -11,6 +11,7 @@ from ml_collections import ConfigDict
 
 from data.augment import augment
 from models import Model, Params
+from training.optimiser import Rates, build_optimiser
 
 Images = UInt8[Array, 'batch height width channels']
 Labels = Int32[Array, 'batch']
@@ -37,35 +38,46 @@ class State(NamedTuple):
     sums: Sums  # since the last row of the log
 
 
-def cross_entropy(logits: Float[Array, 'batch classes'], labels: Labels, smoothing: float) -> Float[Array, 'batch']:
+def cross_entropy(
+    logits: Float[Array, 'batch classes'], labels: Labels, smoothing: float | Float[Array, '']
+) -> Float[Array, 'batch']:
     """Softmax cross-entropy with label smoothing (Szegedy et al. 2016, arXiv:1512.00567, section 7), in nats."""
     targets = optax.smooth_labels(jax.nn.one_hot(labels, logits.shape[-1]), smoothing)
     return optax.softmax_cross_entropy(logits, targets)
 
 
-def initial_state(model: Model, optimiser: optax.GradientTransformation, key: PRNGKeyArray) -> State:
-    """The state before the first step."""
+def initial_state(config: ConfigDict, model: Model, key: PRNGKeyArray) -> State:
+    """The state before the first step of an experiment."""
     params = model.init(key)
+    # The schedule and the rates have no place in the optimiser's state, so any will do.
+    optimiser = build_optimiser(config.train, model, 1, Rates.of(config.train))
     return State(jnp.zeros((), jnp.int32), params, optimiser.init(params), Sums.zeros())
 
 
-def make_train_step(
-    config: ConfigDict, model: Model, optimiser: optax.GradientTransformation
-) -> Callable[[State, PRNGKeyArray, Images, Labels], State]:
-    """step(state, key, images, labels) -> state. `key` is the run's; the step folds its own number in."""
+TrainStep = Callable[[State, PRNGKeyArray, Rates, Images, Labels], State]
 
-    def train_step(state: State, key: PRNGKeyArray, images: Images, labels: Labels) -> State:
+
+def make_train_step(config: ConfigDict, model: Model, total_steps: int) -> TrainStep:
+    """step(state, key, rates, images, labels) -> state. `key` is the run's; the step folds its own number in."""
+
+    def train_step(state: State, key: PRNGKeyArray, rates: Rates, images: Images, labels: Labels) -> State:
         augment_key, model_key = jax.random.split(jax.random.fold_in(key, state.step))
         images = augment(augment_key, images, config.data.augment)
 
-        def loss_of(params):
-            logits = model.apply(params, images, key=model_key).logits
-            return jnp.mean(cross_entropy(logits, labels, config.train.label_smoothing)), logits
+        def loss_of(params, key, images, labels):
+            logits = model.apply(params, images, key=key).logits
+            loss = jnp.sum(cross_entropy(logits, labels, rates.label_smoothing))
+            correct = jnp.sum(jnp.argmax(logits, -1) == labels, dtype=jnp.int32)
+            return loss, Sums(loss, correct, jnp.int32(len(labels)))
 
-        (loss, logits), gradients = jax.value_and_grad(loss_of, has_aux=True)(state.params)
+        differentiate = jax.grad(loss_of, has_aux=True)
+        parts = config.train.accumulate
+        gradients, sums = (differentiate if parts == 1 else accumulated(differentiate, parts))(
+            state.params, model_key, images, labels
+        )
+        gradients = jax.tree.map(lambda gradient: gradient / len(labels), gradients)
+        optimiser = build_optimiser(config.train, model, total_steps, rates)
         updates, opt_state = optimiser.update(gradients, state.opt_state, state.params)
-        batch = len(labels)
-        sums = Sums(loss * batch, jnp.sum(jnp.argmax(logits, -1) == labels, dtype=jnp.int32), jnp.int32(batch))
         return State(
             state.step + 1,
             optax.apply_updates(state.params, updates),
@@ -74,6 +86,41 @@ def make_train_step(
         )
 
     return train_step
+
+
+def accumulated(differentiate: Callable[..., tuple[Params, Sums]], parts: int) -> Callable[..., tuple[Params, Sums]]:
+    """`differentiate` of a batch, as the sum over `parts` equal parts of it that are held in memory one by one.
+
+    Written out rather than scanned on the CPU, whose convolutions are an order of magnitude slower inside a loop
+    (benchmarks/RESULTS.md, the loop).
+    """
+
+    def whole(params: Params, key: PRNGKeyArray, images: Images, labels: Labels) -> tuple[Params, Sums]:
+        keys = jax.random.split(key, parts)
+        pieces = keys, images.reshape(parts, -1, *images.shape[1:]), labels.reshape(parts, -1)
+
+        def add(total, piece):
+            return jax.tree.map(jnp.add, total, differentiate(params, *piece)), None
+
+        zeros = jax.tree.map(jnp.zeros_like, params), Sums.zeros()
+        return jax.lax.scan(add, zeros, pieces, unroll=parts if jax.default_backend() == 'cpu' else 1)[0]
+
+    return whole
+
+
+def make_train_steps(
+    config: ConfigDict, model: Model, total_steps: int
+) -> Callable[[State, PRNGKeyArray, Rates, Images, Labels, Int32[Array, 'steps batch']], State]:
+    """steps(state, key, rates, images, labels, rows) -> state, after a step on each row of `rows` into the images."""
+    train_step = make_train_step(config, model, total_steps)
+
+    def train_steps(state, key, rates, images, labels, rows) -> State:
+        def one(state, rows):
+            return train_step(state, key, rates, images[rows], labels[rows]), None
+
+        return one(state, rows[0])[0] if len(rows) == 1 else jax.lax.scan(one, state, rows)[0]
+
+    return train_steps
 
 
 class Evaluation(NamedTuple):

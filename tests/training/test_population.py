@@ -1,0 +1,199 @@
+"""Runs that train together do as they would alone."""
+
+import copy
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+import data
+from configs import base
+from training import checkpoints, loop, population
+from training.log import read_rows
+from training.track import Member
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def config():
+    config = base.get_config()
+    config.data.name = 'synthetic'
+    config.data.synthetic.image_size, config.data.synthetic.channels = 8, 1
+    config.data.synthetic.train_examples, config.data.synthetic.test_examples = 110, 37
+    config.data.augment.crop = 1
+    config.model.patch_size, config.model.embed_dim, config.model.depth = 4, 16, 1
+    config.model.dropout = 0.1
+    config.train.steps, config.train.batch_size, config.train.eval_batch_size = 12, 16, 16
+    config.log.every, config.checkpoint.count, config.log.tensorboard = 5, 3, False
+    return config
+
+
+def differing(config):
+    """Configs that differ in everything that members may differ in."""
+    members = []
+    for seed, rate, decay, smoothing in ((0, 2e-3, 0.05, 0.1), (7, 5e-3, 0.0, 0.1), (1, 1e-3, 0.3, 0.0)):
+        one = copy.deepcopy(config)
+        one.seed, one.train.learning_rate, one.train.weight_decay, one.train.label_smoothing = (
+            seed, rate, decay, smoothing,
+        )  # fmt: skip
+        members.append(one)
+    return members
+
+
+def train(configs, folder, report=lambda row, steps: None):
+    members = [Member(config, folder / str(index), report) for index, config in enumerate(configs)]
+    for member in members:
+        member.folder.mkdir(parents=True, exist_ok=True)
+    return loop.train(members, data.load(configs[0].data))
+
+
+def rows_of(folder):
+    rows = read_rows(folder / 'metrics.jsonl')
+    return [{name: value for name, value in row.items() if name != 'images_per_second'} for row in rows]
+
+
+def assert_equal_runs(one, other, atol=2e-3):
+    for split in ('train', 'validation', 'test'):
+        np.testing.assert_allclose(one[split]['loss'], other[split]['loss'], atol=atol)
+        assert one[split]['examples'] == other[split]['examples']
+    for name in ('params', 'forward_flops', 'train_step_flops', 'steps', 'images_seen', 'width'):
+        assert one[name] == other[name]
+
+
+@pytest.mark.parametrize(
+    'fields',
+    [
+        {'model.positions.name': 'learned_1d'},
+        {'model.positions.name': 'rope_mixed', 'train.steps_per_dispatch': 3},
+        {'model.mixer': 'conv', 'model.positions.name': 'none'},
+        {'model.mixer': 'gru', 'model.positions.name': 'rnn', 'train.accumulate': 2},
+        {'model.name': 'resnet', 'model.resnet_width': 8},
+    ],
+    ids=lambda fields: '-'.join(str(value) for value in fields.values()),
+)
+def test_members_equal_their_solo_runs(config, tmp_path, fields):
+    config.update_from_flattened_dict(fields)
+    configs = differing(config)
+    together = train(configs, tmp_path / 'together')
+    for index, one in enumerate(configs):
+        (alone,) = train([one], tmp_path / f'alone{index}')
+        assert together[index]['population'] == {'size': 3}
+        assert_equal_runs(together[index], alone)
+        rows, expected = rows_of(tmp_path / 'together' / str(index)), rows_of(tmp_path / f'alone{index}' / '0')
+        assert [sorted(row) for row in rows] == [sorted(row) for row in expected]
+        for row, other in zip(rows, expected, strict=True):
+            for name, value in row.items():
+                np.testing.assert_allclose(value, other[name], atol=0.07 if 'accuracy' in name else 2e-3, err_msg=name)
+    losses = [result['train']['loss'] for result in together]
+    assert len(set(losses)) == 3
+
+
+def test_a_member_that_diverges_does_not_disturb_the_others(config, tmp_path):
+    config.train.clip_norm = 0.0
+    configs = differing(config)
+    undisturbed = train(configs, tmp_path / 'undisturbed')
+    configs[1].train.learning_rate = 1e30
+    results = train(configs, tmp_path / 'disturbed')
+    assert results[1]['status'] == 'diverged'
+    assert results[1]['diverged_step'] <= 8
+    for index in (0, 2):
+        assert results[index]['test'] == undisturbed[index]['test']
+    for row in rows_of(tmp_path / 'disturbed' / '1'):
+        json.dumps(row, allow_nan=False)
+    assert rows_of(tmp_path / 'disturbed' / '0') == rows_of(tmp_path / 'undisturbed' / '0')
+
+
+def test_a_population_whose_members_all_diverge_ends_early(config, tmp_path):
+    config.train.clip_norm = 0.0
+    configs = differing(config)
+    for one in configs:
+        one.train.learning_rate = 1e30
+    results = train(configs, tmp_path)
+    assert [result['status'] for result in results] == ['diverged'] * 3
+    assert checkpoints.latest_step(tmp_path / '0') < 12
+
+
+class Killed(Exception):
+    pass
+
+
+def test_a_population_resumes_bit_for_bit(config, tmp_path):
+    def report(row, steps):
+        if row['step'] >= 10:
+            raise Killed
+
+    configs = differing(config)
+    whole = train(configs, tmp_path / 'whole')
+    with pytest.raises(Killed):
+        train(configs, tmp_path / 'cut', report)
+    assert {checkpoints.latest_step(tmp_path / 'cut' / str(index)) for index in range(3)} == {8}
+    resumed = train(configs, tmp_path / 'cut')
+    for one, other in zip(whole, resumed, strict=True):
+        assert one['test'] == other['test']
+        assert one['train'] == other['train']
+    # A member can go on by itself, too: its folder is that of any run.
+    with pytest.raises(Killed):
+        train(configs, tmp_path / 'split', report)
+    (alone,) = train([configs[0]], tmp_path / 'split')
+    assert_equal_runs(alone, whole[0])
+
+
+def test_members_at_different_steps_are_refused(config, tmp_path):
+    configs = differing(config)
+    train([configs[0]], tmp_path)
+    with pytest.raises(ValueError, match='steps'):
+        train(configs, tmp_path)
+
+
+def test_members_differ_from_their_first_draw_as_runs_do(config):
+    import models
+    from training.step import initial_state
+
+    model = models.build(config.model, data.spec(config.data))
+    keys = [jax.random.key(seed) for seed in range(3)]
+    draw = population.vectorised(lambda key: initial_state(config, model, key), 3, [0])
+    together = draw(population.together(keys))
+    for index, key in enumerate(keys):
+        alone = initial_state(config, model, key)
+        same = jax.tree.map(lambda one, other: np.array_equal(one, other), population.member(together, index, 3), alone)
+        assert all(jax.tree.leaves(same))
+
+
+SPREAD = """
+import sys, tempfile
+from pathlib import Path
+sys.path.insert(0, sys.argv[1])
+import jax
+from configs import base
+sys.path.insert(0, sys.argv[1] + '/tests/training')
+import test_population as t
+from training import population
+assert len(jax.devices()) == 2
+own, _ = population.shardings(4)
+assert len(own.device_set) == 2 and len(population.shardings(3)[0].device_set) == 1
+config = t.config.__wrapped__() if hasattr(t.config, '__wrapped__') else t.config.__pytest_wrapped__.obj()
+import copy
+configs = []
+for seed in range(4):
+    configs.append(copy.deepcopy(config)); configs[-1].seed = seed
+with tempfile.TemporaryDirectory() as folder:
+    together = t.train(configs, Path(folder) / 'together')
+    (alone,) = t.train([configs[3]], Path(folder) / 'alone')
+t.assert_equal_runs(together[3], alone)
+print('spread')
+"""
+
+
+def test_members_are_spread_over_devices():
+    environment = os.environ | {'XLA_FLAGS': '--xla_force_host_platform_device_count=2', 'JAX_PLATFORMS': 'cpu'}
+    done = subprocess.run(
+        [sys.executable, '-c', SPREAD, str(ROOT)], capture_output=True, text=True, env=environment, check=False
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert 'spread' in done.stdout

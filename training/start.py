@@ -1,0 +1,40 @@
+"""How long a run takes to its first step, and how many of its programs came from the cache."""
+
+import logging
+import threading
+import time
+
+from training import compilation
+from training.compilation import CacheCounts
+from training.programs import Programs
+
+logger = logging.getLogger(__name__)
+
+
+class Start:
+    """From here to a run's first step."""
+
+    def __init__(self) -> None:
+        self._clock, self._mark = time.perf_counter(), compilation.counts()
+        self.seconds: float | None = None  # to the first step; None: it was not taken yet
+        self.cache: CacheCounts | None = None  # of the programs until then; None: no cache is in use
+
+    def stepped(self, programs: Programs) -> None:
+        """To be called after every dispatch of a step; the first counts.
+
+        Where it was long in coming for programs that the cache should have had, a warning says why.
+        """
+        if self.seconds is not None:
+            return
+        self.seconds = time.perf_counter() - self._clock
+        folder = compilation.folder_in_use()
+        if folder is None:
+            return
+        self.cache = compilation.counts().since(self._mark)
+        if programs.made_by != threading.get_ident() or programs.made_at < self._clock:
+            # Made ahead, or for another run: nothing was waited for, and nothing was counted here.
+            self.cache = CacheCounts(*map(sum, zip(self.cache, programs.cache, strict=True)))
+            return
+        why = compilation.slow_start(folder, programs.name, self.seconds, self.cache)
+        if why is not None:
+            logger.warning(why)
