@@ -10,6 +10,7 @@ from absl import app, flags, logging
 
 from configs import base
 from configs.errors import ConfigError, nearest
+from experiment.allocator import keep_memory
 from experiment.folder import flatten
 
 
@@ -18,6 +19,7 @@ def run(main: Callable[[], int | None]) -> NoReturn:
 
     Anything else that is raised is a defect and keeps its traceback.
     """
+    keep_memory()
     logging.set_verbosity(logging.WARNING)
 
     def guarded(argv: list[str]) -> int | None:
