@@ -24,6 +24,9 @@ LARGEST_CONFUSION = 30  # classes of a matrix that is printed whole, and lines o
 
 
 def main() -> None:
+    from training.compilation import use_cache
+
+    use_cache()
     if RESOLUTIONS.value is not None:
         from analysis import extrapolation_report
 

@@ -2,6 +2,7 @@
 
   python sweep.py --config=configs/demo.py --workdir=runs/demo
 
+Runs that compile to one program train together where that pays, on a CPU in as many processes as it has cores.
 Finished runs are skipped, an interrupted one goes on, and one that fails does not stop the others: it is named at the
 end, and the exit status is 1.
 """
@@ -16,21 +17,29 @@ from experiment import command
 
 CONFIG = config_flags.DEFINE_config_file('config', None, 'A config file with sweep(), and after a colon its variant.')
 WORKDIR = flags.DEFINE_string('workdir', None, 'Folder of the sweep; each run gets one below it.')
+WORKERS = flags.DEFINE_integer(
+    'workers', None, 'Processes that train at the same time; left out: one a core on a CPU, else one.', lower_bound=1
+)
+TOGETHER = flags.DEFINE_integer(
+    'together', None, 'Runs that train as one population, at most; left out: as many as pays.', lower_bound=1
+)
 flags.mark_flags_as_required(['config', 'workdir'])
 flags.register_validator('workdir', bool, 'the name of a folder would do')
 
 
 def main() -> int:
     from analysis import figures, tables
-    from experiment import sweeps
+    from experiment import schedule, sweeps
+    from training.compilation import use_cache
 
+    use_cache()
     workdir = Path(WORKDIR.value)
     config_file = config_flags.get_config_filename(flags.FLAGS['config'])
     path, _, variant = config_file.partition(':')
     rows, figure = sweeps.load_sweep(path, variant)
     runs = sweeps.plan(CONFIG.value, rows, figure)
     sweeps.open_sweep(workdir, config_file, runs, figure)
-    troubles = sweeps.run_all(runs, workdir)
+    troubles = schedule.run_all(runs, workdir, workers=WORKERS.value, at_most=TOGETHER.value)
     tables.report(workdir)
     figures.report(workdir)
     for name, trouble in troubles.items():

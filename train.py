@@ -15,6 +15,7 @@ from experiment import command
 
 CONFIG = config_flags.DEFINE_config_file('config', None, 'The experiment, and after a colon its variant.')
 WORKDIR = flags.DEFINE_string('workdir', None, 'Folder of the run.')
+PROFILE = flags.DEFINE_bool('profile', False, 'Trace a few steps, for TensorBoard or Perfetto, into its profile/.')
 flags.mark_flags_as_required(['config', 'workdir'])
 flags.register_validator('workdir', bool, 'the name of a folder would do')
 
@@ -22,11 +23,14 @@ flags.register_validator('workdir', bool, 'the name of a folder would do')
 def main() -> int:
     from experiment.display import Display
     from experiment.run import execute
+    from training.compilation import use_cache
 
+    use_cache()
     workdir = Path(WORKDIR.value)
     with Display() as display:
-        display.begin('')
-        result = execute(CONFIG.value, workdir, display.row)
+        slot = display.of(0)
+        slot.begin('')
+        result = execute(CONFIG.value, workdir, slot.row, profiled=PROFILE.value)
     if result['status'] == 'diverged':
         print(f'diverged: the loss was not finite at step {result["diverged_step"]:,}; result in {workdir}')
         return 1
@@ -37,7 +41,17 @@ def main() -> int:
         f'{result["compile_seconds"]:.1f} s, trained {result["steps"]:,} steps in {result["train_seconds"]:.1f} s '
         f'({result["images_per_second"]:,.0f} images/s); result in {workdir}'
     )
+    print(start_line(result))
     return 0
+
+
+def start_line(result: dict) -> str:
+    """How soon the first step came, and what the cache had to do with it."""
+    seconds, cache = result.get('first_step_seconds'), result.get('compilation_cache')
+    first = 'no step was left to take' if seconds is None else f'the first step came after {seconds:.1f} s'
+    if cache is None:
+        return f'{first}; no cache of compiled programs is in use'
+    return f'{first}; {cache["hits"]} programs came from the cache, {cache["misses"]} were compiled'
 
 
 if __name__ == '__main__':

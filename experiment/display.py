@@ -14,18 +14,18 @@ SECONDS_BETWEEN_LINES = 5.0
 
 
 class Display(AbstractContextManager):
-    """Progress over `runs` runs; each run reports its rows.
+    """Progress over `runs` runs; whoever trains tells it through a slot of their own, `of(whom)`.
 
     On a terminal it is one line that stays in place; otherwise a plain line every few seconds, so that a log file
     can be read.
     """
 
     def __init__(self, runs: int = 1):
-        self.runs, self.done, self.label = runs, 0, ''
+        self.runs, self.done = runs, 0
+        self._slots: dict[int, Slot] = {}
         self._paced_from: tuple[float, float] | None = None  # time and position of the first row
         self._last_line = time.monotonic()
         self._terminal = Console(stderr=True).is_terminal
-        self._validation = ''
         # On a narrow terminal the label gives way; the numbers do not.
         self._bar = Progress(
             BarColumn(bar_width=8),
@@ -46,25 +46,9 @@ class Display(AbstractContextManager):
         if self._terminal:
             self._bar.stop()
 
-    def begin(self, label: str) -> None:
-        """A run starts; until its first row it compiles."""
-        self.label, self._validation = label, ''
-        self._show('compiling', label)
-
-    def row(self, row: Row, steps: int) -> None:
-        """A run logged a row."""
-        if 'validation_accuracy' in row:
-            self._validation = f'validation {row["validation_accuracy"]:.1%}'
-            return
-        step = int(row['step'])
-        text = f'loss {row["train_loss"]:.3f} · accuracy {row["train_accuracy"]:.1%}'
-        text = f'{text} · {row["images_per_second"]:,.0f} images/s'
-        details = (f'step {step:,}/{steps:,}', self._validation, self.label)
-        self._show(text, ' · '.join(filter(None, details)), step / steps, last=step == steps)
-
-    def end(self) -> None:
-        """A run ended, however it did."""
-        self.done += 1
+    def of(self, whom: int) -> 'Slot':
+        """The slot of a process, or of whatever trains one thing at a time."""
+        return self._slots.setdefault(whom, Slot(self))
 
     def note(self, text: str) -> None:
         """A line that stays."""
@@ -73,16 +57,17 @@ class Display(AbstractContextManager):
         else:
             print(text, file=sys.stderr, flush=True)
 
-    def _show(self, text: str, details: str, share: float = 0.0, last: bool = False) -> None:
-        position = self.done + share
+    def show(self, text: str, details: str, last: bool = False) -> None:
+        """What one slot has to say, beside how far they all are."""
+        position = self.done + sum(slot.share * slot.runs for slot in self._slots.values())
         eta = self._eta(position)
         if self.runs > 1:
-            text = f'run {self.done + 1}/{self.runs} · {text}'
+            text = f'{self.done}/{self.runs} runs · {text}'
         if self._terminal:
             self._bar.update(self._task, completed=position, text=text, label=details, eta=eta)
         elif last or time.monotonic() - self._last_line >= SECONDS_BETWEEN_LINES:
             self._last_line = time.monotonic()
-            print(f'ETA {eta} · {text} · {details}', file=sys.stderr, flush=True)
+            print(' · '.join(filter(None, (f'ETA {eta}', text, details))), file=sys.stderr, flush=True)
 
     def _eta(self, position: float) -> str:
         """What is left, at the pace since the first row: a resumed run did not make its first steps just now."""
@@ -95,3 +80,39 @@ class Display(AbstractContextManager):
         minutes, seconds = divmod(round((now - since) * (self.runs - position) / (position - start)), 60)
         hours, minutes = divmod(minutes, 60)
         return f'{hours}:{minutes:02}:{seconds:02}' if hours else f'{minutes}:{seconds:02}'
+
+
+class Slot:
+    """Where one process stands: the runs that it trains together, and their share of the way."""
+
+    def __init__(self, display: Display):
+        self._display, self._label, self._validation = display, '', ''
+        self.runs, self.share = 1, 0.0
+
+    def begin(self, label: str, runs: int = 1) -> None:
+        """Runs start; until their first row they compile."""
+        self._label, self._validation, self.runs, self.share = label, '', runs, 0.0
+        self._display.show('compiling', label)
+
+    def row(self, row: Row, steps: int) -> None:
+        """A run logged a row."""
+        if 'validation_accuracy' in row:
+            self._validation = f'validation {row["validation_accuracy"]:.1%}'
+            return
+        step = int(row['step'])
+        self.share = step / steps
+        text = f'loss {row["train_loss"]:.3f} · accuracy {row["train_accuracy"]:.1%}'
+        text = f'{text} · {self.runs * row["images_per_second"]:,.0f} images/s'
+        details = (f'step {step:,}/{steps:,}', self._validation, self._label)
+        self._display.show(text, ' · '.join(filter(None, details)), last=step == steps)
+
+    def end(self, runs: int = 1) -> None:
+        """`runs` of them ended, however they did."""
+        self._display.done += runs
+        self.share = 0.0
+        if 1 < self._display.runs == self._display.done:
+            self._display.show('that was the last', '', last=True)
+
+    def note(self, text: str) -> None:
+        """A line that stays."""
+        self._display.note(text)

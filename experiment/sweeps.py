@@ -1,10 +1,9 @@
-"""A sweep: a config file's `sweep()`, one run after the other, each in a folder named by its config."""
+"""A sweep: a config file's `sweep()`, as runs that each have a folder named by its config."""
 
 import hashlib
 import importlib.util
 import inspect
 import json
-import traceback
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,9 +14,8 @@ from ml_collections import ConfigDict
 from configs.errors import ConfigError, nearest
 from experiment import folder
 from experiment.command import describe
-from experiment.display import Display
 from experiment.figure import Figure, Place, check_figure, check_place
-from experiment.run import execute, load_data
+from experiment.run import load_data
 from experiment.validate import DEFAULTS, validate
 
 
@@ -181,41 +179,3 @@ def open_sweep(workdir: Path, config_file: str, runs: list[Planned], figure: Any
     ]
     drawn = {} if figure is None else {'figure': check_figure(figure)._asdict()}
     folder.write_json(workdir / folder.MANIFEST, {'config': config_file, **drawn, 'runs': listed})
-
-
-def run_all(runs: list[Planned], workdir: Path) -> dict[str, str]:
-    """Trains what is not finished; a run that fails does not stop the others.
-
-    Returns:
-      By run name, one line on each run that failed or diverged.
-    """
-    waiting = {run.name for run in runs if folder.read_result(workdir / run.name) is None}
-    troubles = {}
-    with Display(len(waiting)) as display:
-        if len(waiting) < len(runs):
-            display.note(f'{len(runs) - len(waiting)} of {len(runs)} runs were finished before')
-        for run in runs:
-            if run.name in waiting:
-                display.begin(f'{run.arm}, seed {run.config.seed}')
-            trouble = _run_one(run, workdir / run.name, display)
-            if trouble:
-                troubles[run.name] = trouble
-                display.note(f'{run.arm}, seed {run.config.seed}: {trouble}')
-            if run.name in waiting:
-                display.end()
-    return troubles
-
-
-def _run_one(run: Planned, workdir: Path, display: Display) -> str | None:
-    """Trains one run, or reads its result; what went wrong, or None."""
-    (workdir / folder.FAILED).unlink(missing_ok=True)
-    try:
-        result = execute(run.config, workdir, display.row)
-    except Exception as error:  # whatever it is, the other runs should go on; it is kept whole in the run's folder
-        line = f'{type(error).__name__}: {" ".join(str(error).split())}'
-        folder.make_folder(workdir)
-        folder.write_json(workdir / folder.FAILED, {'error': line, 'traceback': traceback.format_exc()})
-        return f'failed: {line}'
-    if result['status'] == 'diverged':
-        return f'diverged by step {result["diverged_step"]:,}'
-    return None

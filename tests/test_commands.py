@@ -1,7 +1,9 @@
 """Whole commands, as a user types them."""
 
+import gzip
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -31,7 +33,7 @@ def command(*arguments, cwd=ROOT):
 @pytest.fixture(scope='module')
 def trained(tmp_path_factory):
     workdir = tmp_path_factory.mktemp('runs') / 'x'
-    code, out, err = command('train.py', '--config=configs/digits.py', f'--workdir={workdir}', *SMALL)
+    code, out, err = command('train.py', '--config=configs/digits.py', f'--workdir={workdir}', '--profile', *SMALL)
     assert code == 0, err
     return workdir, out, err
 
@@ -44,6 +46,28 @@ def test_train_leaves_a_run_folder_and_says_where(trained):
     names = {path.name.split('.')[0] for path in workdir.iterdir()}
     assert {'config', 'metrics', 'result', 'checkpoints', 'log', 'events'} <= names
     assert json.loads((workdir / 'result.json').read_text())['status'] == 'finished'
+
+
+def test_a_profile_of_its_steps_opens_in_perfetto(trained):
+    workdir, out, _ = trained
+    (trace,) = workdir.glob('profile/plugins/profile/*/perfetto_trace.json.gz')
+    assert f'trace: {trace}' in out
+    events = json.loads(gzip.decompress(trace.read_bytes()))['traceEvents']
+    assert any(event['name'].startswith('dispatch') for event in events if event.get('ph') == 'X')
+    code, out, err = command('train.py', '--config=configs/digits.py', f'--workdir={workdir}', '--profile', *SMALL)
+    assert (code, out, err.count('\n')) == (2, '', 1)
+    assert 'is finished' in err
+
+
+def test_the_next_start_finds_its_programs_in_the_cache(trained, tmp_path):
+    _, first, _ = trained
+    code, out, err = command('train.py', '--config=configs/digits.py', f'--workdir={tmp_path / "x"}', *SMALL)
+    assert code == 0, err
+    assert 'programs came from the cache, 0 were compiled' in out
+    assert 'programs came from the cache, 0 were compiled' not in first
+    counted = json.loads((tmp_path / 'x' / 'result.json').read_text())['compilation_cache']
+    assert counted['misses'] == 0
+    assert f'{counted["hits"]} programs came from the cache' in out
 
 
 @pytest.mark.parametrize('split', ['train', 'validation', 'test'])
@@ -97,7 +121,7 @@ def test_a_question_of_one_s_own(tmp_path):
     assert code == 0, err
     assert 'attention' in out
     assert 'conv' in out
-    assert 'run 4/4' in err
+    assert '4/4 runs' in err
     for name in ('table.md', 'table.tex', 'table.csv', 'figure.svg', 'figure.png', 'figure.csv'):
         assert str(workdir / name) in out
         assert (workdir / name).stat().st_size > 0
@@ -239,7 +263,7 @@ def test_a_killed_run_goes_on_to_the_same_result(tmp_path):
         return {
             name: value
             for name, value in tree.items()
-            if name not in ('train_seconds', 'compile_seconds', 'images_per_second')
+            if not name.endswith(('_seconds', '_per_second')) and name not in ('host_gap_share', 'compilation_cache')
         }
 
     whole, resumed = (json.loads((tmp_path / name / 'result.json').read_text()) for name in ('whole', 'cut'))
@@ -249,6 +273,39 @@ def test_a_killed_run_goes_on_to_the_same_result(tmp_path):
         for name in ('whole', 'cut')
     ]
     assert rows[0] == rows[1]
+
+
+def is_there(group):
+    """Whether any process of a group is left."""
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def test_a_sweep_that_is_interrupted_leaves_no_process_behind(tmp_path):
+    config, workdir = tmp_path / 'mine.py', tmp_path / 'runs'
+    config.write_text(SWEEP.format(steps=3000))
+    arguments = [sys.executable, 'sweep.py', f'--config={config}', f'--workdir={workdir}', '--workers=2']
+    environment = os.environ | {'JAX_PLATFORMS': 'cpu'}
+    process = subprocess.Popen(
+        [*arguments, '--config.checkpoint.count=30'],
+        cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True, start_new_session=True,
+    )  # fmt: skip
+    while not list(workdir.glob('*/checkpoints/[0-9]*')) and process.poll() is None:
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+    assert 'interrupted; the same command goes on from the last checkpoint' in err
+    assert 'Traceback' not in err
+    for _ in range(100):
+        if not is_there(process.pid):
+            break
+        time.sleep(0.1)
+    assert not is_there(process.pid)
+    assert not list(workdir.glob('*/result.json'))
 
 
 def test_imagenet_s_model_takes_a_step_on_synthetic_images(tmp_path):

@@ -12,37 +12,39 @@ def row(step, **more):
 def test_plain_lines_say_where_a_sweep_stands(capsys, monkeypatch):
     monkeypatch.setattr(display, 'SECONDS_BETWEEN_LINES', 0.0)
     with display.Display(2) as shown:
-        shown.begin('an arm, seed 0')
-        shown.row(row(50), 100)
-        shown.row({'step': 100, 'validation_accuracy': 0.75, 'validation_loss': 1.0}, 100)
-        shown.row(row(100), 100)
-        shown.end()
-        shown.begin('an arm, seed 1')
+        slot = shown.of(0)
+        slot.begin('an arm, seed 0')
+        slot.row(row(50), 100)
+        slot.row({'step': 100, 'validation_accuracy': 0.75, 'validation_loss': 1.0}, 100)
+        slot.row(row(100), 100)
+        slot.end()
+        slot.begin('an arm, seed 1')
     lines = capsys.readouterr().err.splitlines()
-    assert lines[0] == 'ETA -:-- · run 1/2 · compiling · an arm, seed 0'
-    assert 'run 1/2 · loss 0.500 · accuracy 25.0% · 1,234 images/s · step 50/100 · an arm, seed 0' in lines[1]
+    assert lines[0] == 'ETA -:-- · 0/2 runs · compiling · an arm, seed 0'
+    assert '0/2 runs · loss 0.500 · accuracy 25.0% · 1,234 images/s · step 50/100 · an arm, seed 0' in lines[1]
     assert 'step 100/100 · validation 75.0%' in lines[2]
-    assert 'run 2/2 · compiling · an arm, seed 1' in lines[3]
+    assert '1/2 runs · compiling · an arm, seed 1' in lines[3]
 
 
 def test_numbers_fit_a_narrow_terminal():
     """The label gives way to them."""
     shown = display.Display(30)
     shown._terminal = True
-    shown.begin('attention, 4 heads, sinusoidal_2d, seed 0')
-    shown.row(row(240, images_per_second=23456.7), 486)
+    shown.of(0).begin('attention, 4 heads, sinusoidal_2d, seed 0')
+    shown.of(0).row(row(240, images_per_second=23456.7), 486)
     console = Console(width=80, file=io.StringIO(), force_terminal=True, no_color=True)
     console.print(shown._bar.get_renderable())
     line = console.file.getvalue().splitlines()[0]
-    for part in ('ETA', 'run 1/30', 'loss 0.500', 'accuracy 25.0%', '23,457 images/s'):
+    for part in ('ETA', '0/30 runs', 'loss 0.500', 'accuracy 25.0%', '23,457 images/s'):
         assert part in line, line
 
 
 def test_few_lines_when_rows_come_fast(capsys):
     with display.Display() as shown:
-        shown.begin('')
+        slot = shown.of(0)
+        slot.begin('')
         for step in range(1, 1001):
-            shown.row(row(step), 1000)
+            slot.row(row(step), 1000)
     assert len(capsys.readouterr().err.splitlines()) <= 2  # the last step's at least
 
 
@@ -56,3 +58,21 @@ def test_eta_is_what_is_left_at_the_pace_so_far(monkeypatch):
     assert shown._eta(1.0) == '6:00'
     assert shown._eta(0.51) == '5:49:00'
     assert shown._eta(4.0) == '0:00'
+
+
+def test_processes_share_one_line_and_populations_count_all_their_runs(capsys, monkeypatch):
+    monkeypatch.setattr(display, 'SECONDS_BETWEEN_LINES', 0.0)
+    clock = [0.0]
+    monkeypatch.setattr(display.time, 'monotonic', lambda: clock[0])
+    with display.Display(8) as shown:
+        one, other = shown.of(11), shown.of(12)
+        one.begin('a population', 3)
+        other.begin('a run', 1)
+        for seconds, slot in ((10, one), (20, other), (30, one)):
+            clock[0] = seconds
+            slot.row(row(50 if seconds < 30 else 100), 100)
+        one.end(3)
+        one.begin('the rest', 4)
+    lines = capsys.readouterr().err.splitlines()
+    assert '3,704 images/s' in lines[2]  # what all members see together
+    assert lines[-1] == 'ETA 0:45 · 3/8 runs · compiling · the rest'  # 3.5 runs' way done, 2 of them in 20 s

@@ -60,42 +60,6 @@ def test_a_sweep_is_validated_whole(config, overrides, message):
         sweeps.plan(config, overrides)
 
 
-def test_a_failed_run_does_not_stop_the_others_and_is_tried_again(config, tmp_path, monkeypatch):
-    runs = sweeps.plan(config, [{'seed': seed} for seed in range(3)])
-    sweeps.open_sweep(tmp_path, 'some.py', runs)
-    real = sweeps.execute
-
-    def fails_once(config, workdir, report):
-        if config.seed == 1:
-            raise RuntimeError('out of\nmemory')
-        return real(config, workdir, report)
-
-    monkeypatch.setattr(sweeps, 'execute', fails_once)
-    troubles = sweeps.run_all(runs, tmp_path)
-    assert troubles == {runs[1].name: 'failed: RuntimeError: out of memory'}
-    failed = json.loads((tmp_path / runs[1].name / folder.FAILED).read_text())
-    assert failed['error'] == 'RuntimeError: out of memory'
-    assert 'fails_once' in failed['traceback']
-
-    monkeypatch.setattr(sweeps, 'execute', real)
-    times = {run.name: (tmp_path / run.name / folder.RESULT).stat().st_mtime_ns for run in (runs[0], runs[2])}
-    assert sweeps.run_all(runs, tmp_path) == {}
-    assert not (tmp_path / runs[1].name / folder.FAILED).exists()
-    for name, time in times.items():  # the finished were not run again
-        assert (tmp_path / name / folder.RESULT).stat().st_mtime_ns == time
-
-
-def test_divergence_is_reported_each_time(config, tmp_path):
-    config.train.clip_norm, config.train.steps = 0.0, 20
-    runs = sweeps.plan(config, [{'train.learning_rate': 1e30}])
-    for _ in range(2):
-        (trouble,) = sweeps.run_all(runs, tmp_path).values()
-        assert trouble.startswith('diverged by step')
-    result = json.loads((tmp_path / runs[0].name / folder.RESULT).read_text())
-    assert result['status'] == 'diverged'
-    assert 'test' not in result
-
-
 def test_arms_may_be_added_but_another_sweep_is_refused(config, tmp_path):
     runs = sweeps.plan(config, [{'seed': 0}])
     sweeps.open_sweep(tmp_path, 'one.py', runs)
@@ -185,13 +149,3 @@ def test_a_mistake_in_sweep_names_its_line(tmp_path, body, message):
     (tmp_path / 'mine.py').write_text(body)
     with pytest.raises(ConfigError, match=message):
         sweeps.load_sweep(str(tmp_path / 'mine.py'))
-
-
-def test_a_result_that_says_nothing_counts_as_not_run(config, tmp_path, capsys):
-    runs = sweeps.plan(config, [{'seed': 0}])
-    sweeps.open_sweep(tmp_path, 'one.py', runs)
-    folder.open_run(tmp_path / runs[0].name, runs[0].config)
-    (tmp_path / runs[0].name / folder.RESULT).write_text('{}')
-    assert sweeps.run_all(runs, tmp_path) == {}
-    assert 'finished before' not in capsys.readouterr().err
-    assert folder.read_result(tmp_path / runs[0].name)['status'] == 'finished'

@@ -1,0 +1,67 @@
+"""Which runs of a sweep train together: those that compile to one program, in chunks."""
+
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import jax
+
+from experiment.sweeps import Planned
+from training.checkpoints import latest_step
+from training.programs import program_fields
+from training.strategy import largest_population
+
+Group = list[Planned]
+
+
+def grouped(runs: Iterable[Planned], workdir: Path, at_most: int | None = None) -> list[Group]:
+    """`runs` in groups that training.loop.train takes, in the order of each group's first run.
+
+    Args:
+      at_most: runs of a group; None: as many as pays, by the backend and the model (training.strategy).
+    """
+    alike: dict[str, Group] = {}
+    for run in runs:
+        config = run.config
+        same = program_fields(config) | {'log': config.log.to_dict(), 'checkpoint': config.checkpoint.to_dict()}
+        same['step'] = latest_step(workdir / run.name)  # they can only go on together from where they all are
+        alike.setdefault(json.dumps(same, sort_keys=True), []).append(run)
+    groups = []
+    for runs_alike in alike.values():
+        largest = largest_population(runs_alike[0].config) if at_most is None else at_most
+        sizes = chunk_sizes(len(runs_alike), largest, jax.device_count())
+        while runs_alike:
+            size = sizes.pop(0)
+            groups.append(runs_alike[:size])
+            runs_alike = runs_alike[size:]
+    return groups
+
+
+def chunk_sizes(runs: int, largest: int, devices: int) -> list[int]:
+    """Sizes of at most `largest` that add up to `runs`: as few and as even as can be, of equal shares for the devices.
+
+    Only what is left over after whole shares goes to one device.
+    """
+    spread = runs - runs % devices if devices > 1 and largest >= devices else runs
+    rest = [runs - spread] if spread < runs else []
+    if not spread:
+        return _even(runs, largest)
+    share = devices if spread < runs or (devices > 1 and largest >= devices) else 1
+    return [share * size for size in _even(spread // share, largest // share)] + [
+        size for left in rest for size in _even(left, largest)
+    ]
+
+
+def _even(runs: int, largest: int) -> list[int]:
+    chunks = -(-runs // largest)
+    return [runs // chunks + (index < runs % chunks) for index in range(chunks)]
+
+
+def label(group: Sequence[Planned]) -> str:
+    """What a progress line calls it."""
+    first, seeds = group[0], [run.config.seed for run in group]
+    if len(group) == 1:
+        return f'{first.arm}, seed {seeds[0]}'
+    others = len({run.arm for run in group}) - 1
+    more = f' and {others} more arm{"s" * (others > 1)}' if others else ''
+    return f'{first.arm}{more}, {len(group)} runs together'

@@ -1,0 +1,173 @@
+"""Trains the runs of a sweep: in populations, and on a CPU of several cores in as many processes."""
+
+import collections
+import concurrent.futures
+import json
+import traceback
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from configs.errors import ConfigError
+from experiment import folder
+from experiment.display import Display
+from experiment.groups import Group, grouped, label
+from experiment.run import execute_together, load_data
+from experiment.sweeps import Planned
+from experiment.workers import Reporter, cores_allowed, in_processes
+from training.log import Row
+from training.loop import total_steps
+from training.programs import Programs, compile_programs, program_fields
+from training.track import Member
+
+LARGEST_SHARE = 0.9  # of the device's memory that the plan of a population may take
+COMPILED_AHEAD = 3  # groups whose programs are compiled while others train; each keeps its programs in memory
+
+
+def run_all(
+    runs: Sequence[Planned], workdir: Path, *, workers: int | None = None, at_most: int | None = None
+) -> dict[str, str]:
+    """Trains what is not finished; a run that fails does not stop the others.
+
+    Args:
+      workers: processes that train at the same time; None: on a CPU one a core, elsewhere this one alone.
+      at_most: runs that train together in one; None: as many as pays (training.strategy).
+    Returns:
+      By run name, one line on each run that failed or diverged.
+    Raises:
+      ConfigError: several workers would share an accelerator.
+    """
+    results = {run.name: folder.read_result(workdir / run.name) for run in runs}
+    troubles = {name: _diverged(result) for name, result in results.items() if result and _diverged(result)}
+    waiting = [run for run in runs if results[run.name] is None]
+    groups = grouped(waiting, workdir, at_most)
+    on_cpu = jax.default_backend() == 'cpu'
+    if workers is None:
+        workers = len(cores_allowed()) if on_cpu else 1
+    elif workers > 1 and not on_cpu:
+        raise ConfigError(f'--workers={workers}: one process takes all of an accelerator; 1 would do')
+    workers = min(workers, len(groups))
+    with Display(len(waiting)) as display:
+        if len(waiting) < len(runs):
+            display.note(f'{len(runs) - len(waiting)} of {len(runs)} runs were finished before')
+        for run in runs:
+            if run.name in troubles:
+                display.note(f'{run.arm}, seed {run.config.seed}: {troubles[run.name]}')
+        if workers > 1:
+            done, lost = in_processes(run_group, workdir, apart(groups), workers, display)
+            troubles |= done
+            for run in lost:
+                troubles |= _failed(run, workdir, 'its process died (out of memory?)', '', display.of(0))
+        else:
+            troubles |= one_by_one(groups, workdir, display, 0 if on_cpu else COMPILED_AHEAD)
+    return troubles
+
+
+def apart(groups: Sequence[Group]) -> list[Group]:
+    """The first group of every program, then the second ones, and so on: these find in the cache what those compiled.
+
+    Side by side, groups of one program would each compile it.
+    """
+    seen: collections.Counter[str] = collections.Counter()
+    rounds = []
+    for group in groups:
+        programs = json.dumps(program_fields(group[0].config) | {'size': len(group)}, sort_keys=True)
+        rounds.append(seen[programs])
+        seen[programs] += 1
+    return [groups[index] for index in sorted(range(len(groups)), key=lambda index: rounds[index])]
+
+
+def one_by_one(groups: Sequence[Group], workdir: Path, display: Display, ahead: int) -> dict[str, str]:
+    """Group after group in this process, while the programs of the next `ahead` ones compile in threads beside it."""
+    troubles: dict[str, str] = {}
+    pool, begun = concurrent.futures.ThreadPoolExecutor(max(1, ahead)), 1  # the first compiles where it trains
+    try:
+        for index, group in enumerate(groups):
+            for later in groups[max(index + 1, begun) : index + 1 + ahead]:
+                # What goes wrong there goes wrong again, and is reported, when the group's turn comes.
+                pool.submit(_compile, later)
+            begun = max(begun, index + 1 + ahead)
+            troubles |= run_group(group, workdir, display.of(0))
+    finally:
+        pool.shutdown(cancel_futures=True)
+    return troubles
+
+
+def _compile(group: Group) -> Programs:
+    config = group[0].config
+    dataset = load_data(config.data)
+    return compile_programs(config, dataset, total_steps(config, len(dataset.train.labels)), len(group))
+
+
+def run_group(group: Group, workdir: Path, reporter: Reporter, processes: int = 1) -> dict[str, str]:
+    """Trains the runs of a group as one population; by name, what went wrong with those that failed or diverged.
+
+    A population that does not fit the device's memory, or that fails, is halved, so that what one of its runs does
+    wrong costs the others nothing but time.
+
+    Args:
+      processes: how many train on this machine at the same time, this one included.
+    """
+    reporter.begin(label(group), len(group))
+    for run in group:
+        (workdir / run.name / folder.FAILED).unlink(missing_ok=True)
+    report = foremost(reporter.row)
+    members = [Member(run.config, workdir / run.name, report) for run in group]
+    results = line = trace = None
+    try:
+        if len(group) == 1 or _fits(group):
+            results = execute_together(members, processes=processes)
+    except Exception as error:  # whatever it is, the other runs should go on; it is kept whole in the run's folder
+        line, trace = f'{type(error).__name__}: {" ".join(str(error).split())}', traceback.format_exc()
+    # From here on nothing holds the arrays of what failed.
+    if results is None and len(group) > 1:
+        reporter.end(0)
+        half = len(group) // 2
+        troubles = run_group(group[:half], workdir, reporter, processes)
+        return troubles | run_group(group[half:], workdir, reporter, processes)
+    reporter.end(len(group))
+    if results is None:
+        return _failed(group[0], workdir, line, trace, reporter)
+    troubles = {run.name: _diverged(result) for run, result in zip(group, results, strict=True) if _diverged(result)}
+    for run in group:
+        if run.name in troubles:
+            reporter.note(f'{run.arm}, seed {run.config.seed}: {troubles[run.name]}')
+    return troubles
+
+
+def _fits(group: Group) -> bool:
+    """Whether a device's memory holds its part of the group's program."""
+    limit = memory_limit()
+    return limit is None or _compile(group).peak_memory_bytes < LARGEST_SHARE * limit
+
+
+def memory_limit() -> int | None:
+    """Bytes of a device's memory that JAX may take; None: nobody tells, or a CPU's, whose groups are small."""
+    stats = None if jax.default_backend() == 'cpu' else jax.devices()[0].memory_stats()
+    return stats.get('bytes_limit') if stats else None
+
+
+def _failed(run: Planned, workdir: Path, line: str, trace: str, reporter: Reporter) -> dict[str, str]:
+    folder.make_folder(workdir / run.name)
+    folder.write_json(workdir / run.name / folder.FAILED, {'error': line, 'traceback': trace})
+    reporter.note(f'{run.arm}, seed {run.config.seed}: failed: {line}')
+    return {run.name: f'failed: {line}'}
+
+
+def _diverged(result: dict[str, Any]) -> str | None:
+    return f'diverged by step {result["diverged_step"]:,}' if result['status'] == 'diverged' else None
+
+
+def foremost(report: Callable[[Row, int], None]) -> Callable[[Row, int], None]:
+    """`report` of the first row of a kind that any member has of a step: they all are equally far, or have diverged."""
+    latest: dict[bool, int] = {}
+
+    def told(row: Row, steps: int) -> None:
+        of_validation, step = 'validation_loss' in row, int(row['step'])
+        if step > latest.get(of_validation, 0):
+            latest[of_validation] = step
+            report(row, steps)
+
+    return told

@@ -1,0 +1,177 @@
+"""Several processes that train at the same time, each on cores of its own.
+
+On a CPU two single-core trainings do more than one after the other on both cores: small products leave a second core
+idle most of the time, and compilation uses one at all times (benchmarks/RESULTS.md, the sweep).
+"""
+
+import collections
+import concurrent.futures
+import contextlib
+import multiprocessing
+import multiprocessing.util
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+from experiment.display import Display
+from experiment.groups import Group
+from experiment.sweeps import Planned
+from training.log import Row
+
+
+@runtime_checkable
+class Reporter(Protocol):
+    """Who is told how training goes: experiment.display.Slot, or what tells it from another process."""
+
+    def begin(self, label: str, runs: int) -> None: ...
+    def row(self, row: Row, steps: int) -> None: ...
+    def end(self, runs: int) -> None: ...
+    def note(self, text: str) -> None: ...
+
+
+Work = Callable[[Group, Path, Reporter, int], dict[str, str]]
+
+
+def in_processes(
+    work: Work, workdir: Path, groups: Sequence[Group], workers: int, display: Display
+) -> tuple[dict[str, str], list[Planned]]:
+    """Calls work(group, workdir, reporter, workers) for each group, `workers` of them at a time.
+
+    A process that dies (killed for memory, say) takes its pool with it: what was under way then is tried once more,
+    one group at a time, so that it costs only the group that killed it. The others go on beside each other.
+
+    Returns:
+      What `work` returned, joined, and the runs of the groups whose process died twice.
+    """
+    troubles: dict[str, str] = {}
+    lost: list[Planned] = []
+    waiting = list(groups)
+    while waiting:
+        done, cut_off, waiting = _pool(work, workdir, waiting, min(workers, len(waiting)), display)
+        troubles |= done
+        for group in cut_off:
+            done, again, _ = _pool(work, workdir, [group], 1, display)
+            troubles |= done
+            lost += [run for group in again for run in group]
+    return troubles, lost
+
+
+def _pool(
+    work: Work, workdir: Path, groups: Sequence[Group], workers: int, display: Display
+) -> tuple[dict[str, str], list[Group], list[Group]]:
+    """What `work` returned, joined; the groups under way when a process died; and those that were not begun then."""
+    context = multiprocessing.get_context('spawn')  # a fork would copy JAX's threads in an unknown state
+    events, cores = context.Queue(), context.Queue()
+    for share in core_shares(cores_allowed(), workers):
+        cores.put(share)
+    troubles: dict[str, str] = {}
+    waiting, under_way, cut_off, broken = collections.deque(groups), {}, [], False
+    with (
+        _shown(events, display),
+        concurrent.futures.ProcessPoolExecutor(workers, context, _begin, (events, cores)) as pool,
+    ):
+        try:
+            while under_way or (waiting and not broken):
+                # No more than there are processes, so that it is known which groups one took with it.
+                while waiting and len(under_way) < workers and not broken:
+                    try:
+                        under_way[pool.submit(_work, work, waiting[0], workdir, workers)] = waiting[0]
+                        waiting.popleft()
+                    except BrokenProcessPool:
+                        broken = True
+                for future in concurrent.futures.wait(under_way, return_when=concurrent.futures.FIRST_COMPLETED).done:
+                    group = under_way.pop(future)
+                    try:
+                        troubles |= future.result()
+                    except BrokenProcessPool:
+                        broken = True
+                        cut_off.append(group)
+        except BaseException:
+            for process in multiprocessing.active_children():
+                process.terminate()
+            raise
+    return troubles, cut_off, list(waiting)
+
+
+def cores_allowed() -> list[int]:
+    """The cores that this process may use."""
+    return sorted(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else list(range(os.cpu_count() or 1))
+
+
+def core_shares(cores: Sequence[int], workers: int) -> list[list[int]]:
+    """Which cores each worker has: all of them, as evenly as can be; workers beyond the cores share."""
+    shares = min(len(cores), workers)
+    return [list(cores[index % shares :: shares]) for index in range(workers)]
+
+
+class _Teller:
+    """The Reporter of a worker."""
+
+    def __init__(self, events: Any):
+        self.events = events
+
+    def begin(self, label: str, runs: int) -> None:
+        self._tell('begin', label, runs)
+
+    def row(self, row: Row, steps: int) -> None:
+        self._tell('row', row, steps)
+
+    def end(self, runs: int) -> None:
+        self._tell('end', runs)
+
+    def note(self, text: str) -> None:
+        self._tell('note', text)
+
+    def _tell(self, name: str, *arguments: Any) -> None:
+        if not multiprocessing.parent_process().is_alive():
+            os._exit(1)  # nobody knows of this training any more; the next sweep goes on from its checkpoint
+        self.events.put((name, os.getpid(), arguments))
+
+
+def _begin(events: Any, cores: Any) -> None:
+    """Makes this process a worker, before JAX starts its backend, which counts the cores."""
+    global _teller
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent hears of it, and ends the workers
+    if hasattr(os, 'sched_setaffinity'):
+        os.sched_setaffinity(0, cores.get())
+    from experiment.allocator import keep_memory
+    from training.compilation import use_cache
+
+    keep_memory()
+    use_cache()
+    _teller = _Teller(events)
+    # A save that failed leaves threads of Orbax that wait for minutes; every training has closed its files by then.
+    multiprocessing.util.Finalize(None, os._exit, args=(0,), exitpriority=-1000)
+
+
+_teller: _Teller | None = None
+
+
+def _work(work: Work, group: Group, workdir: Path, workers: int) -> dict[str, str]:
+    return work(group, workdir, _teller, workers)
+
+
+@contextlib.contextmanager
+def _shown(events: Any, display: Display) -> Iterator[None]:
+    """Passes what workers tell on to the display, from a thread of this process."""
+    slots = {}
+
+    def listen() -> None:
+        while (event := events.get()) is not None:
+            name, worker, arguments = event
+            slots[worker] = display.of(worker)
+            getattr(slots[worker], name)(*arguments)
+
+    thread = threading.Thread(target=listen, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        events.put(None)
+        thread.join(timeout=10)
+        for slot in slots.values():
+            slot.share = 0.0  # of a process that died: its runs begin again elsewhere

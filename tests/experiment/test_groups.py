@@ -1,0 +1,70 @@
+import itertools
+
+import pytest
+
+from experiment import schedule, sweeps
+from experiment.groups import chunk_sizes, grouped, label
+
+
+def test_runs_that_differ_in_seed_and_rates_train_together(config, tmp_path):
+    rows = [
+        {'seed': seed, 'train.learning_rate': rate, 'model.depth': depth}
+        for depth, rate, seed in itertools.product((1, 2), (1e-3, 2e-3), range(3))
+    ]
+    runs = sweeps.plan(config, rows)
+    groups = grouped(runs, tmp_path, at_most=100)
+    assert [len(group) for group in groups] == [6, 6]
+    assert sorted(run.name for group in groups for run in group) == sorted(run.name for run in runs)
+    assert [{run.config.model.depth for run in group} for group in groups] == [{1}, {2}]
+    assert [len(group) for group in grouped(runs, tmp_path, at_most=4)] == [3, 3, 3, 3]
+    assert [len(group) for group in grouped(runs, tmp_path, at_most=1)] == [1] * 12
+
+
+@pytest.mark.parametrize(
+    'field',
+    [
+        'train.clip_norm', 'train.steps', 'train.batch_size', 'train.warmup', 'data.train_fraction', 'log.every',
+        'checkpoint.count', 'checkpoint.select', 'model.dropout', 'model.positions.name',
+    ],
+)  # fmt: skip
+def test_what_changes_the_program_parts(config, tmp_path, field):
+    other = {'checkpoint.select': 'last', 'model.positions.name': 'none', 'data.train_fraction': 0.5}.get(field)
+    other = other or {'train.clip_norm': 2.0, 'train.warmup': 0.2, 'model.dropout': 0.1}.get(field, 2)
+    runs = sweeps.plan(config, [{}, {field: other}])
+    assert [len(group) for group in grouped(runs, tmp_path, at_most=10)] == [1, 1]
+
+
+def test_runs_that_stand_at_different_steps_part(config, tmp_path):
+    runs = sweeps.plan(config, [{'seed': seed} for seed in range(3)])
+    schedule.run_all(runs[:1], tmp_path)
+    (tmp_path / runs[0].name / 'result.json').unlink()
+    assert [[run.config.seed for run in group] for group in grouped(runs, tmp_path, at_most=10)] == [[0], [1, 2]]
+
+
+def test_on_a_cpu_what_convolves_trains_alone(config, tmp_path):
+    rows = [{'model.mixer': mixer, 'seed': seed} for mixer in ('attention', 'conv') for seed in range(2)]
+    rows += [{'model.name': 'resnet', 'seed': seed} for seed in range(2)]
+    rows += [{'model.positions.name': 'conditional', 'model.depth': 2, 'seed': seed} for seed in range(2)]
+    groups = grouped(sweeps.plan(config, rows), tmp_path)
+    assert [len(group) for group in groups] == [2, 1, 1, 1, 1, 1, 1]
+
+
+@pytest.mark.parametrize('runs', [1, 3, 8, 33])
+@pytest.mark.parametrize('largest', [1, 4, 32, 2**30])
+@pytest.mark.parametrize('devices', [1, 2, 8])
+def test_chunks_hold_every_run_once_and_spread_evenly(runs, largest, devices):
+    sizes = chunk_sizes(runs, largest, devices)
+    assert sum(sizes) == runs
+    assert all(1 <= size <= largest for size in sizes)
+    if largest >= devices:
+        assert sum(size for size in sizes if size % devices) < max(devices, 2) or devices == 1
+    if devices == 1:
+        assert len(sizes) == -(-runs // min(largest, runs))
+        assert max(sizes) - min(sizes) <= 1
+
+
+def test_labels_say_who_trains(config):
+    runs = sweeps.plan(config, [{'arm': arm, 'seed': seed} for seed, arm in enumerate('aab')])
+    assert label(runs[:1]) == 'a, seed 0'
+    assert label(runs[:2]) == 'a, 2 runs together'
+    assert label(runs) == 'a and 1 more arm, 3 runs together'

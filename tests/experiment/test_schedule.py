@@ -1,0 +1,137 @@
+"""Whole sweeps: every run is trained once, in whatever company, and one that goes wrong goes wrong alone."""
+
+import json
+import threading
+
+import numpy as np
+import pytest
+
+import data
+from experiment import folder, schedule, sweeps
+from experiment.display import Display
+from experiment.groups import grouped
+from training.programs import compile_programs
+
+
+def results(runs, workdir):
+    return [folder.read_result(workdir / run.name) for run in runs]
+
+
+@pytest.mark.parametrize('workers', [1, 2])
+def test_a_failed_run_does_not_stop_the_others_and_is_tried_again(config, tmp_path, workers):
+    """One member's checkpoints cannot be written; there is one more program, so that two workers have work."""
+    runs = sweeps.plan(config, [*({'seed': seed} for seed in range(3)), {'model.depth': 2}])
+    sweeps.open_sweep(tmp_path, 'some.py', runs)
+    (tmp_path / runs[1].name).mkdir()
+    (tmp_path / runs[1].name / 'checkpoints').write_text('in the way')
+    troubles = schedule.run_all(runs, tmp_path, workers=workers)
+    assert list(troubles) == [runs[1].name]
+    assert troubles[runs[1].name].startswith('failed: ')
+    failed = json.loads((tmp_path / runs[1].name / folder.FAILED).read_text())
+    assert troubles[runs[1].name] == f'failed: {failed["error"]}'
+    assert 'Traceback' in failed['traceback']
+    assert [result is None for result in results(runs, tmp_path)] == [False, True, False, False]
+
+    (tmp_path / runs[1].name / 'checkpoints').unlink()
+    times = {run.name: (tmp_path / run.name / folder.RESULT).stat().st_mtime_ns for run in runs if run is not runs[1]}
+    assert schedule.run_all(runs, tmp_path, workers=workers) == {}
+    assert not (tmp_path / runs[1].name / folder.FAILED).exists()
+    for name, time in times.items():  # the finished were not run again
+        assert (tmp_path / name / folder.RESULT).stat().st_mtime_ns == time
+
+
+def test_divergence_is_reported_each_time(config, tmp_path):
+    config.train.clip_norm, config.train.steps = 0.0, 20
+    runs = sweeps.plan(config, [{'train.learning_rate': 1e30}, {}])
+    for _ in range(2):
+        ((name, trouble),) = schedule.run_all(runs, tmp_path, workers=1).items()
+        assert name == runs[0].name
+        assert trouble.startswith('diverged by step')
+    diverged, finished = results(runs, tmp_path)
+    assert diverged['status'] == 'diverged'
+    assert 'test' not in diverged
+    assert finished['population'] == {'size': 2, 'processes': 1}
+
+
+def test_progress_is_told_once_a_step_and_goes_on_without_a_member_that_diverged():
+    told = []
+    report = schedule.foremost(lambda row, steps: told.append((row['step'], row.get('train_loss'))))
+    for step, losses in ((10, (0.1, 0.2)), (20, (0.2,)), (30, (0.2,))):
+        for loss in losses:
+            report({'step': step, 'train_loss': loss}, 30)
+    report({'step': 30, 'validation_loss': 1.0, 'validation_accuracy': 0.5}, 30)
+    assert told == [(10, 0.1), (20, 0.2), (30, 0.2), (30, None)]
+
+
+def test_a_result_that_says_nothing_counts_as_not_run(config, tmp_path, capsys):
+    runs = sweeps.plan(config, [{'seed': 0}])
+    sweeps.open_sweep(tmp_path, 'one.py', runs)
+    folder.open_run(tmp_path / runs[0].name, runs[0].config)
+    (tmp_path / runs[0].name / folder.RESULT).write_text('{}')
+    assert schedule.run_all(runs, tmp_path) == {}
+    assert 'finished before' not in capsys.readouterr().err
+    assert results(runs, tmp_path)[0]['status'] == 'finished'
+
+
+def test_company_changes_no_result(config, tmp_path):
+    """Alone, as a population, and in processes: the same rows of a table."""
+    runs = sweeps.plan(config, [{'seed': seed, 'model.depth': depth} for depth in (1, 2) for seed in range(2)])
+    for way, options in {'alone': (1, 1), 'together': (1, None), 'processes': (2, None)}.items():
+        assert schedule.run_all(runs, tmp_path / way, workers=options[0], at_most=options[1]) == {}
+    alone, together, processes = (results(runs, tmp_path / way) for way in ('alone', 'together', 'processes'))
+    assert [result['population']['size'] for result in alone] == [1] * 4
+    assert [result['population'] for result in together] == [{'size': 2, 'processes': 1}] * 4
+    assert [result['population'] for result in processes] == [{'size': 2, 'processes': 2}] * 4
+    for one, other, third in zip(alone, together, processes, strict=True):
+        assert one['config'] == other['config'] == third['config']
+        for split in ('train', 'validation', 'test'):
+            np.testing.assert_allclose(one[split]['loss'], other[split]['loss'], atol=1e-4)
+            np.testing.assert_allclose(one[split]['loss'], third[split]['loss'], atol=1e-4)
+
+
+def test_programs_compiled_ahead_are_those_that_train(config, tmp_path):
+    runs = sweeps.plan(config, [{'model.mlp_ratio': ratio} for ratio in (1.0, 1.5, 2.5, 3.0)])
+    groups = grouped(runs, tmp_path / 'ahead')
+    with Display(4) as display:
+        assert schedule.one_by_one(groups, tmp_path / 'ahead', display, ahead=2) == {}
+        assert schedule.one_by_one(groups, tmp_path / 'not', display, ahead=0) == {}
+    for one, other in zip(results(runs, tmp_path / 'ahead'), results(runs, tmp_path / 'not'), strict=True):
+        assert one['test'] == other['test']
+    dataset = data.load(config.data)
+    made_by = [compile_programs(run.config, dataset, 4).made_by for run in runs]
+    assert made_by[0] == threading.get_ident()
+    assert threading.get_ident() not in made_by[1:]
+
+
+def test_what_fails_ahead_fails_in_its_turn_alone(config, tmp_path, monkeypatch):
+    runs = sweeps.plan(config, [{'model.mlp_ratio': ratio} for ratio in (1.25, 1.75, 2.25)])
+    real = schedule.compile_programs
+
+    def fails(config, *rest):
+        if config.model.mlp_ratio == 1.75:
+            raise RuntimeError('no program')
+        return real(config, *rest)
+
+    monkeypatch.setattr(schedule, 'compile_programs', fails)
+    monkeypatch.setattr('training.loop.compile_programs', fails)
+    with Display(3) as display:
+        troubles = schedule.one_by_one([[run] for run in runs], tmp_path, display, ahead=2)
+    assert troubles == {runs[1].name: 'failed: RuntimeError: no program'}
+
+
+def test_a_population_that_does_not_fit_is_halved(config, tmp_path, monkeypatch):
+    runs = sweeps.plan(config, [{'seed': seed} for seed in range(4)])
+    dataset = data.load(config.data)
+    needs = {size: compile_programs(config, dataset, 4, size).peak_memory_bytes for size in (2, 4)}
+    assert needs[2] < needs[4]
+    monkeypatch.setattr(schedule, 'memory_limit', lambda: needs[4])
+    assert schedule.run_all(runs, tmp_path, workers=1) == {}
+    assert [result['population']['size'] for result in results(runs, tmp_path)] == [2] * 4
+
+
+def test_groups_of_one_program_begin_apart(config, tmp_path):
+    rows = [{'model.mixer': mixer, 'seed': seed} for mixer in ('conv', 'gru') for seed in range(3)]
+    groups = grouped(sweeps.plan(config, rows), tmp_path, at_most=1)
+    order = [group[0].config for group in schedule.apart(groups)]
+    assert [one.model.mixer for one in order] == ['conv', 'gru'] * 3
+    assert [one.seed for one in order] == [0, 0, 1, 1, 2, 2]
