@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from analysis import output, records, tables
 from analysis.extrapolation import POLICIES, Extrapolation, measure, of_arm, parse_policies, parse_resolutions
 from analysis.figures import budget_note, missing_notes, seeds_note
+from analysis.notes import origin_notes
 from analysis.plots import Curve, Mark, Panel, line_figure, write_figure
 from experiment import environment
 
@@ -107,7 +108,7 @@ def notes(found: Extrapolation) -> list[str]:
     rules = _distinct(f'{result.selection_split or "unknown"} (rule: {result.selection_rule})' for result in results)
     lines.append(f'Params as selected in training, on {"; ".join(rules)}; nothing is selected by what stands here.')
     lines.append(budget_note(found.arms))
-    lines += [f'Training. {note}' for note in tables.origin_notes([one.run for one in ready])]
+    lines += [f'Training. {note}' for note in origin_notes([one.run for one in ready])]
     lines.append(f'This evaluation. {_made_by()}')
     warnings = list(found.warnings)
     if len(warnings) > tables.MOST_WARNINGS:

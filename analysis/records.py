@@ -40,7 +40,14 @@ class Result:
     forward_flops: int  # per image
     steps: int
     images_seen: int
-    images_per_second: float | None  # compilation excluded
+    images_per_second: float | None  # of this run alone, compilation excluded
+    train_step_flops: int | None  # of a batch, forward and backward
+    flops_per_second: float | None  # what its devices achieved, compilation excluded; with all members of a population
+    mfu: float | None  # the share of their peak that this was; None: the peak is not known
+    host_gap_share: float | None  # of the time of training, in [0, 1]: the devices waited for the host, at most
+    population: int  # runs that trained on these devices as one program, this one included
+    processes: int  # that trained on this machine at the same time, this run's included
+    cache: tuple[int, int] | None  # programs found in the compilation cache, and compiled
     width: dict[str, int | float]  # fields of config.model, as written or as solved; empty when unknown
     reference: tuple[str, int] | None  # one of MATCHES, and the reference arm's count; None: not solved
     train_examples: int | None
@@ -182,9 +189,16 @@ def _result(content: dict) -> Result:
         forward_flops=_count(content, 'forward_flops'),
         steps=_count(content, 'steps'),
         images_seen=_count(content, 'images_seen'),
-        images_per_second=_field(
-            content, 'images_per_second', lambda value: value is None or _is_number(value), 'a number from 0'
+        images_per_second=_optional_number(content, 'images_per_second'),
+        train_step_flops=_field(
+            content, 'train_step_flops', lambda value: value is None or _is_count(value), 'a whole number from 0'
         ),
+        flops_per_second=_optional_number(content, 'flops_per_second'),
+        mfu=_optional_number(content, 'mfu'),
+        host_gap_share=_optional_number(content, 'host_gap_share', 1.0),
+        population=_optional_count(content, 'population.size') or 1,
+        processes=_optional_count(content, 'population.processes') or 1,
+        cache=_cache(content),
         width=_width(content),
         reference=_reference(content),
         train_examples=_optional_count(content, 'train.examples'),
@@ -205,6 +219,11 @@ def _width(content: dict) -> dict[str, int | float]:
 def _reference(content: dict) -> tuple[str, int] | None:
     counts = [(name, _optional_count(content, f'reference.{name}')) for name in MATCHES]
     return next(((name, count) for name, count in counts if count), None)
+
+
+def _cache(content: dict) -> tuple[int, int] | None:
+    hits, misses = (_optional_count(content, f'compilation_cache.{name}') for name in ('hits', 'misses'))
+    return None if hits is None or misses is None else (hits, misses)
 
 
 def _device(content: dict) -> str | None:
@@ -229,6 +248,14 @@ def _field(content: dict, path: str, is_valid: Callable[[Any], bool], wanted: st
 
 def _count(content: dict, path: str) -> int:
     return _field(content, path, _is_count, 'a whole number from 0')
+
+
+def _optional_number(content: dict, path: str, largest: float = math.inf) -> float | None:
+    def is_valid(value: Any) -> bool:
+        return value is None or (_is_number(value) and value <= largest)
+
+    value = _field(content, path, is_valid, 'a number from 0' if largest == math.inf else f'in [0, {largest:g}]')
+    return None if value is None else float(value)
 
 
 def _optional_count(tree: dict, path: str) -> int | None:

@@ -16,10 +16,12 @@ from rich.table import Table as Grid
 from rich.text import Text
 
 from analysis import output, records, runs, statistics
+from analysis.notes import budget_notes, commit_of, distinct, origin_notes, speed_notes, width_notes
 from analysis.output import escape_markdown
 
 SIGNIFICANCE = 0.05
 MOST_WARNINGS = 20
+SPEEDS = ('images_per_second', 'flops_per_second', 'mfu', 'host_gap_share')
 CONSTANT = ('params', 'forward_flops', 'steps', 'images_seen')  # what the runs of an arm should share
 
 ACCURACY = 'Test accuracy, %'
@@ -31,8 +33,9 @@ LATEX_SYMBOLS = str.maketrans({'±': r'$\pm$', '†': r'$^\dagger$', '…': r'\l
 class Table(NamedTuple):
     """A sweep's table: `arms` holds raw numbers, one row per arm in the author's order; `notes` go under it.
 
-    Accuracies in `arms` are fractions in [0, 1]; forward_flops is per image; p_value is Holm-corrected, against the
-    best arm; mark is 'best', 'indistinguishable' or ''.
+    Accuracies in `arms` are fractions in [0, 1], as are mfu and host_gap_share; forward_flops is per image,
+    train_step_flops of a batch; p_value is Holm-corrected, against the best arm; mark is 'best', 'indistinguishable' or
+    ''. Speeds are means over runs, and those of devices are missing where results tell none.
     """
 
     arms: pd.DataFrame
@@ -43,16 +46,16 @@ def read_table(workdir: str | Path) -> Table:
     """Makes the table of a sweep's folder, a folder of runs, or a run. Raises ConfigError as `runs.read` does."""
     sweep = runs.read(workdir)
     finished = [run for arm in sweep.arms for run in arm.finished]
-    datasets = _distinct((records.config_text(run, 'data.name'), run.result.test_examples) for run in finished)
+    datasets = distinct((records.config_text(run, 'data.name'), run.result.test_examples) for run in finished)
     comparison = _compare(sweep.arms, datasets)
     arms = pd.DataFrame([_row(arm, key, comparison) for key, arm in enumerate(sweep.arms)])
-    arms = arms.astype(dict.fromkeys(CONSTANT, 'Int64'))
+    arms = arms.astype(dict.fromkeys((*CONSTANT, 'train_step_flops'), 'Int64'))
     warnings = [*sweep.warnings, *_warnings(sweep, finished, datasets)]
     if len(warnings) > MOST_WARNINGS:
         warnings[MOST_WARNINGS:] = [f'{len(warnings) - MOST_WARNINGS} more like these']
     notes = [_statistics_note(arms, comparison)]
     if finished:
-        notes += [*_budget_notes(finished), *_width_notes(sweep.arms), *origin_notes(finished)]
+        notes += [*budget_notes(finished), *width_notes(sweep.arms), *speed_notes(finished), *origin_notes(finished)]
     return Table(arms, (*notes, *(f'Warning: {warning}.' for warning in warnings)))
 
 
@@ -153,7 +156,6 @@ def _row(arm: runs.Arm, key: int, comparison: statistics.Comparison) -> dict[str
     finished = arm.finished
     results = [run.result for run in finished]
     interval = statistics.mean_and_interval([result.accuracy for result in results])
-    speeds = [result.images_per_second for result in results if result.images_per_second is not None]
     mark = 'best' if key == comparison.best else 'indistinguishable' if key in comparison.indistinguishable else ''
     return {
         'arm': arm.label,
@@ -167,14 +169,15 @@ def _row(arm: runs.Arm, key: int, comparison: statistics.Comparison) -> dict[str
         'mark': mark,
         'params': _only(result.params for result in results),
         'forward_flops': _only(result.forward_flops for result in results),
-        'images_per_second': statistics.mean_and_interval(speeds).mean,
+        **{name: _mean(getattr(result, name) for result in results) for name in SPEEDS},
+        'train_step_flops': _only(result.train_step_flops for result in results),
         'steps': _only(result.steps for result in results),
         'images_seen': _only(result.images_seen for result in results),
     }
 
 
 def _cells(table: Table, marks: dict[str, str], escape: Callable[[str], str] = str) -> pd.DataFrame:
-    rows = []
+    rows, speeds = [], _device_speeds(table.arms)
     for row in table.arms.itertuples(index=False):
         accuracy = _number(row.test_accuracy * 100, '.2f')
         if pd.notna(row.low):
@@ -187,6 +190,7 @@ def _cells(table: Table, marks: dict[str, str], escape: Callable[[str], str] = s
             'Params': _number(row.params, ',d'),
             'Forward MFLOPs': _number(row.forward_flops, ',.2f', 1e-6),
             'Images/s': _number(row.images_per_second, ',.0f'),
+            **{heading: _number(getattr(row, name), form, unit) for heading, (name, form, unit) in speeds.items()},
             'Steps': _number(row.steps, ',d'),
             'Images seen': _number(row.images_seen, ',d'),
         }
@@ -194,7 +198,19 @@ def _cells(table: Table, marks: dict[str, str], escape: Callable[[str], str] = s
     return pd.DataFrame(rows)
 
 
-def _number(value: Any, form: str, unit: float = 1) -> str:
+def _device_speeds(arms: pd.DataFrame) -> dict[str, tuple[str, str, int | float]]:
+    """Headings of what the devices achieved, where any arm tells it: the column of `arms`, its format and its unit."""
+    achieved = arms['flops_per_second'].max()
+    columns = {}
+    if pd.notna(achieved):
+        heading, unit = ('TFLOP/s', 1e-12) if achieved >= 1e13 else ('GFLOP/s', 1e-9)
+        columns[heading] = ('flops_per_second', ',.1f', unit)
+    if arms['mfu'].notna().any():
+        columns['MFU, %'] = ('mfu', '.1f', 100)
+    return columns
+
+
+def _number(value: Any, form: str, unit: int | float = 1) -> str:
     return '-' if pd.isna(value) else format(value * unit, form)
 
 
@@ -227,59 +243,6 @@ def _statistics_note(arms: pd.DataFrame, comparison: statistics.Comparison) -> s
     return note.rstrip()
 
 
-def _budget_notes(finished: list[records.Run]) -> list[str]:
-    results = [run.result for run in finished]
-    batch_sizes = _range((records.config_count(run, 'train.batch_size') for run in finished), ',d')
-    passes = _range((r.images_seen / r.train_examples if r.train_examples else None for r in results), '.4g')
-    budget = f'{_range((r.steps for r in results), ",d")} steps of {batch_sizes} images'
-    budget += f', {_range((r.images_seen for r in results), ",d")} images seen'
-    budget += f' ({passes} passes over {_range((r.train_examples for r in results), ",d")} training images)'
-    differs = len(_distinct((r.steps, r.images_seen) for r in results)) > 1
-    tested = _range((r.test_examples for r in results), ',d')
-    splits = _listed(_distinct(r.selection_split or 'unknown' for r in results), '; ')
-    rules = _listed(_distinct(r.selection_rule or 'unknown' for r in results))
-    return [
-        f'{"Arms differ in budget" if differs else "Budget of every run"}: {budget}.',
-        f'Params were selected on {splits} (rule: {rules}). '
-        f'The test set ({tested} images) was evaluated once, at the end. FLOPs are per image.',
-    ]
-
-
-def _width_notes(arms: Sequence[runs.Arm]) -> list[str]:
-    """Of arms whose width was solved: what it is, and how near that comes to the reference arm."""
-    solved = [f'{arm.label}: {width}' for arm in arms for width in _distinct(map(_width, arm.finished)) if width]
-    return [f'Widths were solved to match a reference arm. {"; ".join(solved)}.'] if solved else []
-
-
-def _width(run: records.Run) -> str:
-    """The width of a matched arm and what it costs beside the reference; '' where none was solved."""
-    result = run.result
-    if result.reference is None:
-        return ''
-    match, reference = result.reference
-    count, unit = {'params': (result.params, 'params'), 'flops': (result.forward_flops, 'FLOPs')}[match]
-    # A ratio as the config has it was not chosen.
-    written = records.config_number(run, 'model.mlp_ratio')
-    fields = {name: value for name, value in result.width.items() if (name, value) != ('mlp_ratio', written)}
-    chosen = ', '.join(f'{name} {value:.4g}' for name, value in fields.items())
-    return f'{chosen} (reference {reference:,} {unit}; {count / reference - 1:+.1%})'
-
-
-def origin_notes(finished: list[records.Run]) -> list[str]:
-    """What finished runs came from: their seeds, then device, versions and commit."""
-    results = [run.result for run in finished]
-    commits = _listed(_distinct(_commit(result) for result in results))
-    return [
-        f'Seeds: {_listed(sorted(_distinct(run.seed for run in finished)))}.',
-        f'Device: {_listed(_distinct(result.device or "unknown" for result in results))}. '
-        f'Versions: {_listed(_distinct(result.versions or "unknown" for result in results), "; ")}. Commit: {commits}.',
-    ]
-
-
-def _commit(result: records.Result) -> str:
-    return f'{(result.commit or "unknown")[:10]}{" (with uncommitted changes)" if result.dirty else ""}'
-
-
 def _warnings(sweep: runs.Sweep, finished: list[records.Run], datasets: list) -> list[str]:
     warnings = [warning for arm in sweep.arms for warning in _arm_warnings(arm)]
     if len(datasets) > 1:
@@ -287,12 +250,12 @@ def _warnings(sweep: runs.Sweep, finished: list[records.Run], datasets: list) ->
     if len({frozenset(run.seed for run in arm.finished) for arm in sweep.arms if arm.complete}) > 1:
         warnings.append('the arms have different seeds; they are compared over those that two arms share')
     for what, values in (
-        ('by different code', (_commit(run.result) for run in finished)),
+        ('by different code', (commit_of(run.result) for run in finished)),
         ('with different versions', (run.result.versions for run in finished)),
         ('on different devices', (run.result.device for run in finished)),
         ('with different selection', ((run.result.selection_split, run.result.selection_rule) for run in finished)),
     ):
-        if len(_distinct(values)) > 1:
+        if len(distinct(values)) > 1:
             warnings.append(f'the runs were made {what}')
     return warnings
 
@@ -302,7 +265,7 @@ def _arm_warnings(arm: runs.Arm) -> list[str]:
     if arm.finished and not arm.complete:
         left = f'{len(arm.finished)} of {len(arm.runs)} runs'
         warnings.append(f'the mean of {arm.label} is over the {left} that finished; it is not compared')
-    differs = [name for name in CONSTANT if len(_distinct(getattr(run.result, name) for run in arm.finished)) > 1]
+    differs = [name for name in CONSTANT if len(distinct(getattr(run.result, name) for run in arm.finished)) > 1]
     if differs:
         warnings.append(f'runs of {arm.label} differ in {", ".join(differs)}')
     for run in arm.runs:
@@ -312,24 +275,12 @@ def _arm_warnings(arm: runs.Arm) -> list[str]:
     return warnings
 
 
-def _distinct(values: Iterable[Any]) -> list[Any]:
-    return list(dict.fromkeys(values))
-
-
 def _only(values: Iterable[Any]) -> Any:
     """The value that all share; None where they differ, which a warning then names."""
-    distinct = _distinct(values)
-    return distinct[0] if len(distinct) == 1 else None
+    found = distinct(values)
+    return found[0] if len(found) == 1 else None
 
 
-def _range(values: Iterable[float | None], form: str) -> str:
-    values = [value for value in values if value is not None]
-    if not values:
-        return 'an unknown number of'
-    low, high = format(min(values), form), format(max(values), form)
-    return low if low == high else f'{low} to {high}'
-
-
-def _listed(values: list[Any], separator: str = ', ') -> str:
-    shown = separator.join(str(value) for value in values[:10])
-    return f'{shown} and {len(values) - 10} more' if len(values) > 10 else shown
+def _mean(values: Iterable[float | None]) -> float:
+    """Of those that are known; NaN where none is."""
+    return statistics.mean_and_interval([value for value in values if value is not None]).mean

@@ -17,7 +17,6 @@ from models.mixers import Convolution
 from models.patches import grid_coordinates
 from models.positions import NoPositions, Shape
 from training import checkpoints
-from training.optimiser import build_optimiser
 from training.step import initial_state
 
 SHARP = 64.0
@@ -37,11 +36,12 @@ def checkpointed(config, workdir):
     """A run's folder with one checkpoint, of random params: nothing here looks at what they learnt."""
     folder.open_run(workdir, config)
     model = models.build(config.model, validate(config))
-    optimiser, draws = build_optimiser(config.train, model, 1), np.random.default_rng(0)
-    like = jax.eval_shape(lambda key: initial_state(model, optimiser, key), jax.random.key(0))
+    draws = np.random.default_rng(0)
+    like = jax.eval_shape(lambda key: initial_state(config, model, key), jax.random.key(0))
     state = jax.tree.map(lambda leaf: draws.normal(size=leaf.shape).astype(leaf.dtype), like)
     with checkpoints.open_checkpoints(workdir, keep=1) as manager:
-        progress = checkpoints.Progress(compile_seconds=0.0).after(1, 0.0, {'accuracy': 0.5, 'loss': 1.0})
+        scores = {'accuracy': 0.5, 'loss': 1.0}
+        progress = checkpoints.Progress(compile_seconds=0.0).after(1, checkpoints.Spent(), scores)
         checkpoints.save(manager, 1, jax.device_put(state), progress)
         manager.wait_until_finished()
 

@@ -13,10 +13,9 @@ import models
 from analysis import extrapolation, extrapolation_report, statistics
 from configs import base
 from configs.errors import ConfigError
-from experiment import folder, sweeps
+from experiment import folder, schedule, sweeps
 from models.patches import grid_coordinates
 from training import checkpoints
-from training.optimiser import build_optimiser
 from training.restore import restore_selected
 from training.step import initial_state
 
@@ -45,7 +44,7 @@ def trained(tmp_path_factory):
     rows += [{'arm': 'ResNet', 'model.name': 'resnet'}]
     runs = sweeps.plan(experiment(), rows)
     sweeps.open_sweep(workdir, 'some.py', runs)
-    assert sweeps.run_all(runs[:SEEDS], workdir) == {}
+    assert schedule.run_all(runs[:SEEDS], workdir, workers=1) == {}
     result = folder.read_result(workdir / runs[0].name)
     for run in runs[SEEDS:]:
         leave_untrained(workdir / run.name, run.config)
@@ -58,12 +57,12 @@ def trained(tmp_path_factory):
 def leave_untrained(workdir, config):
     folder.open_run(workdir, config)
     model = models.build(config.model, data.spec(config.data))
-    optimiser = build_optimiser(config.train, model, total_steps=1)
-    shapes = jax.eval_shape(lambda key: initial_state(model, optimiser, key), jax.random.key(0))
+    shapes = jax.eval_shape(lambda key: initial_state(config, model, key), jax.random.key(0))
     draw = np.random.default_rng(0).normal
     state = jax.tree.map(lambda leaf: np.asarray(draw(0, 0.3, leaf.shape), leaf.dtype), shapes)
     with checkpoints.open_checkpoints(workdir, 1) as manager:
-        checkpoints.save(manager, 12, state, checkpoints.Progress(0.0).after(12, 1.0, {'accuracy': 0.5, 'loss': 1.0}))
+        progress = checkpoints.Progress(0.0).after(12, checkpoints.Spent(1.0), {'accuracy': 0.5, 'loss': 1.0})
+        checkpoints.save(manager, 12, state, progress)
         manager.wait_until_finished()
 
 

@@ -18,7 +18,6 @@ from experiment import folder
 from experiment.run import execute, load_data
 from experiment.validate import validate
 from training import checkpoints
-from training.optimiser import build_optimiser
 from training.restore import restore_selected
 from training.step import initial_state
 
@@ -151,12 +150,13 @@ def checkpointed(workdir, scale=1.0):
     """One checkpoint, of random params times `scale`, for the run that stands in `workdir`."""
     config = folder.read_config(workdir)
     model = models.build(config.model, validate(config))
-    optimiser, draws = build_optimiser(config.train, model, 1), np.random.default_rng(config.seed)
-    like = jax.eval_shape(lambda key: initial_state(model, optimiser, key), jax.random.key(0))
+    draws = np.random.default_rng(config.seed)
+    like = jax.eval_shape(lambda key: initial_state(config, model, key), jax.random.key(0))
     state = jax.tree.map(lambda leaf: draws.normal(size=leaf.shape).astype(leaf.dtype), like)
     state = state._replace(params=jax.tree.map(lambda leaf: leaf * np.float32(scale), state.params))
     with checkpoints.open_checkpoints(workdir, keep=1) as manager:
-        progress = checkpoints.Progress(compile_seconds=0.0).after(1, 0.0, {'accuracy': 0.5, 'loss': 1.0})
+        scores = {'accuracy': 0.5, 'loss': 1.0}
+        progress = checkpoints.Progress(compile_seconds=0.0).after(1, checkpoints.Spent(), scores)
         checkpoints.save(manager, 1, jax.device_put(state), progress)
         manager.wait_until_finished()
 

@@ -69,6 +69,12 @@ def test_a_result_torn_anywhere_is_noticed(workdir, length):
         ('steps', True),
         ('images_seen', -1),
         ('images_per_second', 'fast'),
+        ('train_step_flops', 1.5),
+        ('flops_per_second', float('inf')),
+        ('flops_per_second', [1e9]),
+        ('mfu', -0.1),
+        ('mfu', '40%'),
+        ('host_gap_share', 1.5),
     ],
 )
 def test_a_field_that_makes_no_sense_is_named_and_its_run_not_counted(workdir, field, value):
@@ -86,6 +92,39 @@ def test_context_of_the_wrong_type_is_unknown(workdir):
     _change(path, git='x', versions=[1], device=None, selection=3, train='y', images_per_second=None)
     result = runs.read(workdir.write()).arms[0].runs[0].result
     assert (result.commit, result.versions, result.device, result.selection_rule, result.train_examples) == (None,) * 5
+
+
+def test_what_older_results_lack_is_unknown(workdir):
+    workdir.add('arm', 0)
+    result = runs.read(workdir.write()).arms[0].runs[0].result
+    speeds = (result.train_step_flops, result.flops_per_second, result.mfu, result.host_gap_share)
+    assert speeds == (None,) * 4
+    assert (result.population, result.processes, result.cache) == (1, 1, None)
+
+
+@pytest.mark.parametrize('population', [7, {'size': 'many', 'processes': -1}, {'size': 0, 'processes': 0}, None])
+@pytest.mark.parametrize('cache', [3, {'hits': 3}, {'hits': 'all', 'misses': 0}, {'hits': 1, 'misses': -1}])
+def test_a_population_or_a_cache_that_makes_no_sense_is_unknown(workdir, population, cache):
+    path = workdir.add('arm', 0) / 'result.json'
+    _change(path, population=population, compilation_cache=cache)
+    result = runs.read(workdir.write()).arms[0].runs[0].result
+    assert (result.population, result.processes, result.cache) == (1, 1, None)
+
+
+def test_speeds_and_what_they_are_of_are_read(workdir):
+    path = workdir.add('arm', 0) / 'result.json'
+    _change(
+        path, train_step_flops=10**12, flops_per_second=3.5e11, mfu=0.41, host_gap_share=0,
+        population={'size': 8, 'processes': 2}, compilation_cache={'hits': 50, 'misses': 3},
+    )  # fmt: skip
+    result = runs.read(workdir.write()).arms[0].runs[0].result
+    assert (result.train_step_flops, result.flops_per_second, result.mfu, result.host_gap_share) == (
+        10**12,
+        3.5e11,
+        0.41,
+        0,
+    )
+    assert (result.population, result.processes, result.cache) == (8, 2, (50, 3))
 
 
 def test_a_damaged_config_leaves_the_result_standing(workdir):

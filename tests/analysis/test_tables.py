@@ -96,6 +96,69 @@ def test_notes_hold_what_a_reviewer_asks_for(three_arms):
         assert 'Warning' not in text
 
 
+def _measured(flops, **more):
+    return {'test.examples': 1000, 'train_step_flops': 10**9, 'flops_per_second': flops, **more}
+
+
+def test_what_devices_achieved_stands_beside_images_per_second(workdir):
+    for seed, flops in enumerate((3.1e10, 3.3e10)):
+        workdir.add('new', seed, BEST[seed], result=_measured(flops, host_gap_share=0.004 + seed / 100))
+        workdir.add('older', seed, POOR[seed], {'model.mixer': 'conv'}, {'test.examples': 1000})
+    table = tables.read_table(workdir.write())
+    heading, _, new, older = _markdown_rows(tables.to_markdown(table))
+    place = heading.index('GFLOP/s')
+    assert heading[place - 1] == 'Images/s'
+    assert (new[place], older[place]) == ('32.0', '-')
+    assert not any('MFU' in name for name in heading)
+    assert 'GFLOP/s' in tables.to_latex(table)
+    row = pd.read_csv(io.StringIO(tables.to_csv(table))).set_index('arm').loc['new']
+    speeds = row[['flops_per_second', 'host_gap_share', 'train_step_flops']].tolist()
+    assert speeds == pytest.approx([3.2e10, 0.009, 1e9])
+    assert math.isnan(row['mfu'])
+    (note,) = (note for note in table.notes if 'Speeds' in note)
+    assert 'MFU' not in note
+    assert 'waited for the host for at most 0.4 to 1.4% of the time' in note
+
+
+def test_the_share_of_the_peak_stands_where_it_is_known(workdir):
+    workdir.add('fast', 0, 0.9, result=_measured(4.05e14, mfu=0.4095))
+    workdir.add('faster', 0, 0.8, {'model.mixer': 'conv'}, _measured(5e14, mfu=0.5055))
+    table = tables.read_table(workdir.write())
+    heading, _, *rows = _markdown_rows(tables.to_markdown(table))
+    places = heading.index('TFLOP/s'), heading.index('MFU, %')
+    assert [[row[place] for place in places] for row in rows] == [['405.0', '40.9'], ['500.0', '50.5']]
+    assert any('MFU is their share of the peak' in note for note in table.notes)
+
+
+def test_a_table_of_older_results_is_as_it_was(three_arms):
+    table = tables.read_table(three_arms.write())
+    headings = _markdown_rows(tables.to_markdown(table))[0]
+    assert headings == ['Arm', tables.ACCURACY, 'n', 'Params', 'Forward MFLOPs', 'Images/s', 'Steps', 'Images seen']
+    assert not any('peed' in note or 'cache' in note for note in table.notes)
+
+
+@pytest.mark.parametrize(
+    ('results', 'said', 'unsaid'),
+    [
+        ([{'population': {'size': 3}}] * 2, ['in populations of 3:', 'over its size'], ['differ in size']),
+        ([{'population': {'size': 1}}, {'population': {'size': 8}}], ['populations of 1 to 8', 'differ in size'], []),
+        ([{'population': {'size': 1}}] * 2, [], ['population', 'processes']),
+        ([{'population': {'size': 1, 'processes': 2}}] * 2, ['2 processes trained at the same time'], ['populations']),
+        (
+            [{'compilation_cache': {'hits': 50, 'misses': 0}}, {'compilation_cache': {'hits': 0, 'misses': 53}}],
+            ['0 to 50 came from the compilation cache, 0 to 53 were compiled'],
+            ['population'],
+        ),
+    ],
+)
+def test_what_shared_a_machine_or_a_cache_is_said(workdir, results, said, unsaid):
+    for seed, result in enumerate(results):
+        workdir.add('arm', seed, 0.9, result=result)
+    notes = ' '.join(tables.read_table(workdir.write()).notes)
+    assert all(text in notes for text in said)
+    assert not any(text in notes for text in unsaid)
+
+
 def test_a_budget_that_differs_is_said(three_arms):
     three_arms.add('short', 0, 0.9, {'train.epochs': 30.0}, {'steps': 330, 'images_seen': 42240, 'test.examples': 1000})
     text = tables.to_markdown(tables.read_table(three_arms.write()))

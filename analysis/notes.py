@@ -1,0 +1,112 @@
+"""What stands under a table: the budget, what was matched, what the speeds are of, and what the runs came from."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from analysis import records, runs
+
+
+def budget_notes(finished: list[records.Run]) -> list[str]:
+    """How long finished runs trained, and on what they were selected and tested."""
+    results = [run.result for run in finished]
+    batch_sizes = _range((records.config_count(run, 'train.batch_size') for run in finished), ',d')
+    passes = _range((r.images_seen / r.train_examples if r.train_examples else None for r in results), '.4g')
+    budget = f'{_range((r.steps for r in results), ",d")} steps of {batch_sizes} images'
+    budget += f', {_range((r.images_seen for r in results), ",d")} images seen'
+    budget += f' ({passes} passes over {_range((r.train_examples for r in results), ",d")} training images)'
+    differs = len(distinct((r.steps, r.images_seen) for r in results)) > 1
+    tested = _range((r.test_examples for r in results), ',d')
+    splits = _listed(distinct(r.selection_split or 'unknown' for r in results), '; ')
+    rules = _listed(distinct(r.selection_rule or 'unknown' for r in results))
+    return [
+        f'{"Arms differ in budget" if differs else "Budget of every run"}: {budget}.',
+        f'Params were selected on {splits} (rule: {rules}). '
+        f'The test set ({tested} images) was evaluated once, at the end. Forward FLOPs are per image.',
+    ]
+
+
+def speed_notes(finished: list[records.Run]) -> list[str]:
+    """What the speeds are of; and whether the host kept the devices waiting, and programs had to be compiled."""
+    results = [run.result for run in finished]
+    notes = []
+    if any(result.flops_per_second is not None for result in results):
+        peak = '; MFU is their share of the peak of dense products' if any(r.mfu is not None for r in results) else ''
+        notes.append(
+            "Speeds exclude compilation. FLOP/s are those of a step's matrix products and convolutions, forward and "
+            f'backward{peak}.'
+        )
+    gaps = [100 * result.host_gap_share for result in results if result.host_gap_share is not None]
+    if gaps:
+        notes.append(f'The device waited for the host for at most {_range(gaps, ".2g")}% of the time of training.')
+    sizes = [result.population for result in results]
+    if max(sizes) > 1:
+        notes.append(
+            f'Runs trained together, in populations of {_range(sizes, "d")}: images/s are those of the population over '
+            'its size, FLOP/s those of all of it.'
+        )
+    if min(sizes) < max(sizes):
+        notes.append('Arms whose populations differ in size differ in speed for that alone.')
+    processes = [result.processes for result in results]
+    if max(processes) > 1:
+        notes.append(
+            f'On the same machine {_range(processes, "d")} processes trained at the same time; speeds are of each.'
+        )
+    found = [result.cache for result in results if result.cache is not None]
+    if found:
+        hits, misses = (_range((counts[index] for counts in found), 'd') for index in (0, 1))
+        notes.append(f'Programs of a run: {hits} came from the compilation cache, {misses} were compiled.')
+    return [' '.join(notes)] if notes else []
+
+
+def width_notes(arms: Sequence[runs.Arm]) -> list[str]:
+    """Of arms whose width was solved: what it is, and how near that comes to the reference arm."""
+    solved = [f'{arm.label}: {width}' for arm in arms for width in distinct(map(_width, arm.finished)) if width]
+    return [f'Widths were solved to match a reference arm. {"; ".join(solved)}.'] if solved else []
+
+
+def _width(run: records.Run) -> str:
+    """The width of a matched arm and what it costs beside the reference; '' where none was solved."""
+    result = run.result
+    if result.reference is None:
+        return ''
+    match, reference = result.reference
+    count, unit = {'params': (result.params, 'params'), 'flops': (result.forward_flops, 'FLOPs')}[match]
+    # A ratio as the config has it was not chosen.
+    written = records.config_number(run, 'model.mlp_ratio')
+    fields = {name: value for name, value in result.width.items() if (name, value) != ('mlp_ratio', written)}
+    chosen = ', '.join(f'{name} {value:.4g}' for name, value in fields.items())
+    return f'{chosen} (reference {reference:,} {unit}; {count / reference - 1:+.1%})'
+
+
+def origin_notes(finished: list[records.Run]) -> list[str]:
+    """What finished runs came from: their seeds, then device, versions and commit."""
+    results = [run.result for run in finished]
+    commits = _listed(distinct(commit_of(result) for result in results))
+    return [
+        f'Seeds: {_listed(sorted(distinct(run.seed for run in finished)))}.',
+        f'Device: {_listed(distinct(result.device or "unknown" for result in results))}. '
+        f'Versions: {_listed(distinct(result.versions or "unknown" for result in results), "; ")}. Commit: {commits}.',
+    ]
+
+
+def commit_of(result: records.Result) -> str:
+    """The code that made a result, in short."""
+    return f'{(result.commit or "unknown")[:10]}{" (with uncommitted changes)" if result.dirty else ""}'
+
+
+def distinct(values: Iterable[Any]) -> list[Any]:
+    """Each value once, in the order of first sight."""
+    return list(dict.fromkeys(values))
+
+
+def _range(values: Iterable[int | float | None], form: str) -> str:
+    values = [value for value in values if value is not None]
+    if not values:
+        return 'an unknown number of'
+    low, high = format(min(values), form), format(max(values), form)
+    return low if low == high else f'{low} to {high}'
+
+
+def _listed(values: list[Any], separator: str = ', ') -> str:
+    shown = separator.join(str(value) for value in values[:10])
+    return f'{shown} and {len(values) - 10} more' if len(values) > 10 else shown
