@@ -18,6 +18,7 @@ from absl import flags
 from flax import nnx
 
 import benchmarks
+from benchmarks import options
 from experiment import command, folder
 from models import windows
 from models.accounting import peak_memory_bytes
@@ -25,8 +26,8 @@ from models.attention import attend, dot_product_attention
 from models.patches import grid_coordinates
 from models.positions import NoPositions, Shape
 
-JSON = flags.DEFINE_string('json', None, 'File to write the measurements to, beside the printed tables.')
 QUICK = flags.DEFINE_bool('quick', False, 'A few small rows and rounds, to see that it runs.')
+flags.adopt_module_key_flags(options)
 
 HEADS, HEAD_DIM = 4, 16
 WINDOWED, MASKED, FULL = 'windowed', 'dense mask', 'full'
@@ -71,8 +72,8 @@ that plans more than {LARGEST_SHARE:.0%} of the memory available is not run.
 
 
 def main() -> None:
-    if JSON.value:
-        folder.make_folder(Path(JSON.value).parent)  # before the minutes that the measurements take
+    if options.JSON.value:
+        folder.make_folder(Path(options.JSON.value).parent)  # before the minutes that the measurements take
     machine = benchmarks.machine()
     print(f'{INTRODUCTION}\n{benchmarks.describe(machine)}\n')
     rows = []
@@ -80,12 +81,12 @@ def main() -> None:
         measured = []
         for case in cases:
             print(f'measuring {case} ...', file=sys.stderr, flush=True)
-            measured.append(measure(case, seconds=0.2 if QUICK.value else 6.0, fewest=3))
+            measured.append(measure(case, seconds=options.seconds(0.2 if QUICK.value else 6.0), fewest=3))
         print(f'### {title}\n\n{to_markdown(measured)}\n', flush=True)
         rows += measured
     print(summary(rows))
-    if JSON.value:
-        folder.write_json(Path(JSON.value), {'machine': machine, 'rows': rows})
+    if options.JSON.value:
+        folder.write_json(Path(options.JSON.value), {'machine': machine, 'rows': rows})
 
 
 def measure(case: Case, *, seconds: float, fewest: int) -> dict[str, Any]:

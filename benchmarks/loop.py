@@ -1,0 +1,157 @@
+"""How to train many small runs: step by step, several steps a dispatch, or several runs as one population.
+
+python -m benchmarks.loop [--cores=1]
+
+What training/strategy.py decides by. --cores=1 is what each worker process of sweep.py has on a CPU.
+"""
+
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+import pandas as pd
+from absl import flags
+from ml_collections import ConfigDict
+
+import benchmarks
+from benchmarks import options
+from configs import base
+from data.spec import Dataset, Spec, Split
+from experiment import command, folder
+from experiment.workers import cores_allowed
+from training import population
+from training.optimiser import Rates
+from training.programs import compile_programs
+from training.strategy import steps_per_dispatch
+
+CORES = flags.DEFINE_integer('cores', None, 'Cores to use; left out: all.', lower_bound=1)
+flags.adopt_module_key_flags(options)
+
+STEPS = 16  # of the arm with several steps a dispatch, and of one timing of the others
+MEMBERS = (2, 4, 8)
+SINGLE = 'one by one'
+DISPATCH = f'{STEPS} steps a dispatch'
+
+
+class Case(NamedTuple):
+    """A model and its images; the rest is configs/base.py's."""
+
+    name: str
+    side: int  # pixels
+    batch: int
+    fields: dict[str, Any]
+
+
+SMALL = {'model.patch_size': 2, 'model.embed_dim': 48, 'model.depth': 3, 'model.mlp_ratio': 2.0}
+MEDIUM = {'model.patch_size': 4, 'model.embed_dim': 64, 'model.depth': 4}
+CASES = [
+    *(
+        Case(f'{label}, 16 tokens', 8, 64, SMALL | fields)
+        for label, fields in {
+            'attention': {},
+            'attention, rnn': {'model.positions.name': 'rnn'},
+            'attention, conditional': {'model.positions.name': 'conditional'},
+            'conv': {'model.mixer': 'conv'},
+            'depthwise_conv': {'model.mixer': 'depthwise_conv'},
+            'gru': {'model.mixer': 'gru'},
+        }.items()
+    ),
+    Case('attention, 49 tokens', 28, 128, MEDIUM),
+    Case('conv, 49 tokens', 28, 128, MEDIUM | {'model.mixer': 'conv'}),
+    Case('resnet, width 16, 8 x 8', 8, 64, {'model.name': 'resnet', 'model.resnet_width': 16}),
+]
+
+
+def main() -> None:
+    cores = cores_allowed()
+    if CORES.value:
+        os.sched_setaffinity(0, cores[: CORES.value])  # before the backend starts, which counts them
+    if options.JSON.value:
+        folder.make_folder(Path(options.JSON.value).parent)
+    machine = benchmarks.machine()
+    print(f'{benchmarks.describe(machine)}\n')
+    rows = []
+    for case in CASES:
+        print(f'measuring {case.name} ...', file=sys.stderr, flush=True)
+        rows.append(measure(case, seconds=options.seconds(8.0), fewest=3))
+    print(to_markdown(rows), flush=True)
+    if options.JSON.value:
+        folder.write_json(Path(options.JSON.value), {'machine': machine, 'rows': rows})
+
+
+def measure(case: Case, *, seconds: float, fewest: int) -> dict[str, Any]:
+    """A row: milliseconds of one run's step by each arm, and how many times as fast as one by one that is."""
+    config, dataset = experiment(case)
+    arms = {SINGLE: runner(config, dataset, 1, 1), DISPATCH: runner(config, dataset, STEPS, 1)}
+    arms |= {f'{size} together': runner(config, dataset, 1, size) for size in MEMBERS}
+    times = benchmarks.time_in_turns(arms, seconds=seconds, fewest=fewest)
+    sizes = {f'{size} together': size for size in MEMBERS}
+    a_step = {name: taken / STEPS / sizes.get(name, 1) for name, taken in times.items()}
+    return {
+        'model': case.name,
+        'batch': case.batch,
+        'rounds': len(times[SINGLE]),
+        'arms': {
+            name: {'ms': float(np.median(taken)), 'gain': benchmarks.ratio(a_step[SINGLE], taken)._asdict()}
+            for name, taken in a_step.items()
+        },
+    }
+
+
+def experiment(case: Case) -> tuple[ConfigDict, Dataset]:
+    """The config, and random images for it."""
+    config = base.get_config()
+    config.train.batch_size = case.batch
+    config.update_from_flattened_dict(case.fields)
+    spec = Spec(case.name, (case.side, case.side, 1), 10, tuple('0123456789'), flip=False)
+    draws = np.random.default_rng(0)
+    images = draws.integers(0, 256, (10 * case.batch, *spec.image_shape), dtype=np.uint8)
+    split = Split(images, draws.integers(0, 10, len(images)).astype(np.int32))
+    return config, Dataset(spec, split, split, split)
+
+
+def runner(config: ConfigDict, dataset: Dataset, dispatch: int, size: int) -> Callable[[], Any]:
+    """STEPS training steps of `size` members, each call from where the last one ended."""
+    config = config.copy_and_resolve_references()
+    config.train.steps_per_dispatch = dispatch
+    program = compile_programs(config, dataset, 1000, size)
+    keys = population.together([jax.random.key(seed) for seed in range(size)])
+    state = program.initial_state(keys)
+    keys, rates = population.place((keys, population.together([Rates.of(config.train)] * size)), size)
+    images, labels = jax.device_put(tuple(dataset.train), population.shardings(size)[1])
+    members = () if size == 1 else (size,)
+    count = steps_per_dispatch(config)
+    shape = (*members, count, config.train.batch_size)
+    rows = np.random.default_rng(0).integers(0, len(labels), shape).astype(np.int32)
+
+    def run() -> Any:
+        nonlocal state
+        for _ in range(STEPS // count):
+            state = program.train_steps[count](state, keys, rates, images, labels, rows)
+        return state.step
+
+    return run
+
+
+def to_markdown(rows: list[dict[str, Any]]) -> str:
+    """The rows as a table."""
+
+    def gain(row: dict[str, Any], name: str) -> str:
+        return '{median:.2f} ({low:.2f}-{high:.2f})'.format(**row['arms'][name]['gain'])
+
+    table = pd.DataFrame(
+        [
+            {'model': row['model'], 'batch': row['batch'], f'{SINGLE}, ms a step': f'{row["arms"][SINGLE]["ms"]:.2f}'}
+            | {name: gain(row, name) for name in row['arms'] if name != SINGLE}
+            for row in rows
+        ]
+    )
+    return table.to_markdown(index=False, disable_numparse=True, colalign=['left', *['right'] * (table.shape[1] - 1)])
+
+
+if __name__ == '__main__':
+    command.run(main)

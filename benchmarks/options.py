@@ -1,0 +1,13 @@
+"""Flags that several benchmarks have, defined once, since one process may import them all."""
+
+from absl import flags
+
+JSON = flags.DEFINE_string('json', None, 'File to write the measurements to, beside what is printed.')
+SECONDS = flags.DEFINE_float(
+    'seconds', None, 'Time for the rounds of each row; left out: what the benchmark usually takes.', lower_bound=0.0
+)
+
+
+def seconds(usual: float) -> float:
+    """--seconds, or what is usual."""
+    return usual if SECONDS.value is None else SECONDS.value
