@@ -1,0 +1,54 @@
+import json
+
+from absl import flags
+
+from benchmarks import sweep
+from configs import demo
+
+TINY = """
+from configs import digits
+
+
+def get_config(variant=''):
+    config = digits.get_config('tiny')
+    config.model.embed_dim, config.model.depth, config.train.steps, config.checkpoint.count = 16, 1, 3, 1
+    return config
+
+
+def sweep():
+    return [{'arm': str(heads), 'model.num_heads': heads, 'seed': seed} for heads in (1, 2, 4) for seed in (0, 1)]
+"""
+
+
+def test_a_subset_is_of_whole_arms_from_all_over():
+    rows = demo.sweep()
+    assert sweep.whole_arms(rows, len(rows)) == rows
+    nine = sweep.whole_arms(rows, 10)
+    assert [row['seed'] for row in nine] == [0, 1, 2] * 3
+    arms = [row['arm'] for row in nine[::3]]
+    assert arms[0] == rows[0]['arm']
+    assert arms[-1] == rows[-1]['arm']
+    assert len(sweep.whole_arms(rows, 1)) == 3
+
+
+def test_both_ways_train_the_same_runs(tmp_path):
+    """Whole commands, in processes of their own."""
+    path = tmp_path / 'tiny.py'
+    path.write_text(TINY)
+    rows, _ = sweep.sweeps.load_sweep(str(path))
+    (tmp_path / 'scratch').mkdir()
+    measured = sweep.measure(str(path), sweep.whole_arms(rows, 2), tmp_path / 'scratch')
+    assert measured['runs'] == 2
+    assert measured['largest_difference_in_test_accuracy'] < 0.02
+    for cache, ways in measured['seconds'].items():
+        assert measured['ratio'][cache] == ways[sweep.ONE_BY_ONE] / ways[sweep.AT_ONCE]
+    assert measured['seconds']['warm'][sweep.ONE_BY_ONE] < measured['seconds']['cold'][sweep.ONE_BY_ONE]
+    assert sum(line.startswith('|') for line in sweep.to_markdown(measured).splitlines()) == 4
+    json.dumps(measured, allow_nan=False)
+
+
+def test_flags_do_not_clash_with_other_benchmarks_flags():
+    from benchmarks import loop, options, window
+
+    assert all(module.flags.FLAGS is flags.FLAGS for module in (loop, options, window, sweep))
+    assert {'json', 'seconds', 'cores', 'quick', 'sweep', 'runs'} <= set(flags.FLAGS)
