@@ -50,6 +50,10 @@ def get_config() -> ConfigDict:
     model.positions.name = 'learned_1d'  # one of sixteen: models/positions/__init__.py lists them
     model.positions.content = True  # False: attention looks where positions say, whatever is there; no q and k
     model.positions.inject = 'stem'  # absolute codes are added: stem (once) | every_layer (own) | every_layer_shared
+    model.attention_kernel = (
+        'xla'  # xla | cudnn: fused, on NVIDIA GPUs, where it can do the case; else xla, with a warning
+    )
+    model.remat = False  # blocks' activations are computed again in the backward pass: less memory, a third more time
     model.resnet_width = 64  # channels of resnet's first stage; 64 is ResNet-18
     model.match = ''  # params | flops: solve the width to cost what the reference arm does; '': as written
     model.reference = 'attention'  # mixer of the reference arm: full, without positions, at embed_dim as written

@@ -10,6 +10,7 @@ from configs.errors import ConfigError, nearest
 from data.spec import Spec
 from models import MODELS
 from models.attention import SCALES
+from models.fused import KERNELS
 from models.matching import MATCHES, reference_arm, width
 from models.mixers import MIXERS
 from models.patches import patch_grid
@@ -64,6 +65,7 @@ def _check_names(config: ConfigDict) -> None:
     _one_of('model.positions.name', config.model.positions.name, POSITIONS)
     _one_of('model.positions.inject', config.model.positions.inject, INJECTIONS)
     _one_of('model.attention_scale', config.model.attention_scale, SCALES)
+    _one_of('model.attention_kernel', config.model.attention_kernel, KERNELS)
     if config.model.match:
         _one_of('model.match', config.model.match, MATCHES)
     _one_of('model.reference', config.model.reference, MIXERS)
@@ -159,12 +161,16 @@ def _check_read(model: ConfigDict) -> None:
     without = f'model.name={model.name!r}' if model.name == 'resnet' else f'model.mixer={model.mixer!r}'
     has_attention = model.name == 'backbone' and model.mixer == 'attention'
     defaults = DEFAULTS.model
-    for field in () if has_attention else ('window', 'attention_scale', 'positions.content'):
+    for field in () if has_attention else ('window', 'attention_scale', 'attention_kernel', 'positions.content'):
         if _get(model, field) != _get(defaults, field):
             raise ConfigError(
                 f'model.{field}={_get(model, field)!r} is about attention, and {without} has none; '
                 f'{_get(defaults, field)!r} would do'
             )
+    if model.name == 'resnet' and model.remat:
+        raise ConfigError(
+            "model.remat=True is about the backbone's blocks, and model.name='resnet' has none; False would do"
+        )
     if model.name == 'resnet' and model.positions.inject != 'stem':
         raise ConfigError(
             f'model.positions.inject={model.positions.inject!r} is about tokens, and {without} has none; '

@@ -7,7 +7,7 @@ from flax import nnx
 from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float
 
-from models import windows
+from models import fused, windows
 from models.layers import Dense
 from models.patches import Coordinates, in_raster_order, raster_order
 from models.positions import NoPositions
@@ -33,6 +33,51 @@ def _softmax_derivative(primals, tangents):
     return weights, weights * (tangent - jnp.sum(weights * tangent, axis=-1, keepdims=True))
 
 
+@jax.custom_vjp
+def products(
+    q: Float[Array, '*lead queries dim'], k: Float[Array, '*lead keys dim']
+) -> Float[Array, '*lead queries keys']:
+    """q k^T, in float32."""
+    return jnp.einsum('...qd,...kd->...qk', q, k, preferred_element_type=jnp.float32)
+
+
+def _products_backward(saved, gradient):
+    q, k = saved
+    gradient = gradient.astype(q.dtype)
+    return jnp.einsum('...qk,...kd->...qd', gradient, k), _transposed_times(gradient, q)
+
+
+products.defvjp(lambda q, k: (products(q, k), (q, k)), _products_backward)
+
+
+@jax.custom_vjp
+def mixture(
+    weights: Float[Array, '*lead queries keys'], v: Float[Array, '*lead keys dim']
+) -> Float[Array, '*lead queries dim']:
+    """weights v."""
+    return jnp.einsum('...qk,...kd->...qd', weights, v)
+
+
+def _mixture_backward(saved, gradient):
+    weights, v = saved
+    return jnp.einsum('...qd,...kd->...qk', gradient, v), _transposed_times(weights, gradient)
+
+
+mixture.defvjp(lambda weights, v: (mixture(weights, v), (weights, v)), _mixture_backward)
+
+
+def _transposed_times(
+    weights: Float[Array, '*lead queries keys'], x: Float[Array, '*lead queries dim']
+) -> Float[Array, '*lead keys dim']:
+    """weights^T x, as (x^T weights)^T: x is the smaller of the two to turn around.
+
+    The CPU's small products are slow where the first factor is to be turned (benchmarks/NOTES.md); without the barriers
+    XLA would turn it all the same.
+    """
+    turned = jax.lax.optimization_barrier(jnp.swapaxes(x, -1, -2))
+    return jnp.swapaxes(jax.lax.optimization_barrier(jnp.einsum('...dq,...qk->...dk', turned, weights)), -1, -2)
+
+
 def dot_product_attention(
     q: Float[Array, 'heads batch *blocks queries head_dim'] | None,
     k: Float[Array, 'heads batch *blocks keys head_dim'] | None,
@@ -49,13 +94,13 @@ def dot_product_attention(
     """
     logits = scores
     if q is not None:
-        logits = jnp.einsum('hb...qd,hb...kd->hb...qk', q, k, preferred_element_type=jnp.float32) + scores
+        logits = products(q, k) + scores
     if mask is not None:
         logits = logits + hide(mask)
     weights = softmax(logits).astype(v.dtype)
     if q is None:
         return jnp.einsum('h...qk,hb...kd->hb...qd', weights[:, 0], v), weights
-    return jnp.einsum('hb...qk,hb...kd->hb...qd', weights, v), weights
+    return mixture(weights, v), weights
 
 
 def hide(mask: Bool[Array | np.ndarray, '...']) -> Float[Array | np.ndarray, '...']:
@@ -74,15 +119,21 @@ def attend(
     positions: NoPositions,
     coordinates: Coordinates,
     window: int | None = None,
+    kernel: str = 'xla',
 ) -> tuple[Float[Array, 'heads batch tokens head_dim'], Float[Array, 'heads #batch tokens tokens']]:
     """Attention of every token to every token, or within its window, with the scores of `positions`.
 
     A window is of the grid, as a convolution's kernel is: see models.windows. Where that costs less it is computed
     block by block, with the same result; its weights are spread out to [tokens, tokens] only if somebody reads them.
+    The kernel 'cudnn' (models.fused) has no weights to give; whoever reads them has them computed beside it.
     """
     grid = coordinates.grid
     if window is None or windows.sees_all(grid, window):
-        return dot_product_attention(q, k, v, scores=positions.scores(q, k, windows.offsets(coordinates)))
+        scores = positions.scores(q, k, windows.offsets(coordinates))
+        mixed, weights = dot_product_attention(q, k, v, scores=scores)
+        return (fused.fused_attention(q, k, v) if _is_fused(kernel, q, v, scores) else mixed), weights
+    if kernel == 'cudnn':
+        fused.warn(fused.why_not(q, v, 0.0, window))
     order = raster_order(coordinates)
     if order is not None:
         q, k, v = (None if x is None else jnp.take(x, order, axis=2) for x in (q, k, v))
@@ -94,6 +145,14 @@ def attend(
         return attend_in_blocks(q, k, v, positions, coordinates, tiling)
     scores = positions.scores(q, k, windows.offsets(coordinates))
     return dot_product_attention(q, k, v, scores=scores, mask=windows.neighbours(grid, window))
+
+
+def _is_fused(kernel: str, q: Array | None, v: Array, scores: Array | float) -> bool:
+    """Whether `kernel` is cuDNN's and can do this; a warning says why not."""
+    reason = fused.why_not(q, v, scores, None) if kernel == 'cudnn' else None
+    if reason:
+        fused.warn(reason)
+    return kernel == 'cudnn' and reason is None
 
 
 def attend_in_blocks(
@@ -127,10 +186,11 @@ class MultiHeadAttention(nnx.Module):
         *,
         window: int | None = None,
         content: bool = True,
+        kernel: str = 'xla',
         dtype: DTypeLike,
         rngs: nnx.Rngs,
     ):
-        self.num_heads, self.window, self.content = num_heads, window, content
+        self.num_heads, self.window, self.content, self.kernel = num_heads, window, content, kernel
         self.scale = (embed_dim // num_heads) ** -0.5 if attention_scale == 'sqrt_head_dim' else 1.0
         # One product for queries, keys and values. LeCun's variance depends on the inputs alone, so each of the
         # three is initialised as if it stood by itself.
@@ -149,6 +209,6 @@ class MultiHeadAttention(nnx.Module):
             q = q * self.scale
         else:
             q = k = None
-        mixed, weights = attend(q, k, heads[-1], positions, coordinates, self.window)
+        mixed, weights = attend(q, k, heads[-1], positions, coordinates, self.window, self.kernel)
         weights = jnp.broadcast_to(weights, (self.num_heads, batch, tokens, tokens))
         return self.out(mixed.transpose(1, 2, 0, 3).reshape(x.shape)), weights

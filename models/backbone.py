@@ -2,10 +2,11 @@
 
 import math
 
+import jax
 import jax.numpy as jnp
 from flax import nnx
 from jax.typing import DTypeLike
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, PRNGKeyArray
 from ml_collections import ConfigDict
 
 from models.layers import Dense, LayerNorm, gelu
@@ -22,7 +23,8 @@ class MLP(nnx.Module):
         self.contract = Dense(hidden, embed_dim, dtype=dtype, rngs=rngs)
 
     def __call__(self, x: Tokens) -> Tokens:
-        return self.contract(gelu(self.expand(x)))
+        flat = x.reshape(-1, x.shape[-1])
+        return self.contract(gelu(self.expand(flat))).reshape(x.shape)
 
 
 class Block(nnx.Module):
@@ -39,8 +41,9 @@ class Block(nnx.Module):
         self.drop_path = nnx.Dropout(drop_path, broadcast_dims=(1, 2))
 
     def __call__(
-        self, x: Tokens, positions: NoPositions, coordinates: Coordinates, rngs: nnx.Rngs | None
+        self, x: Tokens, positions: NoPositions, coordinates: Coordinates, key: PRNGKeyArray | None
     ) -> tuple[Tokens, Float[Array, 'heads batch tokens tokens'] | None]:
+        rngs = None if key is None else nnx.Rngs(dropout=key)
         mixed, weights = self.mixer(self.norm_mixer(x), positions, coordinates)
         x = x + self._drop(mixed, rngs)
         return x + self._drop(self.mlp(self.norm_mlp(x)), rngs), weights
@@ -49,6 +52,20 @@ class Block(nnx.Module):
         evaluating = rngs is None
         x = self.dropout(x, deterministic=evaluating, rngs=rngs)
         return self.drop_path(x, deterministic=evaluating, rngs=rngs)
+
+
+def _rematerialised(
+    block: Block, x: Tokens, positions: NoPositions, coordinates: Coordinates, key: PRNGKeyArray | None
+) -> tuple[Tokens, Float[Array, 'heads batch tokens tokens'] | None]:
+    """The block; the backward pass computes anew what is inside (Chen et al. 2016, arXiv:1604.06174)."""
+    graph, state = nnx.split((block, positions))
+
+    @jax.checkpoint
+    def pure(state, x, key):
+        block, positions = nnx.merge(graph, state)
+        return block(x, positions, coordinates, key)
+
+    return pure(state, x, key)
 
 
 class Backbone(nnx.Module):
@@ -65,7 +82,7 @@ class Backbone(nnx.Module):
     ):
         dim, depth = config.embed_dim, config.depth
         self.grid = patch_grid(image_shape, config.patch_size)
-        self.inject = config.positions.inject
+        self.inject, self.remat = config.positions.inject, config.remat
         self.patches = PatchEmbedding(config.patch_size, image_shape[-1], dim, dtype=dtype, rngs=rngs)
         variant = POSITIONS[config.positions.name]
         copies = depth if self.inject == 'every_layer' or variant.per_layer else 1
@@ -92,13 +109,15 @@ class Backbone(nnx.Module):
                 f'{len(coordinates.centres)} coordinates on a grid of {coordinates.grid} for {x.shape[1]} tokens'
             )
         captured: dict[str, list[Array]] = {'tokens': []}
+        run = _rematerialised if self.remat else Block.__call__
         for layer, block in enumerate(self.blocks):
             positions = self.positions[layer % len(self.positions)]
             if layer == 0 or self.inject != 'stem':
                 x = positions.tokens(x, coordinates)
             if layer == 0:
                 x = self.dropout(x, deterministic=rngs is None, rngs=rngs)
-            x, weights = block(x, positions, coordinates, rngs)
+            key = None if rngs is None else rngs.dropout()
+            x, weights = run(block, x, positions, coordinates, key)
             if layer == 0:
                 x = positions.between(x, coordinates)
             captured['tokens'].append(x)

@@ -5,6 +5,9 @@ needs (the normalised input, GELU's derivative) once costs memory and saves that
 and the tests hold it equal to flax's own layers.
 """
 
+from collections.abc import Sequence
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 from flax import nnx
@@ -77,6 +80,27 @@ class LayerNorm(nnx.Module):
 
     def __call__(self, x: Float[Array, '... embed']) -> Float[Array, '... embed']:
         return layer_norm(x, self.scale[...], self.bias[...])
+
+
+def convolve(x: Array, kernel: Array, strides: Sequence[int], padding: Any, **options: Any) -> Array:
+    """jax.lax.conv_general_dilated, with a gradient that reads `x` where the forward pass read it.
+
+    XLA would rather work out anew, transposed for the gradient of the kernel, all the norms and sums of earlier blocks
+    that `x` was made of; on the CPU that took as long as some of the convolutions.
+    """
+
+    @jax.custom_vjp
+    def convolution(x, kernel):
+        return jax.lax.conv_general_dilated(x, kernel, strides, padding, **options)
+
+    def forward(x, kernel):
+        return convolution(x, kernel), (x, kernel)
+
+    def backward(saved, gradient):
+        return jax.vjp(convolution.fun, *jax.lax.optimization_barrier(saved))[1](gradient)
+
+    convolution.defvjp(forward, backward)
+    return convolution(x, kernel)
 
 
 class Dense(nnx.Linear):

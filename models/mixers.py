@@ -12,6 +12,7 @@ from jaxtyping import Array, Float
 from ml_collections import ConfigDict
 
 from models.attention import MultiHeadAttention
+from models.layers import convolve
 from models.patches import Coordinates
 from models.positions import NoPositions
 from models.recurrent import GRU
@@ -27,7 +28,15 @@ class Convolution(nnx.Module):
     def __init__(self, embed_dim: int, kernel_size: int, *, depthwise: bool, dtype: DTypeLike, rngs: nnx.Rngs):
         groups = embed_dim if depthwise else 1
         size = (kernel_size, kernel_size)
-        self.conv = nnx.Conv(embed_dim, embed_dim, size, feature_group_count=groups, dtype=dtype, rngs=rngs)
+        self.conv = nnx.Conv(
+            embed_dim,
+            embed_dim,
+            size,
+            feature_group_count=groups,
+            conv_general_dilated=convolve,
+            dtype=dtype,
+            rngs=rngs,
+        )
 
     def __call__(self, x: Tokens, positions: NoPositions, coordinates: Coordinates) -> tuple[Tokens, None]:
         image = x.reshape(x.shape[0], *coordinates.grid, x.shape[-1])
@@ -62,6 +71,7 @@ def build_mixer(config: ConfigDict, *, dtype: DTypeLike, rngs: nnx.Rngs) -> nnx.
                 config.attention_scale,
                 window=config.window,
                 content=config.positions.content,
+                kernel=config.attention_kernel,
                 dtype=dtype,
                 rngs=rngs,
             )

@@ -9,6 +9,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 from ml_collections import ConfigDict
 
+from models.layers import convolve
 from models.patches import Coordinates
 
 Image = Float[Array, 'batch height width channels']
@@ -24,7 +25,8 @@ def _conv(inputs: int, outputs: int, size: int, stride: int, *, dtype: DTypeLike
     pad = (size - 1) // 2
     return nnx.Conv(
         inputs, outputs, (size, size), strides=(stride, stride), padding=((pad, pad), (pad, pad)), use_bias=False,
-        kernel_init=nnx.initializers.variance_scaling(2.0, 'fan_out', 'normal'), dtype=dtype, rngs=rngs,
+        kernel_init=nnx.initializers.variance_scaling(2.0, 'fan_out', 'normal'), conv_general_dilated=convolve,
+        dtype=dtype, rngs=rngs,
     )  # fmt: skip
 
 

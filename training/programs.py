@@ -21,6 +21,7 @@ from training import population
 from training import step as steps
 from training.batches import fed_examples
 from training.compilation import CacheCounts, counts
+from training.compiler import compiled
 from training.optimiser import Rates, relative_learning_rate
 from training.strategy import dispatches
 
@@ -91,16 +92,16 @@ def _compile(fields: str, spec: Spec, total_steps: int, shapes: tuple[tuple[int,
     initial_state = functools.partial(steps.initial_state, config, model)
     state = jax.eval_shape(initial_state, jax.random.key(0))
     traced = {count: _trace(config, spec, model, total_steps, count, images, size, state) for count, images in shapes}
-    compiled = {count: program.lower().compile() for count, program in traced.items()}
+    train_steps = {count: compiled(program.lower(), config) for count, program in traced.items()}
     return Programs(
         initial_state=functools.partial(_draw, population.vectorised(initial_state, size, [0]), size),
-        train_steps=compiled,
+        train_steps=train_steps,
         evaluation_step=compile_evaluation(config, spec, model, state.params, size),
         learning_rates=np.asarray(jax.vmap(relative_learning_rate(config.train, total_steps))(np.arange(total_steps))),
         params=count_params(state.params),
         forward_flops=forward_flops(model, spec),
         train_step_flops=_flops_of_a_step(*min(traced.items()), config, spec, total_steps, size, state),
-        peak_memory_bytes=max(peak_memory_bytes(program) for program in compiled.values()),
+        peak_memory_bytes=max(peak_memory_bytes(program) for program in train_steps.values()),
         name=f'{spec} {total_steps} {size} {shapes} {fields}',
         cache=counts().since(mark),
         made_at=made_at,
@@ -162,7 +163,7 @@ def _flops_of_a_step(
 
     `traced` is the program of `count` steps of `size` members.
     """
-    if not config.model.get('remat', False):
+    if not config.model.remat:
         try:
             return train_step_flops(traced) // (count * size)
         except ValueError:  # a kernel that cannot be looked into
@@ -185,7 +186,7 @@ def compile_evaluation(
     sums = steps.no_evaluation(spec.num_classes)
     step = population.vectorised(steps.make_evaluation_step(model), size, [0, 0, None, None, None])
     own, shared = population.abstract((params, sums), size), population.abstract(images, size, shared=True)
-    return jax.jit(step).lower(*own, *shared).compile()
+    return compiled(jax.jit(step).lower(*own, *shared), config)
 
 
 def _batch(spec: Spec, size: int) -> tuple[jax.ShapeDtypeStruct, jax.ShapeDtypeStruct]:

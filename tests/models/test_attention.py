@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from models.attention import MultiHeadAttention, dot_product_attention
+from models.attention import MultiHeadAttention, dot_product_attention, mixture, products
 from models.patches import grid_coordinates
 from models.positions import NoPositions, Shape
 
@@ -90,3 +90,24 @@ def test_softmax_is_float32_in_bfloat16_compute():
     k = jnp.ones((1, 1, 2, 8), jnp.bfloat16).at[0, 0, 1, 0].add(0.03125)
     _, weights = dot_product_attention(q, k, k)
     assert weights[0, 0, 0, 1] > weights[0, 0, 0, 0]
+
+
+@pytest.mark.parametrize('lead', [(2, 3), (2, 3, 4)], ids=['heads batch', 'heads batch blocks'])
+def test_the_products_have_the_gradients_of_plain_ones(lead):
+    q, k, v = (jax.random.normal(jax.random.key(index), (*lead, count, 8)) for index, count in enumerate((5, 7, 7)))
+
+    def loss(first, second):
+        return lambda q, k, v: jnp.sum(jnp.cos(second(first(q, k), v)))
+
+    plain = loss(lambda q, k: q @ jnp.swapaxes(k, -1, -2), lambda weights, v: weights @ v)
+    ours, reference = (
+        jax.value_and_grad(function, (0, 1, 2))(q, k, v) for function in (loss(products, mixture), plain)
+    )
+    jax.tree.map(lambda one, other: np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-5), ours, reference)
+
+
+def test_the_products_of_bfloat16_are_float32_and_their_gradients_bfloat16():
+    q, k = (jax.random.normal(jax.random.key(index), (2, 3, 5, 8), jnp.bfloat16) for index in range(2))
+    logits, gradients = jax.value_and_grad(lambda q, k: jnp.sum(products(q, k)), (0, 1))(q, k)
+    assert logits.dtype == jnp.float32
+    assert [gradient.dtype for gradient in gradients] == [jnp.bfloat16] * 2

@@ -1,0 +1,53 @@
+import logging
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from configs import base
+from training import compiler
+
+
+@pytest.fixture
+def config():
+    return base.get_config()
+
+
+@pytest.fixture
+def lowered():
+    return jax.jit(lambda x, y: (x @ y, jax.lax.optimization_barrier(x + y))).lower(*[jnp.ones((8, 8))] * 2)
+
+
+def test_options_follow_the_model(config, monkeypatch):
+    monkeypatch.delenv('XLA_FLAGS', raising=False)
+    config.model.embed_dim = 64
+    assert compiler.options(config) == {}
+    config.model.embed_dim = 384
+    assert compiler.options(config) == compiler.SUMS_ALONE
+    config.model.remat = True
+    assert compiler.options(config) == compiler.SUMS_ALONE | compiler.KEEP_BARRIERS
+    config.model.remat, config.model.mixer = False, 'conv'
+    assert compiler.options(config) == compiler.SUMS_ALONE | compiler.KEEP_BARRIERS
+    monkeypatch.setenv('XLA_FLAGS', f'--{compiler.YNN}=')  # a user who chose is not overruled
+    assert compiler.options(config) == compiler.KEEP_BARRIERS
+
+
+def test_they_are_known_to_this_version_and_leave_results_as_they_are(config, lowered, caplog):
+    config.model.mixer = 'conv'
+    with caplog.at_level(logging.WARNING):
+        program = compiler.compiled(lowered, config)
+    assert not caplog.records
+    assert 'opt-barrier' in program.as_text()
+    arguments = [np.random.default_rng(seed).normal(size=(8, 8)).astype(np.float32) for seed in range(2)]
+    for ours, plain in zip(program(*arguments), lowered.compile()(*arguments), strict=True):
+        np.testing.assert_allclose(ours, plain, rtol=1e-5)
+
+
+def test_an_option_that_is_gone_costs_a_warning(config, lowered, monkeypatch, caplog):
+    monkeypatch.setattr(compiler, 'SUMS_ALONE', {'xla_cpu_no_such_option': '1'})
+    config.model.embed_dim = 384
+    with caplog.at_level(logging.WARNING):
+        program = compiler.compiled(lowered, config)
+    assert 'xla_cpu_no_such_option' in caplog.text
+    np.testing.assert_array_equal(program(jnp.ones((8, 8)), jnp.ones((8, 8)))[0], np.full((8, 8), 8.0))

@@ -1,0 +1,47 @@
+"""How programs are handed to XLA: with the choices that benchmarks.train_step supports (benchmarks/NOTES.md)."""
+
+import logging
+import os
+
+import jax
+from ml_collections import ConfigDict
+
+from training.strategy import convolves
+
+logger = logging.getLogger(__name__)
+
+# Which operations XLA's CPU backend gives to the library YNN. Its sums are fast; its convolutions and large products
+# are slower than those of Eigen, which does what remains.
+YNN = 'xla_cpu_experimental_ynn_fusion_type'
+SUMS_ALONE = {YNN: 'LIBRARY_FUSION_TYPE_REDUCE'}
+# The pass that takes barriers away before operations are fused. models.layers.convolve needs its own to stay, and so
+# does rematerialisation: XLA would see that it computes something twice.
+KEEP_BARRIERS = {'xla_disable_hlo_passes': 'cse_barrier_expander'}
+LARGE = 128  # channels; the products of narrower models are faster by YNN
+
+
+def options(config: ConfigDict) -> dict[str, str]:
+    """XLA's options for the programs of an experiment; none where the user set XLA_FLAGS of the same name."""
+    if jax.default_backend() != 'cpu':
+        return {}
+    chosen = {}
+    if convolves(config):
+        chosen = SUMS_ALONE | KEEP_BARRIERS
+    elif config.model.embed_dim >= LARGE:
+        chosen = SUMS_ALONE
+    if config.model.remat:
+        chosen = chosen | KEEP_BARRIERS
+    return {name: value for name, value in chosen.items() if name not in os.environ.get('XLA_FLAGS', '')}
+
+
+def compiled(lowered: jax.stages.Lowered, config: ConfigDict) -> jax.stages.Compiled:
+    """The program, compiled with `options`, or without where this version of XLA has one of them no more."""
+    chosen = options(config)
+    if chosen:
+        try:
+            return lowered.compile(compiler_options=chosen)
+        except jax.errors.JaxRuntimeError as error:
+            if 'No such compile option' not in str(error):
+                raise
+            logger.warning('compiled without options, and slower for it: %s', error)
+    return lowered.compile()
