@@ -2,15 +2,18 @@
 # make test   every test
 # make lint   ruff
 # make data   DATASET=fashion_mnist [PREPARE="--from_debian"]: prepare a TFDS dataset
+# make bench  BENCH="train_step loop window sweep": paired timings, against PyTorch too
 # make lock   pin requirements anew
 #
-# Each target makes what it needs: .tools/ (uv), .venv/ (patchwise), .venv-prepare/ (TensorFlow, for `make data`).
+# Each target makes what it needs: .tools/ (uv), .venv/ (patchwise), .venv-prepare/ (TensorFlow, for `make data`),
+# .venv-bench/ (PyTorch, for `make bench`).
 # ACCELERATOR=cuda or tpu installs requirements/$(ACCELERATOR).txt in place of the CPU lock.
 
 PYTHON ?= python3
 ACCELERATOR ?= cpu
 DATASET ?= fashion_mnist
 PREPARE ?=
+BENCH ?= train_step loop window sweep
 
 LOCK_cpu := requirements.txt
 LOCK_cuda := requirements/cuda.txt
@@ -23,7 +26,7 @@ endif
 UV := .tools/bin/uv
 RUN := .venv/bin/python
 
-.PHONY: demo test lint data lock clean
+.PHONY: demo test lint data bench lock clean
 .DELETE_ON_ERROR:
 
 demo: .venv/.installed-$(ACCELERATOR)
@@ -38,6 +41,15 @@ lint: .venv/.installed-dev
 
 data: .venv/.installed-$(ACCELERATOR)
 	$(RUN) -m data.prepare $(DATASET) $(PREPARE)
+
+bench: .venv/.installed-$(ACCELERATOR) .venv-bench/.installed
+	@set -e; for name in $(BENCH); do $(RUN) -m benchmarks.$$name; done
+
+# By pip rather than uv: it brings what of CUDA this build of torch asks for, which is nothing where that is for the CPU.
+.venv-bench/.installed: requirements/bench.txt
+	$(PYTHON) -m venv .venv-bench
+	.venv-bench/bin/python -m pip install --quiet --disable-pip-version-check -r $<
+	@touch $@
 
 # uv is fetched with pip into a folder of ours: Debian's pip refuses to touch the system's own packages.
 $(UV):
@@ -66,7 +78,9 @@ lock: | $(UV)
 	$(COMPILE) requirements/dev.in -c requirements.txt -o requirements/dev.txt
 	$(COMPILE) requirements/cuda.in -c requirements.txt -o requirements/cuda.txt
 	$(COMPILE) requirements/tpu.in -c requirements.txt -o requirements/tpu.txt
+	$(COMPILE) requirements/bench.in --no-annotate -o requirements/bench.txt
+	sed -i -E '/^(nvidia-|cuda-|triton)/d' requirements/bench.txt
 	$(COMPILE) requirements/prepare.in -o requirements/prepare.txt
 
 clean:
-	rm -rf .tools .venv .venv-prepare
+	rm -rf .tools .venv .venv-bench .venv-prepare

@@ -1,0 +1,260 @@
+"""Images per second of the whole training step, against eager and compiled PyTorch with the same model.
+
+  make bench
+  python -m benchmarks.train_step [--sizes=vit64,resnet32] [--peers=.venv-bench/bin/python] [--json=FILE]
+
+Forward, backward, clipping and AdamW, without augmentation. Weights are copied across first and the logits must agree.
+The arms take turns, round by round, with the same batch, number of threads and precision; a ratio is the median of the
+arms' times in the same round, with its quartiles. PyTorch lives in an environment of its own, and so in a process of
+its own (benchmarks/peers.py), which sleeps while patchwise is timed.
+"""
+
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+import pandas as pd
+from absl import flags
+from ml_collections import ConfigDict
+
+import benchmarks
+from benchmarks import options
+from configs import base
+from configs.errors import ConfigError
+from data.spec import Dataset, Spec, Split
+from experiment import command, folder
+from experiment.workers import cores_allowed
+from models import Params, build
+from training.optimiser import Rates
+from training.programs import compile_programs
+
+SIZES = flags.DEFINE_list('sizes', None, 'Which sizes; left out: all.')
+PEERS = flags.DEFINE_string('peers', '.venv-bench/bin/python', 'Python with requirements/bench.txt.')
+DTYPE = flags.DEFINE_enum('dtype', 'float32', ['float32', 'bfloat16'], 'What matrix products are computed in.')
+
+OURS = 'patchwise'
+ARMS = {'eager': 'PyTorch, eager', 'compiled': 'PyTorch, compiled'}
+FEWEST = 5  # rounds
+USUAL = 30.0  # seconds for the rounds of a size
+TOLERANCE = 1e-4  # between logits, in float32
+CLASSES = 10
+NOISE = 0.02  # added to every weight before outputs are compared: nothing is zero, or one, by its initialisation
+ROOT = Path(__file__).resolve().parent.parent
+
+
+class Size(NamedTuple):
+    """A model, its images and its batch; the rest is configs/base.py's."""
+
+    label: str
+    side: int  # pixels
+    channels: int
+    batch: int
+    fields: dict[str, Any]
+
+
+def vit(dim: int, depth: int, heads: int, patch: int) -> dict[str, Any]:
+    return {'model.embed_dim': dim, 'model.depth': depth, 'model.num_heads': heads, 'model.patch_size': patch}
+
+
+CONVOLUTION = {'model.mixer': 'conv', 'model.positions.name': 'none'}
+ALL_SIZES = {
+    'vit64': Size('ViT, embed 64, depth 6, 4 heads, 49 tokens', 28, 1, 128, vit(64, 6, 4, 4)),
+    'vit192': Size('ViT, embed 192, depth 6, 3 heads, 49 tokens', 28, 1, 128, vit(192, 6, 3, 4)),
+    'vit384': Size('ViT-S/16, embed 384, depth 12, 6 heads, 196 tokens', 224, 3, 16, vit(384, 12, 6, 16)),
+    'conv64': Size('convolution 3 x 3, embed 64, depth 6, 49 tokens', 28, 1, 128, vit(64, 6, 4, 4) | CONVOLUTION),
+    'resnet28': Size('ResNet-18 with GroupNorm, 28 x 28', 28, 1, 32, {'model.name': 'resnet'}),
+    'resnet32': Size('ResNet-18 with GroupNorm, 32 x 32', 32, 3, 32, {'model.name': 'resnet'}),
+}
+
+
+class Peer:
+    """The process of benchmarks/peers.py."""
+
+    def __init__(self, python: str):
+        try:
+            self._process = subprocess.Popen(
+                [python, str(ROOT / 'benchmarks' / 'peers.py')],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                text=True,
+            )
+        except OSError as error:
+            raise ConfigError(f'--peers={python}: {error.strerror}; `make bench` makes that environment') from error
+
+    def ask(self, **question: Any) -> Any:
+        """What it answers. Raises RuntimeError if it died; its own words are on the terminal."""
+        self._process.stdin.write(json.dumps(question) + '\n')
+        self._process.stdin.flush()
+        answer = self._process.stdout.readline()
+        if not answer:
+            raise RuntimeError(f'benchmarks/peers.py ended with status {self._process.wait()}')
+        return json.loads(answer)
+
+    def __enter__(self) -> 'Peer':
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._process.stdin.close()
+        self._process.wait()
+
+
+def main() -> None:
+    unknown = sorted(set(SIZES.value or ()) - set(ALL_SIZES))
+    if unknown:
+        raise ConfigError(f'--sizes={unknown[0]} is unknown; some of {", ".join(ALL_SIZES)} would do')
+    if options.JSON.value:
+        folder.make_folder(Path(options.JSON.value).parent)
+    with Peer(PEERS.value) as peer:
+        machine = benchmarks.machine()
+        machine['versions'] |= {'torch': peer.ask(ask='versions')['torch']}
+        threads = peer.ask(ask='threads', threads=len(cores_allowed()))
+        print(f'{benchmarks.describe(machine)}\n- {threads} threads, {DTYPE.value}\n')
+        rows = []
+        for name in SIZES.value or ALL_SIZES:
+            print(f'measuring {ALL_SIZES[name].label} ...', file=sys.stderr, flush=True)
+            rows.append(measure(ALL_SIZES[name], peer, DTYPE.value, seconds=options.seconds(USUAL), fewest=FEWEST))
+            rows[-1]['size'] = name
+            print(to_markdown(rows[-1:]), file=sys.stderr, flush=True)
+    print(to_markdown(rows))
+    if options.JSON.value:
+        folder.write_json(Path(options.JSON.value), list(to_records(rows)))
+
+
+def measure(
+    size: Size, peer: Peer, dtype: str, *, seconds: float, fewest: int, arms: Sequence[str] = tuple(ARMS)
+) -> dict[str, Any]:
+    """A row: of each arm images/s; and how many times as fast as each peer patchwise is.
+
+    Raises:
+      RuntimeError: patchwise and the peer do not compute the same.
+    """
+    config, dataset = experiment(size, dtype)
+    ours = runner(config, dataset)
+    difference = build_peer(config, dataset, peer, arms)
+    # bfloat16 has 8 bits: products in another order differ in the last of them.
+    if not difference <= (TOLERANCE if dtype == 'float32' else 0.1):
+        raise RuntimeError(f'{size.label}: logits of patchwise and PyTorch differ by {difference}')
+    programs = {OURS: ours} | {name: lambda name=name: peer.ask(ask='step', arm=name) for name in arms}
+    times = benchmarks.time_in_turns(programs, seconds=seconds, fewest=fewest)
+    return {
+        'label': size.label,
+        'batch': size.batch,
+        'rounds': len(times[OURS]),
+        'difference': difference,
+        'images_per_second': {name: 1e3 * size.batch / float(np.median(taken)) for name, taken in times.items()},
+        'ratios': {name: benchmarks.ratio(times[name], times[OURS])._asdict() for name in arms},
+        # Of each round, against whichever peer was faster in it.
+        'best': benchmarks.ratio(np.min([times[name] for name in arms], axis=0), times[OURS])._asdict(),
+    }
+
+
+def experiment(size: Size, dtype: str) -> tuple[ConfigDict, Dataset]:
+    """The config, and random images for it."""
+    config = base.get_config()
+    config.train.batch_size, config.train.compute_dtype = size.batch, dtype
+    config.train.steps_per_dispatch = 1
+    config.update_from_flattened_dict(size.fields)
+    spec = Spec('random', (size.side, size.side, size.channels), CLASSES, tuple('0123456789'), flip=False)
+    draws = np.random.default_rng(0)
+    images = draws.integers(0, 256, (size.batch, *spec.image_shape), dtype=np.uint8)
+    split = Split(images, draws.integers(0, CLASSES, len(images)).astype(np.int32))
+    return config, Dataset(spec, split, split, split)
+
+
+def runner(config: ConfigDict, dataset: Dataset) -> Callable[[], Any]:
+    """A training step, each call from where the last one ended."""
+    program = compile_programs(config, dataset, 10_000)
+    key = jax.random.key(0)
+    state, rates = program.initial_state(key), Rates.of(config.train)
+    images, labels = jax.device_put(tuple(dataset.train))
+    rows = np.arange(config.train.batch_size, dtype=np.int32)[None]
+
+    def step() -> Any:
+        nonlocal state
+        state = program.train_steps[1](state, key, rates, images, labels, rows)
+        return state.step
+
+    return step
+
+
+def build_peer(config: ConfigDict, dataset: Dataset, peer: Peer, arms: Sequence[str] = tuple(ARMS)) -> float:
+    """Makes the peer's arms from patchwise's weights; returns the largest difference between their logits."""
+    model = build(config.model, dataset.spec, np.dtype(config.train.compute_dtype))
+    params = jiggled(model.init(jax.random.key(0)))
+    ours = jax.jit(lambda params, images: model.apply(params, images).logits)(params, dataset.train.images)
+    case = {
+        'model': {
+            'positions' if name == 'positions' else name: value['name'] if name == 'positions' else value
+            for name, value in config.model.to_dict().items()
+        },
+        'image_shape': dataset.spec.image_shape,
+        'classes': CLASSES,
+        'dtype': config.train.compute_dtype,
+        'recipe': {
+            name: config.train[name] for name in ('learning_rate', 'weight_decay', 'label_smoothing', 'clip_norm')
+        },
+    }
+    with tempfile.TemporaryDirectory() as scratch:
+        arrays, logits = Path(scratch) / 'arrays.npz', Path(scratch) / 'logits.npy'
+        named = {f'params.{name}': array for name, array in flatten(params)}
+        np.savez(arrays, images=dataset.train.images, labels=dataset.train.labels, **named)
+        peer.ask(ask='build', case=case, arms=list(arms), arrays=str(arrays), logits=str(logits))
+        return float(np.max(np.abs(np.load(logits, allow_pickle=False) - np.asarray(ours))))
+
+
+def jiggled(params: Params) -> Params:
+    """`params` with noise on every one."""
+    leaves, structure = jax.tree.flatten(params)
+    keys = jax.random.split(jax.random.key(1), len(leaves))
+    noisy = [leaf + NOISE * jax.random.normal(key, leaf.shape) for leaf, key in zip(leaves, keys, strict=True)]
+    return jax.tree.unflatten(structure, noisy)
+
+
+def flatten(params: Params) -> Iterable[tuple[str, np.ndarray]]:
+    """Dotted names and arrays."""
+    for path, leaf in jax.tree_util.tree_leaves_with_path(params):
+        yield jax.tree_util.keystr(path, simple=True, separator='.'), np.asarray(leaf)
+
+
+def to_records(rows: list[dict[str, Any]]) -> Iterable[dict[str, Any]]:
+    """One record a size and arm, with which later runs can be compared."""
+    for row in rows:
+        speeds = row['images_per_second']
+        for arm, speed in speeds.items():
+            # Of the peers' own arms, the ratio of the medians.
+            best = (
+                row['best']['median'] if arm == OURS else speed / max(speeds[name] for name in speeds if name != OURS)
+            )
+            yield {'size': row['size'], 'arm': arm, 'images_per_second': speed, 'ratio_to_best_peer': best}
+
+
+def to_markdown(rows: list[dict[str, Any]]) -> str:
+    """The rows as a table."""
+
+    def ratio(of: dict[str, float]) -> str:
+        return '{median:.2f} ({low:.2f}-{high:.2f})'.format(**of)
+
+    table = pd.DataFrame(
+        [
+            {'model': row['label'], 'batch': row['batch'], 'rounds': row['rounds']}
+            | {
+                f'{name}, images/s': f'{row["images_per_second"][arm]:,.0f}'
+                for arm, name in ({OURS: OURS} | ARMS).items()
+                if arm in row['images_per_second']
+            }
+            | {f'patchwise / {arm}': ratio(of) for arm, of in row['ratios'].items()}
+            | {'patchwise / faster': ratio(row['best']), 'logits differ by': f'{row["difference"]:.0e}'}
+            for row in rows
+        ]
+    )
+    return table.to_markdown(index=False, disable_numparse=True, colalign=['left', *['right'] * (table.shape[1] - 1)])
+
+
+if __name__ == '__main__':
+    command.run(main)

@@ -1,0 +1,51 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from benchmarks import train_step
+from configs.errors import ConfigError
+
+ROOT = Path(__file__).resolve().parents[2]
+PYTHON = ROOT / '.venv-bench' / 'bin' / 'python'
+
+VIT = train_step.Size('small ViT', 8, 1, 4, train_step.vit(16, 2, 2, 4))
+SMALL = [
+    VIT,
+    train_step.Size('small convolution', 8, 1, 4, VIT.fields | train_step.CONVOLUTION),
+    train_step.Size('small ResNet', 8, 3, 4, {'model.name': 'resnet', 'model.resnet_width': 16}),
+]
+
+
+@pytest.mark.parametrize('size', SMALL, ids=lambda size: size.label)
+def test_the_timed_step_trains(size):
+    step = train_step.runner(*train_step.experiment(size, 'float32'))
+    assert [int(step()) for _ in range(3)] == [1, 2, 3]
+
+
+def test_every_size_is_an_experiment_of_ours():
+    for size in train_step.ALL_SIZES.values():
+        config, dataset = train_step.experiment(size, 'bfloat16')
+        assert config.train.batch_size == len(dataset.train.labels) == size.batch
+
+
+@pytest.mark.skipif(not PYTHON.exists(), reason='the peers are not installed: `make .venv-bench/.installed`')
+@pytest.mark.parametrize('size', SMALL, ids=lambda size: size.label)
+def test_the_peers_compute_the_same(size):
+    """Also that what is compared would show a difference: other weights, other logits."""
+    config, dataset = train_step.experiment(size, 'float32')
+    with train_step.Peer(str(PYTHON)) as peer:
+        assert train_step.build_peer(config, dataset, peer) < train_step.TOLERANCE
+        peer.ask(ask='step', arm='eager')
+        row = train_step.measure(size, peer, 'float32', seconds=0.0, fewest=2, arms=('eager',))
+    assert row['images_per_second']['eager'] > 0
+    assert row['best'] == row['ratios']['eager']
+    (ours, theirs) = train_step.to_records([row | {'size': 'small'}])
+    assert json.loads(json.dumps(ours)).keys() == {'size', 'arm', 'images_per_second', 'ratio_to_best_peer'}
+    assert theirs['ratio_to_best_peer'] == 1.0
+    assert 'small' in train_step.to_markdown([row])
+
+
+def test_a_python_that_is_not_there_is_named():
+    with pytest.raises(ConfigError, match=r'--peers=/nowhere/python: No such file.*make bench'):
+        train_step.Peer('/nowhere/python')
