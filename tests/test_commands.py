@@ -292,6 +292,8 @@ def test_a_sweep_that_is_interrupted_leaves_no_process_behind(tmp_path):
     process = subprocess.Popen(
         [*arguments, '--config.checkpoint.count=30'],
         cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True, start_new_session=True,
+        # A shell's background jobs ignore it, and so would what they start.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )  # fmt: skip
     while not list(workdir.glob('*/checkpoints/[0-9]*')) and process.poll() is None:
         time.sleep(0.05)

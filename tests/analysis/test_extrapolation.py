@@ -85,7 +85,8 @@ def test_the_trained_resolution_is_what_training_reported(trained, found):
     assert len(at_trained) == SEEDS * len(POLICIES)
     for row in at_trained.itertuples():
         reported = json.loads((trained / row.run / 'result.json').read_text())['test']
-        assert (row.accuracy, row.loss, row.examples) == (reported['accuracy'], reported['loss'], reported['examples'])
+        assert (row.accuracy, row.examples) == (reported['accuracy'], reported['examples'])
+        assert row.loss == pytest.approx(reported['loss'], rel=1e-5)  # the runs trained, and were tested, as one
 
 
 def test_another_accuracy_than_training_reported_is_a_warning(trained, found):
