@@ -244,7 +244,7 @@ def to_markdown(rows: list[dict[str, Any]]) -> str:
         [
             {'model': row['label'], 'batch': row['batch'], 'rounds': row['rounds']}
             | {
-                f'{name}, images/s': f'{row["images_per_second"][arm]:,.0f}'
+                f'{name}, images/s': f'{row["images_per_second"][arm]:,.1f}'
                 for arm, name in ({OURS: OURS} | ARMS).items()
                 if arm in row['images_per_second']
             }

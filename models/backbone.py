@@ -23,8 +23,7 @@ class MLP(nnx.Module):
         self.contract = Dense(hidden, embed_dim, dtype=dtype, rngs=rngs)
 
     def __call__(self, x: Tokens) -> Tokens:
-        flat = x.reshape(-1, x.shape[-1])
-        return self.contract(gelu(self.expand(flat))).reshape(x.shape)
+        return self.contract(gelu(self.expand(x)))
 
 
 class Block(nnx.Module):
