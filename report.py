@@ -1,8 +1,10 @@
-"""Prints the table of a sweep, a folder of runs or a run, and writes it there as table.md, table.tex and table.csv.
+"""Prints the table of a sweep, a folder of runs or a run, and writes its report there: a page, figures and tables.
 
-A sweep whose config file has FIGURE gets figure.svg, figure.png and figure.csv too.
+  python report.py --workdir=runs/demo
 
-python report.py --workdir=runs/demo
+report.html is whole by itself: open it from the disk, or send it. Its figures are in figures/, as SVG and PNG; the
+table is also table.md, table.tex and table.csv. A sweep whose config file has FIGURE gets figure.svg, figure.png and
+figure.csv too.
 """
 
 from absl import flags
@@ -10,13 +12,20 @@ from absl import flags
 from experiment import command
 
 WORKDIR = flags.DEFINE_string('workdir', None, 'Folder that sweep.py or train.py wrote.', required=True)
+TABLE = flags.DEFINE_bool('table', True, 'Print the table and write it; --notable where sweep.py did just now.')
 
 
 def main() -> None:
     from analysis import figures, tables  # pandas takes a second, which a wrong flag need not wait for
+    from analysis.report import write
 
-    tables.report(WORKDIR.value)
-    figures.report(WORKDIR.value)
+    if TABLE.value:
+        tables.report(WORKDIR.value)
+        figures.report(WORKDIR.value)
+    *pictures, page = write.write(WORKDIR.value)
+    if pictures:
+        print(f'{len(pictures)} files in {pictures[0].parent}')
+    print(page)
 
 
 if __name__ == '__main__':

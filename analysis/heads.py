@@ -1,9 +1,10 @@
-"""What each attention head does: how far it looks, how widely, and how much of it is one fixed pattern of offsets.
+"""What each attention head does: how far and how widely it looks, how like the others, and what is lost without it.
 
   python -m analysis.heads --workdir=runs/x --images=256 --split=test
 
-prints a table by layer and head and writes heads.csv in the run's folder. Of a sweep's folder it prints the means of
-each arm by layer, over seeds and heads; heads.csv there has every head of every run.
+prints a table by layer and head and the accuracy as heads are removed, and writes heads.csv and pruning.csv in the
+run's folder. Of a sweep's folder it prints the means of each arm by layer, over seeds and heads, and draws the pruning
+curves; heads.csv there has every head of every run.
 
 A head that looks at the same offset from every query, whatever is there, does what one weight of a convolution does
 (analysis.convolution): its fixed-pattern share is 1 and its entropy 0. Uniform attention is a fixed pattern too, with
@@ -11,11 +12,7 @@ share 1 and the largest entropy; so read the share beside the entropy, and besid
 the same head, which stands in the next column.
 """
 
-import functools
-import io
-import json
-import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -25,28 +22,22 @@ import numpy as np
 import pandas as pd
 from absl import flags
 from jax.scipy.special import entr
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Float
 from ml_collections import ConfigDict
-from rich import box
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
-import models
-from analysis import output, records, runs
+from analysis import records, runs
+from analysis.attention import batches_of_weights, lacks_attention, load_trained, spread, visible
 from analysis.patterns import PerHead, Weights, as_weights, fixed_pattern, normalised, overlap, strongest_offset
+from analysis.removal import removal
 from configs.errors import ConfigError
-from data.spec import Spec, Split
-from experiment import command, folder
+from experiment import command
 from experiment.run import load_data
-from experiment.validate import validate
+from experiment.text import clean
 from models import windows
-from models.patches import Grid, grid_coordinates, patch_grid
-from training.batches import padded_batches
-from training.restore import restore_selected
+from models.patches import Grid, grid_coordinates
 
-FILE = 'heads.csv'
-CAPTURED_BYTES = 64 << 20  # attention weights of a batch, all layers together
+MOST_REMOVAL_IMAGES = 1000  # on which accuracy without heads is counted
+TABLES = ('heads', 'pruning')  # of Measured
 
 
 def attention_distance(weights: Weights, grid: Grid) -> PerHead:
@@ -68,9 +59,22 @@ def attention_entropy(weights: Weights) -> PerHead:
     return jnp.mean(jnp.sum(entr(normalised(weights)), axis=-1), axis=(-2, -1))
 
 
+def likeness(weights: Weights) -> Float[Array, '*layers heads heads']:
+    """How alike the heads of a layer look, in [0, 1]: the mean over queries and images of sum_k min(w_a, w_b).
+
+    One minus the total variation distance; 1 for heads that always look alike, 0 where none looks where another does.
+    """
+    weights = normalised(weights)
+    rows = [
+        jnp.mean(jnp.sum(jnp.minimum(weights, weights[..., head : head + 1, :, :, :]), axis=-1), axis=(-2, -1))
+        for head in range(weights.shape[-4])
+    ]
+    return jnp.stack(rows, axis=-2)
+
+
 def largest_entropy(grid: Grid, window: int | None = None) -> float:
     """The entropy of looking at all visible tokens alike, in nats: the mean of log(tokens visible) over queries."""
-    return float(np.mean(np.log(np.sum(_visible(grid, window), axis=-1))))
+    return float(np.mean(np.log(np.sum(visible(grid, window), axis=-1))))
 
 
 def head_statistics(
@@ -90,8 +94,8 @@ def head_statistics(
       where that is 0), fixed_pattern_share, uniform_share (what uniform attention would explain), offset_row,
       offset_column (`strongest_offset`, patches) and offset_weight.
     """
-    visible = _visible(grid, window)
-    uniform = visible / np.sum(visible, axis=-1, keepdims=True)
+    seen = visible(grid, window)
+    uniform = seen / np.sum(seen, axis=-1, keepdims=True)
     mean, entropy, uniform_share = _mean_over_images(batches(), lambda batch: _first_pass(batch, uniform))
     mean = mean[..., None, :, :]
     pattern = as_weights(fixed_pattern(mean, grid), grid)
@@ -136,59 +140,61 @@ def _mean_over_images(batches: Iterable, statistics: Callable[[Array], tuple[Arr
     return [total / images for total in sums]
 
 
-def _visible(grid: Grid, window: int | None) -> Bool[np.ndarray, 'tokens tokens']:
-    tokens = grid[0] * grid[1]
-    return np.ones((tokens, tokens), bool) if window is None else np.asarray(windows.neighbours(grid, window))
-
-
 class Measured(NamedTuple):
-    """The heads of a run, or of all runs of a sweep, a row each; and what to say under the table, a line each."""
+    """The heads of a run, or of all runs of a sweep; in a sweep, tables begin with columns arm, seed and run."""
 
-    heads: pd.DataFrame
-    notes: tuple[str, ...]
+    heads: pd.DataFrame  # a row each: head_statistics, likeness (mean over the layer's others) and accuracy_lost
+    pruning: pd.DataFrame  # a row for each number of heads left: heads_left, heads and accuracy
+    likeness: dict[str, Float[np.ndarray, 'layers heads heads']]  # by run
+    notes: tuple[str, ...]  # to say under the table, a line each
 
 
 def measure_run(workdir: Path, split: str = 'test', images: int = 256) -> Measured:
-    """`head_statistics` of the run in `workdir`, on `images` of a split, evenly spread over it, or all it has.
+    """The heads of the run in `workdir`, on `images` of a split, evenly spread over it, or all it has.
+
+    What is lost without a head is counted on up to MOST_REMOVAL_IMAGES.
 
     Raises:
       ConfigError: it has no attention, no checkpoint, or weights that are no numbers.
     """
-    config = folder.read_config(workdir)
-    lack = _no_attention(config)
-    if lack:
-        raise ConfigError(f'--workdir={workdir}: {lack}; a run with model.mixer=attention would do')
-    spec = validate(config)
-    _, params, step = restore_selected(config, spec, workdir)
-    chosen = _spread(getattr(load_data(config.data), split), images)
-    grid = patch_grid(spec.image_shape, config.model.patch_size)
-    fields = json.dumps({'model': config.model.to_dict(), 'dtype': config.train.compute_dtype}, sort_keys=True)
-    capture = _compile_capture(fields, spec)
-    image_bytes = 4 * config.model.depth * config.model.num_heads * (grid[0] * grid[1]) ** 2
-    batch_size = min(len(chosen.labels), max(1, CAPTURED_BYTES // image_bytes))
-
-    def batches() -> Iterator[Array]:
-        for batch, _, mask in padded_batches(chosen, batch_size):
-            yield capture(params, batch)[:, :, : np.count_nonzero(mask)]
-
-    heads = head_statistics(batches, grid, config.model.patch_size, config.model.window)
+    trained = load_trained(workdir)
+    dataset = load_data(trained.config.data)
+    chosen, model = spread(getattr(dataset, split), images), trained.config.model
+    heads = head_statistics(lambda: batches_of_weights(trained, chosen), trained.grid, model.patch_size, model.window)
     if not np.isfinite(heads['distance_patches']).all():
         raise ConfigError(
             f'--workdir={workdir}: its attention weights are no numbers; a run that did not diverge would do'
         )
-    return Measured(heads, (f'{len(chosen.labels):,} {split} images of {spec.name}, params of step {step:,}.',))
+    (alike,) = _mean_over_images(batches_of_weights(trained, chosen), lambda batch: (_likeness(batch),))
+    others = max(1, model.num_heads - 1)
+    heads['likeness'] = (
+        (alike.sum(-1) - 1) / others if model.num_heads > 1 else np.full(alike.shape[:2], np.nan)
+    ).ravel()
+    removed = removal(trained, dataset, split, MOST_REMOVAL_IMAGES)
+    heads['accuracy_lost'] = removed.lost.ravel()
+    total = len(removed.order)
+    pruning = pd.DataFrame({'heads_left': total - np.arange(total + 1), 'heads': total, 'accuracy': removed.accuracy})
+    notes = (
+        f'{len(chosen.labels):,} {split} images of {trained.spec.name}, params of step {trained.step:,}.',
+        f'Accuracy without heads: on {removed.examples:,} {split} images; the order of removal, from the least '
+        'important, is that of the validation images.',
+    )
+    return Measured(heads, pruning, {workdir.name: alike}, notes)
 
 
 def measure_sweep(workdir: Path, split: str = 'test', images: int = 256) -> Measured:
-    """`measure_run` of every finished run of a sweep, behind columns arm, seed and run; what cannot be is noted.
+    """`measure_run` of every finished run of a sweep, or of the one in a run's folder; what cannot be is noted.
+
+    Its tables begin with columns arm, seed and run.
 
     Raises:
       ConfigError: there is no sweep, or none of its runs can be measured.
     """
     sweep = runs.read(workdir)
-    measured, notes = [], list(sweep.warnings)
+    measured: list[Measured] = []
+    notes = list(sweep.warnings)
     for arm in sweep.arms:
-        lacks = [_no_attention(ConfigDict(run.config)) for run in arm.finished]
+        lacks = [lacks_attention(ConfigDict(run.config)) for run in arm.finished]
         if any(lacks):
             notes.append(f'{arm.label}: {lacks[0]}')
             continue
@@ -196,124 +202,37 @@ def measure_sweep(workdir: Path, split: str = 'test', images: int = 256) -> Meas
             notes.append(f'{arm.label}: {len(arm.finished)} of {len(arm.runs)} runs finished')
         for run in arm.finished:
             try:
-                heads = measure_run(workdir / run.name, split, images).heads
-            except ConfigError as error:
-                notes.append(f'{arm.label}: {error}')
+                found = measure_run(runs.folder_of(workdir, run), split, images)
+            except Exception as error:  # whatever a damaged checkpoint raises, the other runs can be measured
+                why = str(error) if isinstance(error, ConfigError) else f'{type(error).__name__}: {error}'
+                notes.append(clean(f'{arm.label}: {why}'))
                 continue
-            heads.insert(0, 'arm', arm.label)
-            heads.insert(1, 'seed', run.seed)
-            heads.insert(2, 'run', run.name)
-            measured.append(heads)
+            for table in (found.heads, found.pruning):
+                for place, (name, value) in enumerate({'arm': arm.label, 'seed': run.seed, 'run': run.name}.items()):
+                    table.insert(place, name, value)
+            measured.append(found)
     if not measured:
         raise ConfigError(f'--workdir={workdir}: no run with attention weights in it ({"; ".join(notes)})')
     notes.insert(0, f'Means over seeds and heads, on up to {images:,} {split} images of each run.')
-    return Measured(pd.concat(measured, ignore_index=True), tuple(notes))
+    notes.insert(1, f'Accuracy without heads: on up to {MOST_REMOVAL_IMAGES:,} of them.')
+    heads, pruning = (pd.concat([getattr(found, name) for found in measured], ignore_index=True) for name in TABLES)
+    alike = {name: matrix for found in measured for name, matrix in found.likeness.items()}
+    return Measured(heads, pruning, alike, tuple(notes))
 
 
-def _no_attention(config: ConfigDict) -> str:
-    """Why a model has no attention weights; '' where it has."""
-    if config.model.name != 'backbone':
-        return f'model.name={config.model.name} has no attention weights'
-    return '' if config.model.mixer == 'attention' else f'model.mixer={config.model.mixer} has no attention weights'
+_likeness = jax.jit(likeness)
 
 
-def _spread(split: Split, images: int) -> Split:
-    # A dataset may come sorted by class, so the first ones are no sample of it.
-    total = len(split.labels)
-    rows = np.arange(min(images, total)) * total // min(images, total)
-    return Split(split.images[rows], split.labels[rows])
-
-
-@functools.lru_cache(maxsize=1)
-def _compile_capture(fields: str, spec: Spec) -> Callable[..., Array]:
-    """capture(params, images) -> [layers, heads, batch, tokens, tokens]; one program for all seeds of an arm."""
-    config = ConfigDict(json.loads(fields))
-    model = models.build(config.model, spec, np.dtype(config.dtype))
-    return jax.jit(
-        lambda params, images: jnp.stack(model.apply(params, images, capture=('attention',)).captured['attention'])
-    )
-
-
-HEADINGS = {  # of columns that are numbers: heading, format, and what one unit is multiplied by
-    'distance_patches': ('Distance,\npatches', '.2f', 1),
-    'distance_pixels': ('Distance,\npixels', '.1f', 1),
-    'entropy': ('Entropy,\nnats', '.2f', 1),
-    'entropy_ratio': ('of the\nlargest, %', '.1f', 100),
-    'fixed_pattern_share': ('Fixed\npattern, %', '.1f', 100),
-    'uniform_share': ('Uniform\npattern, %', '.1f', 100),
-    'offset_weight': ('there,\n%', '.1f', 100),
-}
-LEGEND = (
-    'Fixed pattern: the share of the attention that one pattern of offsets explains, the same for every query and '
-    'image; uniform pattern: what looking everywhere alike explains. Strongest offset: the one that gets most '
-    'attention (rows, columns), and the weight that it gets from the queries with a token there.'
-)
-
-
-def report(workdir: Path, split: str = 'test', images: int = 256) -> None:
-    """Prints the table of a run or a sweep and writes heads.csv there. Raises ConfigError as the measurements do."""
+def measure(workdir: Path, split: str = 'test', images: int = 256) -> Measured:
+    """`measure_run` of a run's folder, `measure_sweep` of a sweep's."""
     is_sweep = workdir.is_dir() and not records.is_run(workdir)
-    measured = (measure_sweep if is_sweep else measure_run)(workdir, split, images)
-    print_heads(measured)
-    print(output.write(workdir / FILE, output.to_csv(measured.heads)))
-
-
-def print_heads(measured: Measured, stream: io.TextIOBase | None = None) -> None:
-    """The table and its notes: of a run by layer and head, of a sweep the means by arm and layer."""
-    cells = _sweep_cells(measured.heads) if 'arm' in measured.heads else _run_cells(measured.heads)
-    console = Console(file=stream or sys.stdout, highlight=False)
-
-    def as_text(text: str) -> Text:
-        # As Text, a label is never read as rich's markup.
-        return Text(output.printable(text, console.encoding))
-
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
-    for name in cells:
-        table.add_column(name, justify='left' if name == 'Arm' else 'right', no_wrap=name != 'Arm', vertical='bottom')
-    for row in cells.itertuples(index=False):
-        table.add_row(*map(as_text, row))
-    if not console.is_terminal:
-        console.width = max(console.width, console.measure(table, options=console.options.update(width=10_000)).maximum)
-    console.print(table)
-    for note in (*measured.notes, LEGEND):
-        console.print(as_text(note), soft_wrap=not console.is_terminal)
-
-
-def _run_cells(heads: pd.DataFrame) -> pd.DataFrame:
-    cells = {'Layer': heads['layer'].astype(str), 'Head': heads['head'].astype(str)} | _numbers(heads)
-    weight = cells.pop(HEADINGS['offset_weight'][0])
-    offsets = zip(heads['offset_row'], heads['offset_column'], strict=True)
-    cells['Strongest\noffset'] = [f'{_signed(row)}, {_signed(column)}' for row, column in offsets]
-    return pd.DataFrame(cells | {HEADINGS['offset_weight'][0]: weight})
-
-
-def _signed(number: int) -> str:
-    return f'{number:+d}' if number else '0'
-
-
-def _sweep_cells(heads: pd.DataFrame) -> pd.DataFrame:
-    groups = heads.groupby(['arm', 'layer'], sort=False)
-    means = groups[list(HEADINGS)].mean()
-    cells = {
-        'Arm': means.index.get_level_values('arm'),
-        'Layer': means.index.get_level_values('layer').astype(str),
-        'Seeds': groups['seed'].nunique().astype(str).to_numpy(),
-        'Heads': groups['head'].nunique().astype(str).to_numpy(),
-    }
-    numbers = _numbers(means.reset_index())
-    numbers['Weight at strongest\noffset, %'] = numbers.pop(HEADINGS['offset_weight'][0])
-    return pd.DataFrame(cells | numbers)
-
-
-def _numbers(heads: pd.DataFrame) -> dict[str, list[str]]:
-    return {
-        heading: ['-' if pd.isna(value) else format(value * unit, form) for value in heads[name]]
-        for name, (heading, form, unit) in HEADINGS.items()
-    }
+    return (measure_sweep if is_sweep else measure_run)(workdir, split, images)
 
 
 def main() -> None:
-    report(Path(flags.FLAGS.workdir), flags.FLAGS.split, flags.FLAGS.images)
+    from analysis import heads_report
+
+    heads_report.report(Path(flags.FLAGS.workdir), flags.FLAGS.split, flags.FLAGS.images)
 
 
 if __name__ == '__main__':

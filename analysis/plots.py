@@ -75,6 +75,8 @@ class Panel(NamedTuple):
     curves: tuple[Curve, ...]
     title: str = ''
     bounds: tuple[float, float] = (-math.inf, math.inf)  # which the axis keeps, however wide an interval is
+    x_label: str = ''  # of a horizontal axis of its own, with a log scale; '': the one that panels share
+    front: tuple[tuple[float, float], ...] = ()  # points that a grey line joins
 
 
 class _Axis(NamedTuple):
@@ -97,6 +99,7 @@ def line_figure(
     ticks: dict[int | float, str] | None = None,
     verticals: dict[str, Sequence[int | float]] | None = None,
     share_y: bool = False,
+    markers: bool = True,
 ) -> Figure:
     """Panels side by side, one legend and a caption below them, 900 pixels wide at 100 to the inch.
 
@@ -105,22 +108,26 @@ def line_figure(
       ticks: a text for each x to be labelled, instead of the x itself.
       verticals: dashed vertical lines, by their name in the legend.
       share_y: the panels have one y axis.
+      markers: points are marked, not joined alone.
     """
     with matplotlib.rc_context(STYLE):
         labels = list(dict.fromkeys(curve.label for panel in panels for curve in panel.curves))
         if len(labels) > MOST_CURVES:
             caption += f' Not drawn, for want of colours: {listed(labels[MOST_CURVES:])}.'
-        styles = {label: _style(number) for number, label in enumerate(labels[:MOST_CURVES])}
+        styles = {label: _style(number, markers) for number, label in enumerate(labels[:MOST_CURVES])}
         keys = [Line2D([], [], label=shortened(label), **style) for label, style in styles.items()]
         keys += [Line2D([], [], label=name, **VERTICAL) for name in verticals or {}]
+        keys += [Line2D([], [], label='Pareto front', **FRONT)] if any(panel.front for panel in panels) else []
         columns, rows = _legend_shape([key.get_label() for key in keys])
         lines = _caption_lines(caption)
 
         gap = SHARED_GAP if share_y else GAP
         panel_width = (WIDTH - LEFT - RIGHT - gap * (len(panels) - 1)) / len(panels)
-        axis = _axis(panels, scale, ticks, panel_width)
+        shared = [panel for panel in panels if not panel.x_label]
+        own = {panel: _axis([panel], 'log', None, panel_width) for panel in panels if panel.x_label}
+        axis_of = own | dict.fromkeys(shared, _axis(shared, scale, ticks, panel_width))
         legend_bottom = 0.1 + len(lines) * LINE
-        panel_bottom = legend_bottom + rows * LEGEND_LINE + 0.15 + axis.height
+        panel_bottom = legend_bottom + rows * LEGEND_LINE + 0.15 + max(axis.height for axis in axis_of.values())
         top = TOP + (TITLE if any(panel.title for panel in panels) else 0)
         height = panel_bottom + PANEL_HEIGHT + top
 
@@ -132,8 +139,8 @@ def line_figure(
         drawn: list[Axes] = []
         for place, panel in zip(grid, panels, strict=True):
             axes = figure.add_subplot(place, sharey=drawn[0] if share_y and drawn else None)
-            _draw(axes, panel, axis, styles, [x for xs in (verticals or {}).values() for x in xs])
-            axes.set_xlabel(x_label)
+            _draw(axes, panel, axis_of[panel], styles, [x for xs in (verticals or {}).values() for x in xs])
+            axes.set_xlabel(panel.x_label or x_label)
             if share_y and drawn:
                 axes.tick_params(labelleft=False)
             else:
@@ -176,13 +183,14 @@ def listed(texts: Iterable[str], most: int = 5) -> str:
 
 
 VERTICAL = {'color': '#777777', 'linestyle': '--', 'linewidth': 1.2}
+FRONT = {'color': '#777777', 'linestyle': '-', 'linewidth': 1.0}
 
 
-def _style(number: int) -> dict[str, Any]:
+def _style(number: int, marked: bool = True) -> dict[str, Any]:
     colour = COLOURS[number % len(COLOURS)]
     return {
         'color': colour,
-        'marker': MARKERS[number % len(MARKERS)],
+        'marker': MARKERS[number % len(MARKERS)] if marked else 'none',
         'linestyle': DASHES[number // len(COLOURS)],
         'linewidth': 1.6,
         'markersize': 6,
@@ -258,6 +266,8 @@ def _draw(
     axes.set_xscale('log' if axis.scale == 'log' else 'linear')
     for x in verticals:
         axes.axvline(x, zorder=1, **VERTICAL)
+    if panel.front:
+        axes.plot(*zip(*panel.front, strict=True), zorder=1, **FRONT)
     drawn = [curve for curve in panel.curves if curve.label in styles]
     opacity = 0.15 if len(drawn) <= FEW_CURVES else 0.06
     for number, curve in enumerate(drawn):

@@ -70,6 +70,11 @@ def read(workdir: str | Path) -> Sweep:
     return sweep
 
 
+def folder_of(workdir: Path, run: Run) -> Path:
+    """Where a run of the sweep in `workdir` is; `workdir` itself may be the run."""
+    return workdir if is_run(workdir) else workdir / run.name
+
+
 def _read(workdir: Path) -> Sweep:
     warnings: list[str] = []
     entries: list[_Entry] = []

@@ -75,6 +75,7 @@ def get_config() -> ConfigDict:
     config.log = log = ConfigDict()
     log.every = 20  # steps between rows of metrics.jsonl
     log.tensorboard = True  # the same rows as TensorBoard events, in the run's folder
+    log.wandb = ''  # project of Weights & Biases to log to as well, where the package wandb is installed; '': off
 
     config.checkpoint = checkpoint = ConfigDict()
     checkpoint.count = 10  # times a run stops to validate and save, evenly spread, the last at its end

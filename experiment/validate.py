@@ -32,6 +32,7 @@ def validate(config: ConfigDict) -> Spec:
     _check_ranges(config)
     spec = data.spec(config.data)
     _check_data(config, spec)
+    _check_log(config)
     _check_read(config.model)
     if config.model.name == 'backbone':
         _check_backbone(config.model, spec)
@@ -122,6 +123,17 @@ def _check_data(config: ConfigDict, spec: Spec) -> None:
             f'data.augment.crop={config.data.augment.crop} pads more than the image of '
             f'{spec.image_shape[0]} x {spec.image_shape[1]} pixels has'
         )
+
+
+def _check_log(config: ConfigDict) -> None:
+    if config.log.wandb:
+        try:
+            import wandb  # noqa: F401, training.sinks uses it
+        except ImportError as error:
+            raise ConfigError(
+                f'log.wandb={config.log.wandb!r}: the package wandb is not installed; '
+                "pip install wandb, or log.wandb='', would do"
+            ) from error
 
 
 def _check_backbone(model: ConfigDict, spec: Spec) -> None:

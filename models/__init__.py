@@ -58,7 +58,8 @@ def build(config: ConfigDict, spec: Spec, dtype: DTypeLike = jnp.float32) -> Mod
     `init(key)` draws float32 params. `apply` takes images in 0..255, [batch, height, width, channels], and computes
     in `dtype`; with `key` it drops out, without it is deterministic. `coordinates` (models.patches.Coordinates) say
     where tokens are when that is not the trained grid, or its raster order. `capture` names what to return beside
-    the logits: 'attention' (weights, [heads, batch, tokens, tokens]), 'tokens' ([batch, tokens, embed]).
+    the logits: 'attention' (weights, [heads, batch, tokens, tokens]), 'tokens' ([batch, tokens, embed]), 'queries' and
+    'keys' as their product makes the logits: turned by rotary codes, queries scaled ([heads, batch, tokens, head_dim]).
 
     Where `config.match` is set, the width is models.matching's.
 

@@ -199,8 +199,8 @@ class MultiHeadAttention(nnx.Module):
 
     def __call__(
         self, x: Float[Array, 'batch tokens embed'], positions: NoPositions, coordinates: Coordinates
-    ) -> tuple[Float[Array, 'batch tokens embed'], Float[Array, 'heads batch tokens tokens']]:
-        """The mixed tokens, and who looked at whom."""
+    ) -> tuple[Float[Array, 'batch tokens embed'], dict[str, Array]]:
+        """The mixed tokens, and what models.build lets be captured: who looked at whom, by which queries and keys."""
         batch, tokens, embed_dim = x.shape
         heads = self.qkv(x).reshape(batch, tokens, -1, self.num_heads, embed_dim // self.num_heads)
         heads = heads.transpose(2, 3, 0, 1, 4)
@@ -210,5 +210,7 @@ class MultiHeadAttention(nnx.Module):
         else:
             q = k = None
         mixed, weights = attend(q, k, heads[-1], positions, coordinates, self.window, self.kernel)
-        weights = jnp.broadcast_to(weights, (self.num_heads, batch, tokens, tokens))
-        return self.out(mixed.transpose(1, 2, 0, 3).reshape(x.shape)), weights
+        seen = {'attention': jnp.broadcast_to(weights, (self.num_heads, batch, tokens, tokens))}
+        if self.content:
+            seen |= {'queries': q, 'keys': k}
+        return self.out(mixed.transpose(1, 2, 0, 3).reshape(x.shape)), seen

@@ -10,7 +10,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from ml_collections import ConfigDict
 
 from models.layers import Dense, LayerNorm, gelu
-from models.mixers import Tokens, build_mixer
+from models.mixers import Seen, Tokens, build_mixer
 from models.patches import Coordinates, PatchEmbedding, grid_coordinates, patch_grid
 from models.positions import POSITIONS, NoPositions, Shape
 
@@ -41,11 +41,11 @@ class Block(nnx.Module):
 
     def __call__(
         self, x: Tokens, positions: NoPositions, coordinates: Coordinates, key: PRNGKeyArray | None
-    ) -> tuple[Tokens, Float[Array, 'heads batch tokens tokens'] | None]:
+    ) -> tuple[Tokens, Seen]:
         rngs = None if key is None else nnx.Rngs(dropout=key)
-        mixed, weights = self.mixer(self.norm_mixer(x), positions, coordinates)
+        mixed, seen = self.mixer(self.norm_mixer(x), positions, coordinates)
         x = x + self._drop(mixed, rngs)
-        return x + self._drop(self.mlp(self.norm_mlp(x)), rngs), weights
+        return x + self._drop(self.mlp(self.norm_mlp(x)), rngs), seen
 
     def _drop(self, x: Tokens, rngs: nnx.Rngs | None) -> Tokens:
         evaluating = rngs is None
@@ -55,7 +55,7 @@ class Block(nnx.Module):
 
 def _rematerialised(
     block: Block, x: Tokens, positions: NoPositions, coordinates: Coordinates, key: PRNGKeyArray | None
-) -> tuple[Tokens, Float[Array, 'heads batch tokens tokens'] | None]:
+) -> tuple[Tokens, Seen]:
     """The block; the backward pass computes anew what is inside (Chen et al. 2016, arXiv:1604.06174)."""
     graph, state = nnx.split((block, positions))
 
@@ -99,7 +99,7 @@ class Backbone(nnx.Module):
         coordinates: Coordinates | None,
         rngs: nnx.Rngs | None,
     ) -> tuple[Float[Array, 'batch classes'], dict[str, list[Array]]]:
-        """Class logits, and what can be captured: the tokens after and, with attention, the weights in each block."""
+        """Class logits, and what can be captured: the tokens after each block, and what its mixer lets be seen."""
         if coordinates is None:
             coordinates = grid_coordinates(patch_grid(images.shape[1:], self.patches.patch_size), self.grid)
         x = self.patches(images)
@@ -116,11 +116,11 @@ class Backbone(nnx.Module):
             if layer == 0:
                 x = self.dropout(x, deterministic=rngs is None, rngs=rngs)
             key = None if rngs is None else rngs.dropout()
-            x, weights = run(block, x, positions, coordinates, key)
+            x, seen = run(block, x, positions, coordinates, key)
             if layer == 0:
                 x = positions.between(x, coordinates)
             captured['tokens'].append(x)
-            if weights is not None:
-                captured.setdefault('attention', []).append(weights)
+            for name, value in seen.items():
+                captured.setdefault(name, []).append(value)
         pooled = jnp.mean(self.norm(x), axis=1)
         return self.head(pooled), captured

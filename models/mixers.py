@@ -1,8 +1,8 @@
 """What lets tokens exchange information: the experimental variable.
 
-Every mixer is called `(x, positions, coordinates) -> (x, weights)`, where `weights` are attention's and None in the
-mixers that have none. Convolutions and the GRU know where tokens are by their own construction: they read the
-grid, not the coordinates.
+Every mixer is called `(x, positions, coordinates) -> (x, seen)`, where `seen` holds what can be captured of it by name:
+attention's weights, queries and keys, and nothing of the others. Convolutions and the GRU know where tokens are by
+their own construction: they read the grid, not the coordinates.
 """
 
 import jax.numpy as jnp
@@ -20,6 +20,7 @@ from models.recurrent import GRU
 MIXERS = ('attention', 'conv', 'depthwise_conv', 'gru', 'identity')
 
 Tokens = Float[Array, 'batch tokens embed']
+Seen = dict[str, Array]
 
 
 class Convolution(nnx.Module):
@@ -38,9 +39,9 @@ class Convolution(nnx.Module):
             rngs=rngs,
         )
 
-    def __call__(self, x: Tokens, positions: NoPositions, coordinates: Coordinates) -> tuple[Tokens, None]:
+    def __call__(self, x: Tokens, positions: NoPositions, coordinates: Coordinates) -> tuple[Tokens, Seen]:
         image = x.reshape(x.shape[0], *coordinates.grid, x.shape[-1])
-        return self.conv(image).reshape(x.shape), None
+        return self.conv(image).reshape(x.shape), {}
 
 
 class BidirectionalGRU(nnx.Module):
@@ -50,15 +51,15 @@ class BidirectionalGRU(nnx.Module):
         self.forward = GRU(embed_dim, embed_dim // 2, dtype=dtype, rngs=rngs)
         self.backward = GRU(embed_dim, embed_dim // 2, dtype=dtype, rngs=rngs)
 
-    def __call__(self, x: Tokens, positions: NoPositions, coordinates: Coordinates) -> tuple[Tokens, None]:
-        return jnp.concatenate([self.forward(x), self.backward(x, reverse=True)], axis=-1), None
+    def __call__(self, x: Tokens, positions: NoPositions, coordinates: Coordinates) -> tuple[Tokens, Seen]:
+        return jnp.concatenate([self.forward(x), self.backward(x, reverse=True)], axis=-1), {}
 
 
 class Identity(nnx.Module):
     """No exchange: each token is classified by itself, and the pooled opinion counts."""
 
-    def __call__(self, x: Tokens, positions: NoPositions, coordinates: Coordinates) -> tuple[Tokens, None]:
-        return x, None
+    def __call__(self, x: Tokens, positions: NoPositions, coordinates: Coordinates) -> tuple[Tokens, Seen]:
+        return x, {}
 
 
 def build_mixer(config: ConfigDict, *, dtype: DTypeLike, rngs: nnx.Rngs) -> nnx.Module:

@@ -1,45 +1,47 @@
-"""Rows of metrics, to metrics.jsonl and to TensorBoard."""
+"""Rows of metrics, to metrics.jsonl and to wherever else the config says."""
 
 import json
 import os
 from pathlib import Path
 
-from tensorboardX import SummaryWriter
+from ml_collections import ConfigDict
 
-Row = dict[str, float | int]
+from training.sinks import Row, open_sinks
 
 
 class MetricsLog:
-    """Appends rows to a run's `metrics.jsonl`, and to event files beside it.
+    """Appends rows to a run's `metrics.jsonl`, and hands them to what `config.log` asks for beside it.
 
     A run that goes on from a checkpoint at `step` first drops the rows after it, which it will write again.
     """
 
-    def __init__(self, folder: Path, step: int, tensorboard: bool):
+    def __init__(self, folder: Path, step: int, config: ConfigDict):
         path = folder / 'metrics.jsonl'
         rows = [row for row in read_rows(path) if row['step'] <= step]
         scratch = path.with_name('.metrics.jsonl')
         scratch.write_text(''.join(json.dumps(row) + '\n' for row in rows))
         os.replace(scratch, path)
         self._file = open(path, 'a')  # noqa: SIM115, closed on exit
-        # purge_step makes TensorBoard forget the rows that will come again.
-        self._events = SummaryWriter(str(folder), purge_step=step + 1, flush_secs=5) if tensorboard else None
+        self._sinks = open_sinks(folder, step, config)
 
     def write(self, row: Row) -> None:
         self._file.write(json.dumps(row) + '\n')
         self._file.flush()
-        if self._events:
-            for name, value in row.items():
-                if name != 'step':
-                    self._events.add_scalar(name, value, row['step'])
+        for sink in self._sinks:
+            sink.write(row)
+
+    def finish(self, scores: Row) -> None:
+        """What is known at the run's end; result.json has it too, so metrics.jsonl has not."""
+        for sink in self._sinks:
+            sink.finish(scores)
 
     def __enter__(self) -> 'MetricsLog':
         return self
 
     def __exit__(self, *error) -> None:
         self._file.close()
-        if self._events:
-            self._events.close()
+        for sink in self._sinks:
+            sink.close()
 
 
 def read_rows(path: Path) -> list[Row]:

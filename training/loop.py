@@ -189,12 +189,15 @@ def _selected(run: Run, state: State) -> State:
 def _results(run: Run, state: State) -> list[dict[str, Any]]:
     """Everything that is known at the end; the test split is looked at here, and nowhere before."""
     scores = {split: _score(run, state, split) for split in ('train', 'validation', 'test')}
-    return [
+    results = [
         {'status': 'diverged', 'diverged_step': track.diverged_step}
         if track.diverged_step is not None
         else {'status': 'finished'} | _result(run, track, {split: scores[split][index] for split in scores})
         for index, track in enumerate(run.tracks)
     ]
+    for track, result in zip(run.tracks, results, strict=True):
+        track.finished(result)
+    return results
 
 
 def _result(run: Run, track: Track, scores: dict[str, dict]) -> dict[str, Any]:

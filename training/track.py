@@ -30,7 +30,7 @@ class Track:
         self.progress = Progress(compile_seconds=compile_seconds)
         self.manager = checkpoints.open_checkpoints(member.folder, member.config.checkpoint.keep)
         self.start = self.manager.latest_step() or 0
-        self.log = MetricsLog(member.folder, self.start, member.config.log.tensorboard)
+        self.log = MetricsLog(member.folder, self.start, member.config)
 
     def restore(self, like: State) -> State:
         """The state at the newest checkpoint; `like` has the shapes and types."""
@@ -62,6 +62,12 @@ class Track:
         self.row({'step': step, 'validation_accuracy': scores['accuracy'], 'validation_loss': scores['loss']})
         self.progress = self.progress.after(step, spent, scores)
         checkpoints.save(self.manager, step, state, self.progress)
+
+    def finished(self, result: dict[str, Any]) -> None:
+        """Logs how the run ended, as `result` (of training.loop.train) has it."""
+        if result['status'] == 'finished':
+            test = {f'test_{name}': result['test'][name] for name in ('accuracy', 'loss')}
+            self.log.finish({'step': self.steps, **test, 'images_per_second': result['images_per_second']})
 
     def selected(self) -> int:
         """The step whose params count."""

@@ -5,9 +5,16 @@ import hashlib
 import json
 from pathlib import Path
 
+import jax
+import jax.numpy as jnp
+import numpy as np
 import pytest
 
+import data
+import models
+from analysis.attention import Trained
 from configs import base
+from experiment.validate import validate
 
 
 def _merge(tree: dict, changes: dict) -> dict:
@@ -79,3 +86,29 @@ class Workdir:
 @pytest.fixture
 def workdir(tmp_path: Path) -> Workdir:
     return Workdir(tmp_path / 'sweep')
+
+
+@pytest.fixture
+def trained():
+    """trained(name, **fields) -> a model with attention and random params far from where they start."""
+
+    def make(name='learned_1d', seed=0, **fields):
+        config = base.get_config()
+        config.update_from_flattened_dict({
+            'data.name': 'synthetic', 'data.synthetic.image_size': 12, 'data.synthetic.channels': 1,
+            'data.synthetic.train_examples': 40, 'data.synthetic.test_examples': 12, 'model.patch_size': 3,
+            'model.embed_dim': 16, 'model.depth': 2, 'model.num_heads': 2, 'model.positions.name': name,
+        } | {field.replace('__', '.'): value for field, value in fields.items()})  # fmt: skip
+        spec = validate(config)
+        draws = np.random.default_rng(seed)
+        shapes = jax.eval_shape(models.build(config.model, spec).init, jax.random.key(0))
+        params = jax.tree.map(lambda leaf: jnp.asarray(0.4 * draws.normal(size=leaf.shape), leaf.dtype), shapes)
+        return Trained(config, spec, params, 1)
+
+    return make
+
+
+@pytest.fixture
+def images():
+    """images(trained, count) -> test images of its data."""
+    return lambda one, count=3: data.load(one.config.data).test.images[:count]

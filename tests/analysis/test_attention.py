@@ -1,0 +1,93 @@
+"""What is shown of attention is what the model did."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+import data
+import models
+from analysis.attention import attention_parts, batches_of_weights, encodings, lacks_parts, spread
+from analysis.report.positions import initial_params
+from experiment.validate import validate
+from models.attention import attend
+from models.patches import grid_coordinates
+from models.positions import POSITIONS, NoPositions, Shape
+from training import loop
+from training.restore import restore_selected
+from training.track import Member
+
+HEADS, HEAD_DIM, GRID = 2, 8, (5, 6)
+WITH_SCORES = [name for name, kind in POSITIONS.items() if kind.scores is not NoPositions.scores]
+
+
+@pytest.mark.parametrize('window', [None, 1, 3, 5, 99])
+@pytest.mark.parametrize('name', POSITIONS)
+def test_captured_weights_are_those_of_the_fast_path(name, window):
+    """Values that are one-hot turn what attention computes, in blocks or not, into the weights that it used."""
+    positions = POSITIONS[name](Shape(HEADS * HEAD_DIM, HEADS, GRID, window), rngs=nnx.Rngs(0))
+    coordinates, tokens = grid_coordinates(GRID), GRID[0] * GRID[1]
+    q, k = jax.random.normal(jax.random.key(1), (2, HEADS, 3, tokens, HEAD_DIM))
+    q, k = positions.rotate(q, k, coordinates)
+    one_hot = jnp.broadcast_to(jnp.eye(tokens), (HEADS, 3, tokens, tokens))
+    used, captured = jax.jit(lambda q, k: attend(q, k, one_hot, positions, coordinates, window))(q, k)
+    np.testing.assert_allclose(captured, used, atol=1e-5)
+    np.testing.assert_allclose(np.sum(used, -1), 1, atol=1e-5)
+
+
+@pytest.mark.parametrize('fields', [{}, {'model__window': 3}, {'model__positions__content': False}])
+@pytest.mark.parametrize('name', POSITIONS)
+def test_capturing_changes_nothing(trained, images, name, fields):
+    if 'model__positions__content' in fields and not POSITIONS[name].scores_content_free:
+        pytest.skip(f'{name} says nothing without content')
+    one = trained(name, **fields)
+    model = models.build(one.config.model, one.spec)
+    plain = jax.jit(lambda params, images: model.apply(params, images).logits)(one.params, images(one))
+    parts = attention_parts(one, images(one))
+    np.testing.assert_allclose(parts.probabilities, jax.nn.softmax(plain), atol=1e-5)
+    (weights,) = batches_of_weights(one, spread(data.load(one.config.data).test, 3))
+    expected = attention_parts(one, spread(data.load(one.config.data).test, 3).images).weights
+    np.testing.assert_allclose(weights, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize('window', [None, 3])
+@pytest.mark.parametrize('name', WITH_SCORES)
+def test_content_and_position_together_are_the_attention(trained, images, name, window):
+    """Logits add, so their softmaxes multiply: the parts' product, normalised, is the whole."""
+    one = trained(name, model__window=window)
+    parts = attention_parts(one, images(one))
+    product = np.asarray(parts.content, np.float64) * np.asarray(parts.position, np.float64)
+    np.testing.assert_allclose(product / product.sum(-1, keepdims=True), parts.weights, atol=1e-5)
+    for part in (parts.content, parts.position):
+        np.testing.assert_allclose(np.sum(part, -1), 1, atol=1e-5)
+    # By content alone positions say nothing, and a move of all of them by one patch does not show.
+    assert np.abs(np.asarray(parts.content) - np.asarray(parts.weights)).max() > 1e-3
+
+
+@pytest.mark.parametrize('name', POSITIONS)
+def test_where_there_are_no_parts_it_says_why(trained, images, name):
+    one = trained(name)
+    parts, lack = attention_parts(one, images(one)), lacks_parts(one.config.model)
+    assert (parts.content is None) == (parts.position is None) == bool(lack) == (name not in WITH_SCORES)
+
+
+def test_a_run_starts_from_its_initial_params(trained, tmp_path):
+    config = trained().config
+    config.update_from_flattened_dict({
+        'seed': 3, 'train.steps': 1, 'train.batch_size': 8, 'train.eval_batch_size': 8, 'train.learning_rate': 1e-12,
+        'train.weight_decay': 0.0, 'train.warmup': 0.0, 'checkpoint.count': 1, 'log.tensorboard': False,
+    })  # fmt: skip
+    spec = validate(config)
+    loop.train([Member(config, tmp_path, lambda row, steps: None)], data.load(config.data))
+    _, after, step = restore_selected(config, spec, tmp_path)
+    assert step == 1
+    before = initial_params(config, spec)
+    jax.tree.map(lambda one, other: np.testing.assert_allclose(one, other, atol=1e-6), before, after)
+
+
+def test_encodings_are_those_of_the_params(trained):
+    one = trained('relative_bias')
+    for layer, encoding in enumerate(encodings(one.config.model, one.spec, one.params)):
+        np.testing.assert_array_equal(encoding.table[...], one.params['positions'][layer]['table'])
+    assert len(encodings(trained('learned_1d').config.model, one.spec, trained('learned_1d').params)) == 1
