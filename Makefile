@@ -1,4 +1,4 @@
-# make demo   the main job on scikit-learn's digits: a sweep, then its table
+# make demo   the main job on scikit-learn's digits: a sweep, its table, and its report to look at
 # make test   every test
 # make lint   ruff
 # make data   DATASET=fashion_mnist [PREPARE="--from_debian"]: prepare a TFDS dataset
@@ -31,6 +31,7 @@ RUN := .venv/bin/python
 
 demo: .venv/.installed-$(ACCELERATOR)
 	$(RUN) sweep.py --config=configs/demo.py --workdir=runs/demo
+	$(RUN) report.py --workdir=runs/demo --notable
 
 test: .venv/.installed-dev
 	$(RUN) -m pytest tests

@@ -74,6 +74,9 @@ def load_trained(workdir: Path) -> Trained:
     return Trained(config, spec, params, step)
 
 
+Load = Callable[[Path], Trained]  # load_trained, or the same with a memory
+
+
 def lacks_attention(config: ConfigDict) -> str:
     """Why a model has no attention weights; '' where it has."""
     if config.model.name != 'backbone':

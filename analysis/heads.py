@@ -26,7 +26,7 @@ from jaxtyping import Array, Float
 from ml_collections import ConfigDict
 
 from analysis import records, runs
-from analysis.attention import batches_of_weights, lacks_attention, load_trained, spread, visible
+from analysis.attention import Load, batches_of_weights, lacks_attention, load_trained, spread, visible
 from analysis.patterns import PerHead, Weights, as_weights, fixed_pattern, normalised, overlap, strongest_offset
 from analysis.removal import removal
 from configs.errors import ConfigError
@@ -149,15 +149,15 @@ class Measured(NamedTuple):
     notes: tuple[str, ...]  # to say under the table, a line each
 
 
-def measure_run(workdir: Path, split: str = 'test', images: int = 256) -> Measured:
+def measure_run(workdir: Path, split: str = 'test', images: int = 256, load: Load = load_trained) -> Measured:
     """The heads of the run in `workdir`, on `images` of a split, evenly spread over it, or all it has.
 
-    What is lost without a head is counted on up to MOST_REMOVAL_IMAGES.
+    What is lost without a head is counted on up to MOST_REMOVAL_IMAGES. `load` may remember what it loads.
 
     Raises:
       ConfigError: it has no attention, no checkpoint, or weights that are no numbers.
     """
-    trained = load_trained(workdir)
+    trained = load(workdir)
     dataset = load_data(trained.config.data)
     chosen, model = spread(getattr(dataset, split), images), trained.config.model
     heads = head_statistics(lambda: batches_of_weights(trained, chosen), trained.grid, model.patch_size, model.window)
@@ -182,7 +182,7 @@ def measure_run(workdir: Path, split: str = 'test', images: int = 256) -> Measur
     return Measured(heads, pruning, {workdir.name: alike}, notes)
 
 
-def measure_sweep(workdir: Path, split: str = 'test', images: int = 256) -> Measured:
+def measure_sweep(workdir: Path, split: str = 'test', images: int = 256, load: Load = load_trained) -> Measured:
     """`measure_run` of every finished run of a sweep, or of the one in a run's folder; what cannot be is noted.
 
     Its tables begin with columns arm, seed and run.
@@ -202,7 +202,7 @@ def measure_sweep(workdir: Path, split: str = 'test', images: int = 256) -> Meas
             notes.append(f'{arm.label}: {len(arm.finished)} of {len(arm.runs)} runs finished')
         for run in arm.finished:
             try:
-                found = measure_run(runs.folder_of(workdir, run), split, images)
+                found = measure_run(runs.folder_of(workdir, run), split, images, load)
             except Exception as error:  # whatever a damaged checkpoint raises, the other runs can be measured
                 why = str(error) if isinstance(error, ConfigError) else f'{type(error).__name__}: {error}'
                 notes.append(clean(f'{arm.label}: {why}'))

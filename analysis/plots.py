@@ -183,7 +183,7 @@ def listed(texts: Iterable[str], most: int = 5) -> str:
 
 
 VERTICAL = {'color': '#777777', 'linestyle': '--', 'linewidth': 1.2}
-FRONT = {'color': '#777777', 'linestyle': '-', 'linewidth': 1.0}
+FRONT = {'color': '#777777', 'linestyle': '-', 'linewidth': 1.0, 'drawstyle': 'steps-post'}
 
 
 def _style(number: int, marked: bool = True) -> dict[str, Any]:
@@ -216,7 +216,16 @@ def _caption_lines(caption: str) -> list[str]:
     return lines
 
 
+def _in_short(number: float) -> str:
+    """57706 as 57.7k."""
+    unit, letter = next(
+        (pair for pair in ((1e12, 'T'), (1e9, 'G'), (1e6, 'M'), (1e3, 'k')) if number >= pair[0]), (1, '')
+    )
+    return f'{number / unit:.3g}{letter}'
+
+
 def _axis(panels: Sequence[Panel], scale: str, ticks: dict[int | float, str] | None, width: float) -> _Axis:
+    own = any(panel.x_label for panel in panels)
     xs = list(dict.fromkeys(mark.x for panel in panels for curve in panel.curves for mark in curve.marks))
     if scale == 'category':
         places = {x: float(number) for number, x in enumerate(xs)}
@@ -224,7 +233,9 @@ def _axis(panels: Sequence[Panel], scale: str, ticks: dict[int | float, str] | N
         limits = (-0.5, max(len(xs), 1) - 0.5)
     else:
         places = {x: float(x) for x in xs}
-        given = ticks or {x: f'{x:,.10g}' for x in places.values()}
+        given = (
+            {x: _in_short(x) for x in places.values()} if own else ticks or {x: f'{x:,.10g}' for x in places.values()}
+        )
         ticks = {float(x): text for x, text in given.items()}
         limits = _limits(places.values(), scale)
     widths = {x: max(_text_width(line, TEXT) for line in text.split('\n')) + 0.12 for x, text in ticks.items()}

@@ -127,7 +127,7 @@ def _seeds(row: Any) -> Cell:
     return Cell(f'{row.n} of {row.runs} ({why})' if why else str(row.n), float(row.n))
 
 
-def _numbers(column: pd.Series, form: str, unit: float = 1) -> list[Cell]:
+def _numbers(column: pd.Series, form: str, unit: int | float = 1) -> list[Cell]:
     return [
         Cell('unknown', None) if pd.isna(value) else Cell(format(value * unit, form), float(value)) for value in column
     ]

@@ -67,3 +67,5 @@ def _draw(
         axes.add_patch(Rectangle((column, row), 1, 1, fill=False, edgecolor='#fefefe', linewidth=1.6))
     axes.set_xticks([])
     axes.set_yticks([])
+    for spine in axes.spines.values():
+        spine.set_visible(False)

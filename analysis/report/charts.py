@@ -124,7 +124,7 @@ def _read_log(workdir: Path, run: records.Run) -> dict[str, dict[int, float]]:
     return found
 
 
-def _learning_marks(logs: Sequence[dict[int, float]], unit: float) -> tuple[Mark, ...]:
+def _learning_marks(logs: Sequence[dict[int, float]], unit: int | float) -> tuple[Mark, ...]:
     """The means of at most MOST_POINTS stretches of steps, each with a value a seed."""
     steps = sorted(set().union(*logs))
     marks = []

@@ -12,7 +12,7 @@ from jaxtyping import Float
 from ml_collections import ConfigDict
 
 from analysis import records, runs
-from analysis.attention import Parts, Trained, attention_parts, lacks_attention, lacks_parts, load_trained
+from analysis.attention import Load, Parts, Trained, attention_parts, lacks_attention, lacks_parts, load_trained
 from analysis.report import embed
 from analysis.report.arms import Row
 from analysis.rollout import pooled_rollout
@@ -42,7 +42,9 @@ class Wanted(NamedTuple):
     size: int  # characters for one image
 
 
-def explorer(workdir: Path, rows: Sequence[Row], heads: pd.DataFrame | None, likeness: dict) -> dict[str, Any]:
+def explorer(
+    workdir: Path, rows: Sequence[Row], heads: pd.DataFrame | None, likeness: dict, load: Load = load_trained
+) -> dict[str, Any]:
     """The data of the explorer; see page/explorer.js, which reads it.
 
     Args:
@@ -57,7 +59,7 @@ def explorer(workdir: Path, rows: Sequence[Row], heads: pd.DataFrame | None, lik
     for one in chosen:
         about = {'name': one.run.name, 'arm': one.row.label, 'number': one.row.number, 'seed': one.run.seed}
         try:
-            trained = load_trained(one.folder)
+            trained = load(one.folder)
             which = json.dumps(trained.config.data.to_dict(), sort_keys=True)
             split = typical(load_data(trained.config.data).test, images)
             sets.setdefault(which, _image_set(trained, split, len(sets)))

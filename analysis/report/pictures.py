@@ -66,6 +66,7 @@ def inline(picture: Picture) -> Markup:
     root.attrib |= {'role': 'group' if has_links else 'img', 'aria-label': picture.alternative}
     for size in ('width', 'height'):
         del root.attrib[size]
+    root.attrib['style'] = f'width: {picture.figure.get_figwidth() * 100:.0f}px'  # all pictures at one scale
     return Markup(ElementTree.tostring(root, encoding='unicode'))
 
 

@@ -36,6 +36,15 @@ def initial_params(config: ConfigDict, spec: Spec) -> Params:
     return model.init(jax.random.split(jax.random.key(config.seed))[0])
 
 
+def fixed_as(trained: Trained) -> tuple | None:
+    """What an encoding without parameters depends on: arms that agree in it have the same pictures. None of others."""
+    model = trained.config.model
+    if jax.tree.leaves(trained.params.get('positions', {})):
+        return None
+    heads = model.num_heads if POSITIONS[model.positions.name].in_attention else None
+    return model.positions.name, trained.grid, head_dim(trained) * model.num_heads, heads
+
+
 def position_pictures(trained: Trained, name: str, title: str) -> tuple[list[Picture], str]:
     """The pictures of a run's encoding, and a line on what they show or on why there is none.
 
@@ -124,15 +133,15 @@ def _rotary_maps(encoding: NoPositions, trained: Trained) -> Maps:
     """The mean cosine over pairs of channels, read off what the encoding does to equal queries and keys."""
     model, grid = trained.config.model, trained.grid
     reach = tuple(2 * side - 1 for side in grid)
-    head_dim = _head_dim(trained)
-    ones = jnp.ones((model.num_heads, 1, reach[0] * reach[1], head_dim))
+    channels = head_dim(trained)
+    ones = jnp.ones((model.num_heads, 1, reach[0] * reach[1], channels))
     turned, _ = encoding.rotate(ones, ones, grid_coordinates(reach))
     middle = turned.shape[2] // 2
-    products = jnp.einsum('hd,htd->ht', turned[:, 0, middle], turned[:, 0]) / head_dim
+    products = jnp.einsum('hd,htd->ht', turned[:, 0, middle], turned[:, 0]) / channels
     return np.asarray(products).reshape(-1, *reach)
 
 
-def _head_dim(trained: Trained) -> int:
+def head_dim(trained: Trained) -> int:
     """Channels of a head, read from the params, since a width may have been solved for."""
     return trained.params['blocks'][0]['mixer']['out']['kernel'].shape[0] // trained.config.model.num_heads
 

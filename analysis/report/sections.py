@@ -7,7 +7,7 @@ from typing import NamedTuple
 from ml_collections import ConfigDict
 
 from analysis import heads, heads_report, records, runs
-from analysis.attention import lacks_attention, load_trained
+from analysis.attention import Load, lacks_attention
 from analysis.report import attention_map, charts, explorer, heat_map, positions
 from analysis.report.arms import Row
 from analysis.report.pictures import Picture
@@ -24,7 +24,7 @@ class Section(NamedTuple):
 
 
 def sections(
-    workdir: Path, sweep: runs.Sweep, rows: Sequence[Row], measured: heads.Measured | None, why: str
+    workdir: Path, sweep: runs.Sweep, rows: Sequence[Row], measured: heads.Measured | None, why: str, load: Load
 ) -> list[Section]:
     """The sections of pictures, in order."""
 
@@ -48,8 +48,8 @@ def sections(
         Section('learning', 'How they learned', [] if curves else ['No run left a log.'], drawn(curves)),
         Section('scaling', 'How it scales', [*([] if scaling else [NO_SCALING]), *asked], drawn(scaling, beyond)),
         Section('heads', 'Heads', *_head_pictures(measured, why)),
-        Section('attention-map', 'An attention map', *_attention_map(workdir, rows)),
-        Section('positions', 'Positions, before and after training', *_position_pictures(workdir, rows)),
+        Section('attention-map', 'An attention map', *_attention_map(workdir, rows, load)),
+        Section('positions', 'Positions, before and after training', *_position_pictures(workdir, rows, load)),
     ]
 
 
@@ -80,7 +80,7 @@ def _head_pictures(measured: heads.Measured | None, why: str) -> tuple[list[str]
     return list(measured.notes), [distance, pruning]
 
 
-def _attention_map(workdir: Path, rows: Sequence[Row]) -> tuple[list[str], list[Picture]]:
+def _attention_map(workdir: Path, rows: Sequence[Row], load: Load) -> tuple[list[str], list[Picture]]:
     """Of the most accurate arm of several heads, else of any with attention; its first seed."""
 
     def merit(row: Row) -> tuple[bool, float]:
@@ -91,7 +91,7 @@ def _attention_map(workdir: Path, rows: Sequence[Row]) -> tuple[list[str], list[
     for row in sorted(able, key=merit, reverse=True):
         run = row.arm.finished[0]
         try:
-            trained = load_trained(runs.folder_of(workdir, run))
+            trained = load(runs.folder_of(workdir, run))
             test = explorer.typical(load_data(trained.config.data).test, 4)
             title = f'{row.label}{"" if run.seed is None else f", seed {run.seed}"}'
             return [f'{title}. The explorer has the others.'], [
@@ -102,16 +102,20 @@ def _attention_map(workdir: Path, rows: Sequence[Row]) -> tuple[list[str], list[
     return ['No run has attention weights to show.'], []
 
 
-def _position_pictures(workdir: Path, rows: Sequence[Row]) -> tuple[list[str], list[Picture]]:
+def _position_pictures(workdir: Path, rows: Sequence[Row], load: Load) -> tuple[list[str], list[Picture]]:
     """Of the first finished run of each arm."""
-    texts, found = [], []
+    texts, found, fixed = [], [], set()
     for row in (row for row in rows if _with_attention(row)):
         run = row.arm.finished[0]
         title = f'{row.number}. {row.label}'
         try:
-            drawn, note = positions.position_pictures(
-                load_trained(runs.folder_of(workdir, run)), f'positions_{row.number}', title
-            )
+            trained = load(runs.folder_of(workdir, run))
+            same = positions.fixed_as(trained)
+            if same is not None and same in fixed:
+                texts.append(f'{title}: as in an arm above.')
+                continue
+            fixed.add(same)
+            drawn, note = positions.position_pictures(trained, f'positions_{row.number}', title)
         except Exception as error:  # as in the explorer
             texts.append(f'{title}: {explorer.why(error)}')
             continue

@@ -1,6 +1,7 @@
 """Writes the report of a sweep: report.html, and its pictures as SVG and PNG."""
 
 import base64
+import functools
 import hashlib
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,6 +11,7 @@ import jinja2
 from markupsafe import Markup
 
 from analysis import heads, output, runs, tables
+from analysis.attention import Load, load_trained
 from analysis.notes import commit_of, distinct
 from analysis.report import arms, embed, explorer, pictures
 from analysis.report.arms import Row
@@ -22,6 +24,7 @@ PAGE, FIGURES = 'report.html', 'figures'
 SOURCES = Path(__file__).parent / 'page'
 SCRIPTS = ('table.js', 'compare.js', 'maps.js', 'explorer.js')
 AFTER = ('heads', 'attention-map', 'positions')  # sections that follow the explorer
+MOST_KEPT = 32  # runs whose params stay in memory from one section to the next
 MOST_DRAWN = 3_500_000  # characters of pictures in the page; those for which there is no room are in their files alone
 
 
@@ -34,19 +37,19 @@ def write(workdir: str | Path) -> list[Path]:
     workdir = Path(workdir)
     sweep, table = runs.read(workdir), tables.read_table(workdir)
     headings, rows = arms.rows(sweep, table)
-    measured, why = _heads(workdir)
-    found = sections(workdir, sweep, rows, measured, why)
-    data = explorer.explorer(
-        workdir, rows, None if measured is None else measured.heads, {} if measured is None else measured.likeness
-    )
+    load = functools.lru_cache(maxsize=MOST_KEPT)(load_trained)
+    measured, why = _heads(workdir, load)
+    found = sections(workdir, sweep, rows, measured, why, load)
+    of_heads, alike = (None, {}) if measured is None else (measured.heads, measured.likeness)
+    data = explorer.explorer(workdir, rows, of_heads, alike, load)
     paths = pictures.write_pictures([picture for section in found for picture in section.pictures], workdir / FIGURES)
     return [*paths, output.write(workdir / PAGE, render(workdir, table, headings, rows, found, data))]
 
 
-def _heads(workdir: Path) -> tuple[heads.Measured | None, str]:
+def _heads(workdir: Path, load: Load) -> tuple[heads.Measured | None, str]:
     """What analysis.heads says of the folder, or why it says nothing."""
     try:
-        return heads.measure_sweep(workdir), ''
+        return heads.measure_sweep(workdir, load=load), ''
     except ConfigError as error:
         return None, str(error).partition(': ')[2]
 
@@ -123,9 +126,9 @@ def _groups(found: Sequence[Section]) -> list[dict[str, Any]]:
         shown = []
         for picture in section.pictures:
             svg = pictures.inline(picture)
-            files = f'{FIGURES}/{picture.name}.svg and .png'
+            file = f'{FIGURES}/{picture.name}'
             fits = len(svg) <= room
             room -= len(svg) if fits else 0
-            shown.append({'title': picture.title, 'svg': svg if fits else '', 'files': files, 'fits': fits})
+            shown.append({'title': picture.title, 'svg': svg if fits else '', 'file': file, 'fits': fits})
         groups.append({'id': section.id, 'title': section.title, 'texts': section.texts, 'pictures': shown})
     return groups

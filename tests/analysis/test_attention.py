@@ -18,7 +18,7 @@ from training import loop
 from training.restore import restore_selected
 from training.track import Member
 
-HEADS, HEAD_DIM, GRID = 2, 8, (5, 6)
+HEADS, HEAD_DIM, GRID = 2, 20, (4, 5)  # as many channels as tokens
 WITH_SCORES = [name for name, kind in POSITIONS.items() if kind.scores is not NoPositions.scores]
 
 
@@ -36,11 +36,15 @@ def test_captured_weights_are_those_of_the_fast_path(name, window):
     np.testing.assert_allclose(np.sum(used, -1), 1, atol=1e-5)
 
 
-@pytest.mark.parametrize('fields', [{}, {'model__window': 3}, {'model__positions__content': False}])
-@pytest.mark.parametrize('name', POSITIONS)
+# One of each way to act, alone and in windows, and attention by position alone.
+CASES = [
+    (name, {'model__window': window}) for name in ('learned_1d', 'relative_bias', 'rope_mixed') for window in (None, 3)
+]
+CASES += [('conditional', {}), ('gaussian', {'model__positions__content': False})]
+
+
+@pytest.mark.parametrize(('name', 'fields'), CASES)
 def test_capturing_changes_nothing(trained, images, name, fields):
-    if 'model__positions__content' in fields and not POSITIONS[name].scores_content_free:
-        pytest.skip(f'{name} says nothing without content')
     one = trained(name, **fields)
     model = models.build(one.config.model, one.spec)
     plain = jax.jit(lambda params, images: model.apply(params, images).logits)(one.params, images(one))
@@ -65,11 +69,19 @@ def test_content_and_position_together_are_the_attention(trained, images, name, 
     assert np.abs(np.asarray(parts.content) - np.asarray(parts.weights)).max() > 1e-3
 
 
-@pytest.mark.parametrize('name', POSITIONS)
+@pytest.mark.parametrize('name', ['none', 'learned_1d', 'rope_axial', 'conditional'])
 def test_where_there_are_no_parts_it_says_why(trained, images, name):
     one = trained(name)
-    parts, lack = attention_parts(one, images(one)), lacks_parts(one.config.model)
-    assert (parts.content is None) == (parts.position is None) == bool(lack) == (name not in WITH_SCORES)
+    parts = attention_parts(one, images(one))
+    assert (parts.content, parts.position) == (None, None)
+    assert lacks_parts(one.config.model)
+
+
+@pytest.mark.parametrize('name', POSITIONS)
+def test_parts_are_for_those_with_scores_beside_content(trained, name):
+    assert bool(lacks_parts(trained(name).config.model)) == (name not in WITH_SCORES)
+    if POSITIONS[name].scores_content_free:
+        assert 'by position alone' in lacks_parts(trained(name, model__positions__content=False).config.model)
 
 
 def test_a_run_starts_from_its_initial_params(trained, tmp_path):

@@ -15,8 +15,9 @@ def rows(workdir):
     return arms.rows(runs.read(folder), tables.read_table(folder))
 
 
-def parsed(words):
+def parsed(words, monkeypatch):
     """The config that train.py gets from these words of a command line."""
+    monkeypatch.setattr('sys.argv', words)  # where ml_collections looks for fields
     values = flags.FlagValues()
     config_flags.DEFINE_config_file('config', flag_values=values)
     flags.DEFINE_string('workdir', None, '', flag_values=values)
@@ -34,7 +35,7 @@ CHANGES = {
 
 
 @pytest.mark.parametrize('name', CHANGES)
-def test_the_command_gives_the_config_of_every_run(workdir, name):
+def test_the_command_gives_the_config_of_every_run(workdir, name, monkeypatch):
     for seed in (4, 7):
         workdir.add('an arm', seed, 0.9 + seed / 1000, CHANGES[name])
     _, (row,) = rows(workdir)
@@ -44,7 +45,7 @@ def test_the_command_gives_the_config_of_every_run(workdir, name):
     for run in row.arm.runs:
         words = [word.replace('$seed', str(run.seed)) for word in shlex.split(train)]
         assert words[:3] == ['python', 'train.py', '--config=configs/base.py']
-        assert json.loads(parsed(words[1:]).to_json()) == run.config
+        assert json.loads(parsed(words[1:], monkeypatch).to_json()) == run.config
 
 
 def test_only_what_differs_from_the_defaults_is_in_the_command():

@@ -1,0 +1,154 @@
+"""What TensorBoard and Weights & Biases are told of a run."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+import data
+from configs import base
+from training import loop, sinks
+from training.log import read_rows
+from training.track import Member
+
+
+@pytest.fixture
+def config():
+    config = base.get_config()
+    config.data.name = 'synthetic'
+    config.data.synthetic.image_size, config.data.synthetic.channels = 8, 1
+    config.data.synthetic.train_examples, config.data.synthetic.test_examples = 60, 20
+    config.model.embed_dim, config.model.depth = 16, 1
+    config.train.steps, config.train.batch_size, config.train.eval_batch_size = 8, 8, 20
+    config.log.every, config.checkpoint.count = 2, 2
+    return config
+
+
+def train(config, *folders):
+    members = []
+    for seed, folder in enumerate(folders):
+        own = config.copy_and_resolve_references()
+        own.seed = seed
+        members.append(Member(own, folder, lambda row, steps: None))
+    return loop.train(members, data.load(config.data))
+
+
+def summaries(folder):
+    """Every summary of a run's event file, by tag."""
+    from tensorboardX.proto import event_pb2
+
+    (path,) = folder.glob('events.*')
+    found, raw = {}, path.read_bytes()
+    while raw:
+        length = int.from_bytes(raw[:8], 'little')
+        event = event_pb2.Event.FromString(raw[12 : 12 + length])
+        found |= {value.tag: (event.step, value) for value in event.summary.value}
+        raw = raw[12 + length + 4 :]
+    return found
+
+
+def test_the_hparams_table_gets_config_and_scores(config, tmp_path):
+    from tensorboardX.proto.plugin_hparams_pb2 import HParamsPluginData
+
+    folders = [tmp_path / 'a', tmp_path / 'b']
+    results = train(config, *folders)
+    for seed, (folder, result) in enumerate(zip(folders, results, strict=True)):
+        found = summaries(folder)
+
+        def plugin(name, found=found):
+            data = found[f'_hparams_/{name}'][1].metadata.plugin_data
+            assert data.plugin_name == 'hparams'
+            return HParamsPluginData.FromString(data.content)
+
+        fields = plugin('session_start_info').session_start_info.hparams
+        assert fields['seed'].number_value == seed
+        assert fields['model.embed_dim'].number_value == 16
+        assert fields['model.positions.name'].string_value == 'learned_1d'
+        assert fields['model.positions.content'].bool_value is True
+        assert fields['model.window'].string_value == 'None'
+        experiment = plugin('experiment').experiment
+        assert {info.name for info in experiment.hparam_infos} == set(fields)
+        compared = {info.name.tag for info in experiment.metric_infos}
+        assert compared <= found.keys()  # each of them is a scalar of the run
+        assert found['test_accuracy'][0] == 8
+        assert found['test_accuracy'][1].simple_value == pytest.approx(result['test']['accuracy'])
+        assert found['images_per_second'][1].simple_value == pytest.approx(result['images_per_second'], rel=1e-5)
+        assert plugin('session_end_info').HasField('session_end_info')
+        assert 'test_accuracy' not in {name for row in read_rows(folder / 'metrics.jsonl') for name in row}
+
+
+def test_every_field_is_a_hyperparameter(config):
+    flat = sinks.hyperparameters(config)
+    assert flat['data.synthetic.image_size'] == 8
+    assert all(isinstance(value, bool | int | float | str) for value in flat.values())
+
+
+WITHOUT = """
+import sys
+sys.modules['wandb'] = None  # Python's own way to say that there is no such module
+from configs import digits
+from configs.errors import ConfigError
+from experiment.validate import validate
+config = digits.get_config()
+validate(config)
+config.log.wandb = 'a project'
+try:
+    validate(config)
+except ConfigError as error:
+    print(error)
+"""
+
+
+def test_wandb_that_is_not_installed_is_one_line():
+    done = subprocess.run([sys.executable, '-c', WITHOUT], capture_output=True, text=True, timeout=120)
+    assert done.stdout == (
+        "log.wandb='a project': the package wandb is not installed; pip install wandb, or log.wandb='', would do\n"
+    )
+
+
+def test_patchwise_does_not_import_wandb_unless_asked():
+    code = 'import sys, training.loop, experiment.validate; print("wandb" in sys.modules)'
+    done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, timeout=120)
+    assert done.stdout == 'False\n', done.stderr
+
+
+def sent(path):
+    """The records of a .wandb file: LevelDB's log, in blocks of 32 KiB, behind a header of seven bytes."""
+    from wandb.proto import wandb_internal_pb2
+
+    raw, place, part, block = path.read_bytes(), 7, b'', 1 << 15
+    while place + 7 <= len(raw):
+        left = block - place % block
+        if left < 7:
+            place += left
+            continue
+        length, kind = int.from_bytes(raw[place + 4 : place + 6], 'little'), raw[place + 6]
+        part += raw[place + 7 : place + 7 + length]
+        place += 7 + length
+        if kind in (1, 4):  # whole, or the last piece of several
+            yield wandb_internal_pb2.Record.FromString(part)
+            part = b''
+
+
+def test_wandb_gets_every_row_config_and_scores(config, tmp_path, monkeypatch):
+    """The real package, offline: it writes what it would send."""
+    monkeypatch.setenv('WANDB_MODE', 'offline')
+    monkeypatch.setenv('WANDB_SILENT', 'true')
+    config.log.wandb, config.log.tensorboard = 'patchwise', False
+    folder = tmp_path / 'sweep' / 'a'
+    (result,) = train(config, folder)
+    (path,) = (folder / 'wandb').glob('offline-run-*/run-*.wandb')
+    records = list(sent(path))
+    (run,) = [record.run for record in records if record.WhichOneof('record_type') == 'run'][:1]
+    assert (run.project, run.run_group, run.display_name) == ('patchwise', 'sweep', 'a')
+    told = {item.key: json.loads(item.value_json) for item in run.config.update}
+    assert told['model']['embed_dim'] == 16
+    history = [
+        {'.'.join(item.nested_key) or item.key: json.loads(item.value_json) for item in record.history.item}
+        for record in records
+        if record.WhichOneof('record_type') == 'history'
+    ]
+    rows = [{name: value for name, value in row.items() if not name.startswith('_')} for row in history]
+    assert rows[:-1] == read_rows(folder / 'metrics.jsonl')
+    assert rows[-1]['test_accuracy'] == result['test']['accuracy']
