@@ -45,11 +45,16 @@ class MetricsLog:
 
 
 def read_rows(path: Path) -> list[Row]:
-    """The whole rows of a metrics.jsonl; a torn last line, as a killed run leaves it, is left out."""
+    """The whole rows of a metrics.jsonl; a torn last line, as a killed run leaves it, is left out.
+
+    So is what is no row, of numbers by name with a step among them.
+    """
     rows = []
     for line in path.read_text().splitlines() if path.exists() else []:
         try:
-            rows.append(json.loads(line))
+            row = json.loads(line)
         except ValueError:
             break
+        if isinstance(row, dict) and 'step' in row and all(isinstance(value, int | float) for value in row.values()):
+            rows.append(row)
     return rows

@@ -116,7 +116,7 @@ def _read_log(workdir: Path, run: records.Run) -> dict[str, dict[int, float]]:
     if not path.is_file() or path.stat().st_size > LARGEST_LOG:
         return found
     for row in read_rows(path):
-        step = row.get('step') if isinstance(row, dict) else None
+        step = row['step']
         for name in CURVES if isinstance(step, int) and 0 <= step < 2**53 else ():
             value = row.get(name)
             if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):

@@ -83,7 +83,7 @@ def position_pictures(trained: Trained, name: str, title: str) -> tuple[list[Pic
         figures = [
             picture('frequencies', _frequency_figure(states), f'frequencies of {called}'),
             picture(
-                'turns', _offset_figure(_by_state(states, lambda each: _rotary_maps(each, trained)), (-1, 1)), about
+                'turns', _offset_figure(_by_state(states, lambda each: _rotary_maps(each, trained)), (-1.0, 1.0)), about
             ),
         ]
         return figures, note
@@ -97,7 +97,7 @@ def position_pictures(trained: Trained, name: str, title: str) -> tuple[list[Pic
             state: {f'layer {n}': _vector_maps(each[n]) for n in evenly(len(each))} for state, each in states.items()
         }
         note = 'For rows (left) and columns (right): the cosine of the vector of every offset with that of every other.'
-        return [picture('vectors', _offset_figure(maps, (-1, 1)), about)], note
+        return [picture('vectors', _offset_figure(maps, (-1.0, 1.0)), about)], note
     about = f'logits that {called} adds, by offset and head'
     note = 'A map has the query in its middle, and at each offset what is added to the logit of a key there.'
     return [
@@ -177,7 +177,7 @@ def _codes_figure(states: dict[str, Encodings], grid: Grid) -> Figure:
                 mosaic = cosines.reshape(*grid, *grid).transpose(0, 2, 1, 3).reshape(grid[0] ** 2, grid[1] ** 2)
                 if 1 in grid:
                     mosaic = cosines
-                mesh = _heat(place, mosaic, (-1, 1))
+                mesh = _heat(place, mosaic, (-1.0, 1.0))
                 for axis, lines in ((0, place.axhline), (1, place.axvline)):
                     for line in range(grid[axis], grid[axis] ** 2, grid[axis]) if 1 not in grid else ():
                         lines(line, color='#ffffff', linewidth=1.4)

@@ -120,7 +120,7 @@ def test_a_head_that_attends_to_a_fixed_offset_shows_just_that(opened):
     assert [int(said['fan']) for said in heads(page)] == [4, 2]
     assert [row.split()[:4] for row in page.locator('#head-table tbody tr').all_inner_texts()] == [
         ['0', '0', '1.5', '0.00'],
-        ['0', '1', '2.2', '0.00'],
+        ['0', '1', '2.3', '0.00'],
     ]
 
 

@@ -54,6 +54,7 @@ def test_learning_curves_leave_out_what_is_no_number(workdir):
     lines = [{'step': 10, 'train_loss': 2.0}, {'step': 20, 'train_loss': 1.0, 'validation_accuracy': 0.5}]
     odd = [
         '[]', '{"step": "x", "train_loss": 1}', '{"step": 30, "train_loss": "much"}', '{"step": 30, "train_loss": NaN}',
+        '{"train_loss": 1}',
         '{"step": -1, "train_loss": 1}', '{"step": 30, "train_loss": true}', '{"step": 40, "tr',
     ]  # fmt: skip
     (folder / 'metrics.jsonl').write_text('\n'.join([*map(json.dumps, lines), *odd]))
