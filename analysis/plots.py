@@ -197,14 +197,14 @@ def _style(number: int, marked: bool = True) -> dict[str, Any]:
     }
 
 
-def _text_width(text: str, size: float) -> float:
+def text_width(text: str, size: float) -> float:
     """Inches."""
     return TextPath((0, 0), text, size=size).get_extents().width / 72 if text.strip() else 0.0
 
 
 def _legend_shape(labels: list[str]) -> tuple[int, int]:
     """As many columns as fit, and the rows that they leave."""
-    widest = max((_text_width(label, SMALL) for label in labels), default=0.0)
+    widest = max((text_width(label, SMALL) for label in labels), default=0.0)
     columns = max(1, min(len(labels), int((WIDTH - 2 * MARGIN) / (widest + 0.75))))  # 0.75: the line, and space
     return columns, math.ceil(len(labels) / columns)
 
@@ -238,7 +238,7 @@ def _axis(panels: Sequence[Panel], scale: str, ticks: dict[int | float, str] | N
         )
         ticks = {float(x): text for x, text in given.items()}
         limits = _limits(places.values(), scale)
-    widths = {x: max(_text_width(line, TEXT) for line in text.split('\n')) + 0.12 for x, text in ticks.items()}
+    widths = {x: max(text_width(line, TEXT) for line in text.split('\n')) + 0.12 for x, text in ticks.items()}
     widest, slot = max(widths.values(), default=0.0), width / max(len(xs), 1)
     if scale == 'category' and widest > slot:
         # Slanted, if the first label does not run off the page.

@@ -21,7 +21,8 @@ class Display(AbstractContextManager):
     """
 
     def __init__(self, runs: int = 1):
-        self.runs, self.done = runs, 0
+        self.runs, self.done, self.failed = runs, 0, 0
+        self.best = 0.0  # accuracy on validation of any run so far
         self._slots: dict[int, Slot] = {}
         self._paced_from: tuple[float, float] | None = None  # time and position of the first row
         self._last_line = time.monotonic()
@@ -62,12 +63,19 @@ class Display(AbstractContextManager):
         position = self.done + sum(slot.share * slot.runs for slot in self._slots.values())
         eta = self._eta(position)
         if self.runs > 1:
-            text = f'{self.done}/{self.runs} runs · {text}'
+            failed = f', {self.failed} failed' if self.failed else ''
+            text, details = f'{self.done}/{self.runs} runs{failed} · {text}', self._beside(details)
         if self._terminal:
             self._bar.update(self._task, completed=position, text=text, label=details, eta=eta)
         elif last or time.monotonic() - self._last_line >= SECONDS_BETWEEN_LINES:
             self._last_line = time.monotonic()
             print(' · '.join(filter(None, (f'ETA {eta}', text, details))), file=sys.stderr, flush=True)
+
+    def _beside(self, details: str) -> str:
+        """The details, behind how many runs are under way, and the best accuracy on validation so far."""
+        running = sum(slot.runs for slot in self._slots.values() if slot.running)
+        best = f'best {self.best:.1%}' if self.best else ''
+        return ' · '.join(filter(None, (f'{running} running' if running else '', best, details)))
 
     def _eta(self, position: float) -> str:
         """What is left, at the pace since the first row: a resumed run did not make its first steps just now."""
@@ -87,17 +95,18 @@ class Slot:
 
     def __init__(self, display: Display):
         self._display, self._label, self._validation = display, '', ''
-        self.runs, self.share = 1, 0.0
+        self.runs, self.share, self.running = 1, 0.0, False
 
     def begin(self, label: str, runs: int = 1) -> None:
         """Runs start; until their first row they compile."""
-        self._label, self._validation, self.runs, self.share = label, '', runs, 0.0
+        self._label, self._validation, self.runs, self.share, self.running = label, '', runs, 0.0, True
         self._display.show('compiling', label)
 
     def row(self, row: Row, steps: int) -> None:
         """A run logged a row."""
         if 'validation_accuracy' in row:
             self._validation = f'validation {row["validation_accuracy"]:.1%}'
+            self._display.best = max(self._display.best, row['validation_accuracy'])
             return
         step = int(row['step'])
         self.share = step / steps
@@ -109,10 +118,11 @@ class Slot:
     def end(self, runs: int = 1) -> None:
         """`runs` of them ended, however they did."""
         self._display.done += runs
-        self.share = 0.0
+        self.share, self.running = 0.0, False
         if 1 < self._display.runs == self._display.done:
             self._display.show('that was the last', '', last=True)
 
     def note(self, text: str) -> None:
-        """A line that stays."""
+        """A run went wrong: a line that stays, and one more that failed."""
+        self._display.failed += 1
         self._display.note(text)

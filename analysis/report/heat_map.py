@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from analysis import figures, statistics
-from analysis.plots import DPI, SMALL, STYLE, shortened
+from analysis.plots import DPI, SMALL, STYLE, TEXT, shortened, text_width
 from analysis.report.arms import Row
 from analysis.report.pictures import ON_DARK, ON_LIGHT, Picture
 from experiment.folder import flatten
@@ -18,7 +18,8 @@ from experiment.folder import flatten
 MOST_MAPS = 4
 FIELDS = ('model.positions.name', 'model.num_heads')
 NOT_ALIKE = ('seed', 'model.positions.content', *FIELDS)  # in which cells of one map may differ
-CELL_WIDTH, CELL_HEIGHT = 1.15, 0.42  # inches
+CELL_WIDTH, CELL_HEIGHT = 1.3, 0.46  # inches
+TITLE, BELOW, BAR = 0.3, 0.65, 1.0  # inches above the first map, below each, and for the colours
 COLOURS = 'cividis'
 
 
@@ -64,19 +65,21 @@ def heat_map(rows: Sequence[Row]) -> Picture | None:
     }
     shown = [100 * means[row.number] for grid in found for row in grid.rows.values()]
     with matplotlib.rc_context(STYLE | {'axes.grid': False}):
-        sizes = [(max(2.2, CELL_WIDTH * len(grid.heads)), 0.75 + CELL_HEIGHT * len(grid.positions)) for grid in found]
-        width, height = 1.9 + max(size[0] for size in sizes) + 0.95, sum(size[1] for size in sizes) + 0.45
+        sizes = [(CELL_WIDTH * len(grid.heads), CELL_HEIGHT * len(grid.positions)) for grid in found]
+        left = 0.2 + max(text_width(name, TEXT) for grid in found for name in grid.positions)
+        width = left + max(across for across, _ in sizes) + BAR
+        height = TITLE + sum(down + BELOW for _, down in sizes)
         figure = Figure(figsize=(width, height), dpi=DPI)
-        top = height - 0.35
+        top = height - TITLE
         for grid, (across, down) in zip(found, sizes, strict=True):
-            box = (1.9 / width, (top - down + 0.55) / height, across / width, (down - 0.75) / height)
-            axes = figure.add_axes(box)
+            axes = figure.add_axes((left / width, (top - down) / height, across / width, down / height))
             mesh = _draw(axes, grid, means, (min(shown), max(shown)))
             if len(found) > 1:
                 axes.set_title(shortened(_what_differs(grid, found)), loc='left', fontsize=SMALL)
-            top -= down
-        bar = figure.add_axes((1 - 0.8 / width, 0.6 / height, 0.14 / width, min(2.4, height - 1.0) / height))
-        figure.colorbar(mesh, cax=bar).set_label('test accuracy, %')
+            top -= down + BELOW
+        tall = sizes[0][1]
+        bar = (1 - (BAR - 0.2) / width, (height - TITLE - tall) / height, 0.14 / width, tall / height)
+        figure.colorbar(mesh, cax=figure.add_axes(bar)).set_label('test accuracy, %')
     about = '; '.join(
         f'{name} with {heads} heads {100 * means[row.number]:.2f}%'
         for grid in found
@@ -98,7 +101,8 @@ def _draw(axes: Axes, grid: Grid, means: dict[int, float], limits: tuple[float, 
         light = (100 * interval.mean - low) / ((high - low) or 1) > 0.5
         axes.text(
             grid.heads.index(heads) + 0.5, grid.positions.index(name) + 0.5, f'{100 * interval.mean:.1f}{half}',
-            ha='center', va='center', fontsize=SMALL, color=ON_LIGHT if light else ON_DARK, url=f'#arm-{row.number}',
+            ha='center', va='center_baseline', fontsize=SMALL,
+            color=ON_LIGHT if light else ON_DARK, url=f'#arm-{row.number}',
         )  # fmt: skip
     axes.set_xticks(np.arange(len(grid.heads)) + 0.5, [f'{count}' for count in grid.heads])
     axes.set_yticks(np.arange(len(grid.positions)) + 0.5, grid.positions)

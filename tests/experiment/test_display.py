@@ -20,10 +20,12 @@ def test_plain_lines_say_where_a_sweep_stands(capsys, monkeypatch):
         slot.end()
         slot.begin('an arm, seed 1')
     lines = capsys.readouterr().err.splitlines()
-    assert lines[0] == 'ETA -:-- · 0/2 runs · compiling · an arm, seed 0'
-    assert '0/2 runs · loss 0.500 · accuracy 25.0% · 1,234 images/s · step 50/100 · an arm, seed 0' in lines[1]
+    assert lines[0] == 'ETA -:-- · 0/2 runs · compiling · 1 running · an arm, seed 0'
+    assert (
+        '0/2 runs · loss 0.500 · accuracy 25.0% · 1,234 images/s · 1 running · step 50/100 · an arm, seed 0' in lines[1]
+    )
     assert 'step 100/100 · validation 75.0%' in lines[2]
-    assert '1/2 runs · compiling · an arm, seed 1' in lines[3]
+    assert '1/2 runs · compiling · 1 running · best 75.0% · an arm, seed 1' in lines[3]
 
 
 def test_numbers_fit_a_narrow_terminal():
@@ -75,4 +77,23 @@ def test_processes_share_one_line_and_populations_count_all_their_runs(capsys, m
         one.begin('the rest', 4)
     lines = capsys.readouterr().err.splitlines()
     assert '3,704 images/s' in lines[2]  # what all members see together
-    assert lines[-1] == 'ETA 0:45 · 3/8 runs · compiling · the rest'  # 3.5 runs' way done, 2 of them in 20 s
+    assert (
+        lines[-1] == 'ETA 0:45 · 3/8 runs · compiling · 5 running · the rest'
+    )  # 3.5 runs' way done, 2 of them in 20 s
+
+
+def test_what_fails_is_counted_and_the_best_so_far_is_shown(capsys, monkeypatch):
+    monkeypatch.setattr(display, 'SECONDS_BETWEEN_LINES', 0.0)
+    with display.Display(3) as shown:
+        one, other = shown.of(1), shown.of(2)
+        one.begin('good')
+        other.begin('bad')
+        one.row({'step': 10, 'validation_accuracy': 0.9, 'validation_loss': 1.0}, 20)
+        one.row({'step': 20, 'validation_accuracy': 0.8, 'validation_loss': 1.0}, 20)
+        other.end()
+        other.note('bad: failed: ValueError')
+        one.end()
+        other.begin('last')
+    assert capsys.readouterr().err.splitlines()[-1] == (
+        'ETA -:-- · 2/3 runs, 1 failed · compiling · 1 running · best 90.0% · last'
+    )
