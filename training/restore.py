@@ -1,5 +1,7 @@
 """The params of a run that was trained before."""
 
+import functools
+import json
 from pathlib import Path
 
 import jax
@@ -11,7 +13,7 @@ from configs.errors import ConfigError
 from data.spec import Spec
 from models import Model, Params
 from training import checkpoints
-from training.step import initial_state
+from training.step import State, initial_state
 
 
 def restore_selected(config: ConfigDict, spec: Spec, folder: Path) -> tuple[Model, Params, int]:
@@ -22,8 +24,7 @@ def restore_selected(config: ConfigDict, spec: Spec, folder: Path) -> tuple[Mode
     Raises:
       ConfigError: there is no checkpoint, or none that can be read.
     """
-    model = models.build(config.model, spec, np.dtype(config.train.compute_dtype))
-    like = jax.eval_shape(lambda key: initial_state(config, model, key), jax.random.key(0))
+    model, like = _model_and_state(json.dumps({name: config[name].to_dict() for name in ('model', 'train')}), spec)
     with checkpoints.open_checkpoints(folder, config.checkpoint.keep) as manager:
         latest = manager.latest_step()
         if latest is None:
@@ -39,3 +40,11 @@ def restore_selected(config: ConfigDict, spec: Spec, folder: Path) -> tuple[Mode
                 f'--workdir={folder}: its checkpoint cannot be read ({type(error).__name__}: {why}); train it again'
             ) from error
     return model, state.params, step
+
+
+@functools.lru_cache(maxsize=4)
+def _model_and_state(fields: str, spec: Spec) -> tuple[Model, State]:
+    """The model, and the shapes and types of its state: a second to build, and the seeds of an arm share them."""
+    config = ConfigDict(json.loads(fields))
+    model = models.build(config.model, spec, np.dtype(config.train.compute_dtype))
+    return model, jax.eval_shape(lambda key: initial_state(config, model, key), jax.random.key(0))

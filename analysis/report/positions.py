@@ -180,7 +180,7 @@ def _codes_figure(states: dict[str, Encodings], grid: Grid) -> Figure:
                 mesh = _heat(place, mosaic, (-1.0, 1.0))
                 for axis, lines in ((0, place.axhline), (1, place.axvline)):
                     for line in range(grid[axis], grid[axis] ** 2, grid[axis]) if 1 not in grid else ():
-                        lines(line, color='#ffffff', linewidth=1.4)
+                        lines(line, color='#777777', linewidth=1.0)
                 place.set_title(state if len(layers) == 1 else f'layer {layer}, {state}', fontsize=SMALL)
         _colour_bar(figure, mesh, 'cosine')
         return figure

@@ -115,7 +115,7 @@ def _lead(workdir: Path, rows: Sequence[Row]) -> str:
     best = next((row for row in rows if row.mark == 'best'), None)
     alike = sum(row.mark == 'indistinguishable' for row in rows)
     if best:
-        text += f' The highest mean has {best.label}, with {best.cells[0].text}% on the test set'
+        text += f' {best.label} has the highest mean, {best.cells[0].text}% on the test set'
         text += f'; {alike} other arm{"s are" if alike > 1 else " is"} not distinguishable from it.' if alike else '.'
     return text
 
