@@ -97,7 +97,11 @@ def convolve(x: Array, kernel: Array, strides: Sequence[int], padding: Any, **op
         return convolution(x, kernel), (x, kernel)
 
     def backward(saved, gradient):
-        return jax.vjp(convolution.fun, *jax.lax.optimization_barrier(saved))[1](gradient)
+        x, kernel = jax.lax.optimization_barrier(saved)
+        # Transposes of what is linear in each argument; jax.vjp would trace the forward pass once more.
+        (to_x,) = jax.linear_transpose(lambda x: convolution.fun(x, kernel), x)(gradient)
+        (to_kernel,) = jax.linear_transpose(lambda kernel: convolution.fun(x, kernel), kernel)(gradient)
+        return to_x, to_kernel
 
     convolution.defvjp(forward, backward)
     return convolution(x, kernel)
