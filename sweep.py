@@ -29,7 +29,8 @@ flags.register_validator('workdir', bool, 'the name of a folder would do')
 
 def main() -> int:
     from analysis import figures, tables
-    from experiment import schedule, sweeps
+    from experiment import folder, schedule, sweeps
+    from experiment.lock import locked
     from training.compilation import use_cache
 
     use_cache()
@@ -38,8 +39,10 @@ def main() -> int:
     path, _, variant = config_file.partition(':')
     rows, figure = sweeps.load_sweep(path, variant)
     runs = sweeps.plan(CONFIG.value, rows, figure)
-    sweeps.open_sweep(workdir, config_file, runs, figure)
-    troubles = schedule.run_all(runs, workdir, workers=WORKERS.value, at_most=TOGETHER.value)
+    folder.make_folder(workdir)
+    with locked(workdir):
+        sweeps.open_sweep(workdir, config_file, runs, figure)
+        troubles = schedule.run_all(runs, workdir, workers=WORKERS.value, at_most=TOGETHER.value)
     tables.report(workdir)
     figures.report(workdir)
     for name, trouble in troubles.items():

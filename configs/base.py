@@ -81,6 +81,9 @@ def get_config() -> ConfigDict:
     checkpoint.count = 10  # times a run stops to validate and save, evenly spread, the last at its end
     checkpoint.keep = 2  # latest checkpoints kept, beside the best on validation
     checkpoint.select = 'best'  # params that are tested: best (accuracy on validation; then loss) | last
+
+    config.debug = debug = ConfigDict()
+    debug.check_numerics = False  # where a run diverges, find the operation that did it; steps wait for each other
     return config.lock()
 
 

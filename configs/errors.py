@@ -1,7 +1,10 @@
-"""The one kind of error that is the user's to mend."""
+"""The errors that are the user's to mend: commands print them as one line, without a traceback."""
 
 import difflib
+import errno
+import os
 from collections.abc import Iterable
+from pathlib import Path
 
 
 class ConfigError(Exception):
@@ -10,6 +13,24 @@ class ConfigError(Exception):
     The message names the field, the value, and what would do:
     `model.num_heads=3 must divide model.embed_dim=64; try 1, 2, 4, 8`.
     """
+
+
+class StorageError(Exception):
+    """What a run leaves behind could not be written. Commands print it as one line and exit with status 1.
+
+    What was written before stays as it was; the same command goes on from there.
+    """
+
+    @classmethod
+    def of(cls, path: Path, error: Exception) -> 'StorageError':
+        """That `path` could not be written, because of `error`."""
+        # Libraries put the system's error into texts of many lines; the system's own words say it best.
+        text = str(error)
+        known = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EFBIG, errno.EIO)
+        words = {number: os.strerror(number) for number in known}
+        why = words.get(getattr(error, 'errno', None)) or next((word for word in words.values() if word in text), None)
+        why = why or f'{type(error).__name__}: {" ".join(text.split())[:300]}'
+        return cls(f'{path} could not be written ({why}); what was saved before is good, and the same command goes on')
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

@@ -1,5 +1,7 @@
 """How a command starts and how it fails."""
 
+import errno
+import os
 import sys
 import traceback
 from collections.abc import Callable
@@ -9,17 +11,26 @@ from typing import NoReturn
 from absl import app, flags, logging
 
 from configs import base
-from configs.errors import ConfigError, nearest
+from configs.errors import ConfigError, StorageError, nearest
 from experiment.allocator import keep_memory
 from experiment.folder import flatten
+from training.interruption import Interrupted, listen
+
+# What a full or read-only disk, and a quota, make of a write.
+OF_STORAGE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG)
 
 
 def run(main: Callable[[], int | None]) -> NoReturn:
-    """Parses the flags, calls `main`, and exits: with its value, or 2 and one line when the user can mend it.
+    """Parses the flags, calls `main`, and exits: with its value, or with one line on stderr and
+
+      2  when a setting cannot work;
+      1  when the disk is full or cannot be written;
+      130 or 143  when Ctrl-C or SIGTERM ended it, after training was saved.
 
     Anything else that is raised is a defect and keeps its traceback.
     """
     keep_memory()
+    listen()
     logging.set_verbosity(logging.WARNING)
 
     def guarded(argv: list[str]) -> int | None:
@@ -29,9 +40,14 @@ def run(main: Callable[[], int | None]) -> NoReturn:
             return main()
         except ConfigError as error:
             _fail(str(error))
-        except KeyboardInterrupt:
-            print('interrupted; the same command goes on from the last checkpoint', file=sys.stderr)
-            return 130
+        except StorageError as error:
+            _end(1, str(error))
+        except OSError as error:
+            if error.errno not in OF_STORAGE:
+                raise
+            _end(1, str(StorageError.of(Path(error.filename or '.'), error)))
+        except Interrupted as interrupted:
+            _end(interrupted.status, f'{interrupted}; the same command goes on from there')
 
     app.run(guarded, flags_parser=_parse)
 
@@ -87,5 +103,17 @@ def _is_users(path: Path) -> bool:
 
 
 def _fail(message: str) -> NoReturn:
-    print(f'{Path(sys.argv[0]).name}: {" ".join(message.split())}', file=sys.stderr)
+    _say(message)
     sys.exit(2)
+
+
+def _end(status: int, message: str) -> NoReturn:
+    """Exits at once: a save that failed leaves threads of Orbax that would wait for minutes."""
+    _say(message)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
+
+
+def _say(message: str) -> None:
+    print(f'{Path(sys.argv[0]).name}: {" ".join(message.split())}', file=sys.stderr)

@@ -1,7 +1,10 @@
 """The run folder: the interface between training and everything after it."""
 
+import hashlib
 import json
+import logging
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +15,10 @@ from configs.errors import ConfigError
 
 CONFIG, RESULT, FAILED, LOG = 'config.json', 'result.json', 'failed.json', 'log.txt'
 MANIFEST = 'sweep.json'  # of a sweep's folder
+POPULATION = 'population.json'  # of a run that trains with others: the names of their folders, its own included
+CHECKSUM = 'sha256'  # field of a result: of all others
+
+logger = logging.getLogger(__name__)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -46,10 +53,30 @@ def read_json(path: Path) -> Any:
         return None
 
 
+def write_result(folder: Path, result: dict[str, Any]) -> dict[str, Any]:
+    """Writes what a run came to, and returns it as it is read again: with a checksum."""
+    result = result | {CHECKSUM: checksum(result)}
+    write_json(folder / RESULT, result)
+    return result
+
+
+def checksum(result: dict[str, Any]) -> str:
+    """SHA-256 of a result's fields, in one order and spelling, without its own."""
+    fields = {name: value for name, value in result.items() if name != CHECKSUM}
+    return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()
+
+
 def read_result(folder: Path) -> dict[str, Any] | None:
-    """The result of a run that came to its end, or None: then it is still to be run."""
+    """The result of a run that came to its end, or None: then it is still to be run.
+
+    So is one whose result is damaged, as a warning says: the run will come to the same again.
+    """
     result = read_json(folder / RESULT)
-    return result if isinstance(result, dict) and result.get('status') in ('finished', 'diverged') else None
+    if isinstance(result, dict) and result.get(CHECKSUM) == checksum(result):
+        return result
+    if (folder / RESULT).exists():
+        logger.warning('%s is damaged; the run goes on as if it were not there', folder / RESULT)
+    return None
 
 
 def make_folder(folder: Path) -> None:
@@ -79,6 +106,21 @@ def open_run(folder: Path, config: ConfigDict) -> None:
     make_folder(folder)
     if not (folder / CONFIG).exists():
         write_json(folder / CONFIG, json.loads(config.to_json()))
+
+
+def write_population(folders: Sequence[Path]) -> None:
+    """Writes down which runs train together: an interrupted population goes on as it was."""
+    for folder in folders:
+        if len(folders) > 1 or (folder / POPULATION).exists():
+            write_json(folder / POPULATION, [other.name for other in folders])
+
+
+def read_population(folder: Path) -> list[str] | None:
+    """The names of the runs that the one in `folder` trained with; None: it never trained with others."""
+    names = read_json(folder / POPULATION)
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        return None
+    return names if folder.name in names and len(set(names)) == len(names) else None
 
 
 def refuse_others(folder: Path, config: ConfigDict) -> None:

@@ -1,11 +1,12 @@
 """Which runs of a sweep train together: those that compile to one program, in chunks."""
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import jax
 
+from experiment import folder
 from experiment.sweeps import Planned
 from training.checkpoints import latest_step
 from training.programs import program_fields
@@ -14,16 +15,35 @@ from training.strategy import largest_population
 Group = list[Planned]
 
 
-def grouped(runs: Iterable[Planned], workdir: Path, at_most: int | None = None) -> list[Group]:
-    """`runs` in groups that training.loop.train takes, in the order of each group's first run.
+def grouped(
+    runs: Sequence[Planned], workdir: Path, at_most: int | None = None, finished: Sequence[Planned] = ()
+) -> list[Group]:
+    """`runs` in groups that training.loop.train takes.
+
+    First the populations that were begun before, which go on as they were: in another one sums would round otherwise.
+    Then the others, in the order of each group's first run.
 
     Args:
       at_most: runs of a group; None: as many as pays, by the backend and the model (training.strategy).
+      finished: runs that need no training, but may be of a population that does.
     """
+    known = {run.name: run for run in (*finished, *runs)}
+    begun: dict[str, Group] = {}  # by the name of each of its runs
+    for run in runs:
+        names = [] if run.name in begun else folder.read_population(workdir / run.name) or []
+        if all(name in known and name not in begun for name in names) and len(names) <= (at_most or len(names)):
+            group = [known[name] for name in names]
+            begun |= dict.fromkeys(names, group)
+    groups = [group for name, group in begun.items() if name == group[0].name]
+    return groups + _by_program([run for run in runs if run.name not in begun], workdir, at_most)
+
+
+def _by_program(runs: Sequence[Planned], workdir: Path, at_most: int | None) -> list[Group]:
     alike: dict[str, Group] = {}
     for run in runs:
         config = run.config
         same = program_fields(config) | {'log': config.log.to_dict(), 'checkpoint': config.checkpoint.to_dict()}
+        same['debug'] = config.debug.to_dict()
         same['step'] = latest_step(workdir / run.name)  # they can only go on together from where they all are
         alike.setdefault(json.dumps(same, sort_keys=True), []).append(run)
     groups = []

@@ -13,6 +13,7 @@ from ml_collections import ConfigDict
 import data
 from configs.errors import ConfigError
 from experiment import environment, folder
+from experiment.lock import locked
 from experiment.validate import validate
 from training.log import Row
 from training.loop import train
@@ -30,6 +31,8 @@ def execute(
       profiled: whether to leave a trace of a few steps in `workdir` (training.profile).
     Raises:
       ConfigError: the config cannot run, or the folder cannot hold it; nothing was written.
+      StorageError: a file could not be written; what was written before is good.
+      Interrupted: a signal came (training.interruption); training saved first.
     """
     if profiled and folder.read_result(workdir) is not None:
         raise ConfigError(f'--profile: the run in {workdir} is finished: no step is left; another folder would do')
@@ -37,7 +40,10 @@ def execute(
 
 
 def execute_together(members: Sequence[Member], *, processes: int = 1, profiled: bool = False) -> list[dict[str, Any]]:
-    """`execute` of runs that training.loop.train takes as one population; those with a result are left out.
+    """`execute` of runs that training.loop.train takes as one population.
+
+    Those with a result are left out, unless the others trained together with them before: an interrupted population
+    goes on as it was, so that it comes to the same, and their results stay.
 
     Args:
       processes: how many train on this machine at the same time, this one included.
@@ -48,6 +54,9 @@ def execute_together(members: Sequence[Member], *, processes: int = 1, profiled:
         folder.refuse_others(member.folder, member.config)
     results = {index: folder.read_result(member.folder) for index, member in enumerate(members)}
     waiting = [index for index, result in results.items() if result is None]
+    names = [member.folder.name for member in members]
+    if waiting and all(folder.read_population(members[index].folder) == names for index in waiting):
+        waiting = list(results)
     if waiting:
         trained = _train([members[index] for index in waiting], processes, profiled)
         results |= dict(zip(waiting, trained, strict=True))
@@ -56,21 +65,26 @@ def execute_together(members: Sequence[Member], *, processes: int = 1, profiled:
 
 def _train(members: Sequence[Member], processes: int, profiled: bool) -> list[dict[str, Any]]:
     dataset = load_data(members[0].config.data)
-    for member in members:
-        folder.open_run(member.folder, member.config)
     made_by = {'git': environment.git(), 'versions': environment.versions(), 'device': environment.device(len(members))}
+    results, ended = [], []
     with contextlib.ExitStack() as stack:
         for member in members:
+            folder.make_folder(member.folder)
+            stack.enter_context(locked(member.folder))
+            folder.open_run(member.folder, member.config)
+            ended.append(folder.read_result(member.folder))
             stack.enter_context(_logged_to(member.folder / folder.LOG))
+        folder.write_population([member.folder for member in members])
         outcomes = train(members, dataset, profiled=profiled)
-    results = []
-    for member, outcome in zip(members, outcomes, strict=True):
-        if 'population' in outcome:
-            outcome['population']['processes'] = processes
-        config = json.loads(member.config.to_json())
-        result = {'status': outcome.pop('status'), 'config': config, 'seed': member.config.seed} | made_by | outcome
-        folder.write_json(member.folder / folder.RESULT, result)
-        results.append(result)
+        for member, outcome, there in zip(members, outcomes, ended, strict=True):
+            if there is not None:
+                results.append(there)
+                continue
+            if 'population' in outcome:
+                outcome['population']['processes'] = processes
+            config = json.loads(member.config.to_json())
+            result = {'status': outcome.pop('status'), 'config': config, 'seed': member.config.seed} | made_by | outcome
+            results.append(folder.write_result(member.folder, result))
     return results
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import jax
 
-from configs.errors import ConfigError
+from configs.errors import ConfigError, StorageError
 from experiment import folder
 from experiment.display import Display
 from experiment.groups import Group, grouped, label
@@ -42,14 +42,14 @@ def run_all(
     results = {run.name: folder.read_result(workdir / run.name) for run in runs}
     troubles = {name: _diverged(result) for name, result in results.items() if result and _diverged(result)}
     waiting = [run for run in runs if results[run.name] is None]
-    groups = grouped(waiting, workdir, at_most)
+    groups = grouped(waiting, workdir, at_most, [run for run in runs if results[run.name]])
     on_cpu = jax.default_backend() == 'cpu'
     if workers is None:
         workers = len(cores_allowed()) if on_cpu else 1
     elif workers > 1 and not on_cpu:
         raise ConfigError(f'--workers={workers}: one process takes all of an accelerator; 1 would do')
     workers = min(workers, len(groups))
-    with Display(len(waiting)) as display:
+    with Display(sum(map(len, groups))) as display:
         if len(waiting) < len(runs):
             display.note(f'{len(runs) - len(waiting)} of {len(runs)} runs were finished before')
         for run in runs:
@@ -119,6 +119,8 @@ def run_group(group: Group, workdir: Path, reporter: Reporter, processes: int = 
     try:
         if len(group) == 1 or _fits(group):
             results = execute_together(members, processes=processes)
+    except StorageError:
+        raise  # the others would meet the same disk
     except Exception as error:  # whatever it is, the other runs should go on; it is kept whole in the run's folder
         line, trace = f'{type(error).__name__}: {" ".join(str(error).split())}', traceback.format_exc()
     # From here on nothing holds the arrays of what failed.

@@ -7,10 +7,12 @@ idle most of the time, and compilation uses one at all times (benchmarks/RESULTS
 import collections
 import concurrent.futures
 import contextlib
+import ctypes
 import multiprocessing
 import multiprocessing.util
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
@@ -18,9 +20,13 @@ from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 from experiment.display import Display
-from experiment.groups import Group
+from experiment.groups import Group, label
 from experiment.sweeps import Planned
+from training import interruption
+from training.interruption import Interrupted
 from training.log import Row
+
+PR_SET_PDEATHSIG = 1  # of Linux's prctl
 
 
 @runtime_checkable
@@ -135,7 +141,9 @@ class _Teller:
 def _begin(events: Any, cores: Any) -> None:
     """Makes this process a worker, before JAX starts its backend, which counts the cores."""
     global _teller
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent hears of it, and ends the workers
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent hears of it, and ends the workers by SIGTERM
+    interruption.listen(lambda signum: os._exit(128 + signum), (signal.SIGTERM,))
+    _end_with_parent()
     if hasattr(os, 'sched_setaffinity'):
         os.sched_setaffinity(0, cores.get())
     from experiment.allocator import keep_memory
@@ -152,7 +160,17 @@ _teller: _Teller | None = None
 
 
 def _work(work: Work, group: Group, workdir: Path, workers: int) -> dict[str, str]:
-    return work(group, workdir, _teller, workers)
+    try:
+        return work(group, workdir, _teller, workers)
+    except Interrupted as interrupted:
+        _teller.note(f'{label(group)}: {interrupted}')
+        raise
+
+
+def _end_with_parent() -> None:
+    """Has the system end this process when its parent is killed; where it cannot, `_Teller` notices at the next row."""
+    if sys.platform == 'linux':
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 @contextlib.contextmanager

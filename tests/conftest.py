@@ -1,5 +1,7 @@
 """Every annotated shape in patchwise is checked at run time while tests run, and only then."""
 
+import os
+
 import pytest
 from jaxtyping import install_import_hook
 
@@ -11,7 +13,16 @@ _hook.__enter__()
 
 @pytest.fixture(scope='session', autouse=True)
 def _caches(tmp_path_factory):
-    """Processes that tests start keep their compiled programs here, not where the user's are."""
+    """Tests, and processes that they start, share their compiled programs here, not where the user's are."""
+    import jax
+
+    from training.compilation import KEEP_ALL
+
+    shared = tmp_path_factory.getbasetemp()
+    shared = (shared.parent if 'PYTEST_XDIST_WORKER' in os.environ else shared) / 'caches'
+    jax.config.update('jax_compilation_cache_dir', str(shared / 'tests'))
+    for name, value in KEEP_ALL.items():
+        jax.config.update(name, value)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv('XDG_CACHE_HOME', str(tmp_path_factory.mktemp('caches')))
+        patch.setenv('XDG_CACHE_HOME', str(shared))
         yield

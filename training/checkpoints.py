@@ -1,13 +1,30 @@
-"""Checkpoints of a run, by Orbax: the latest few, and the best on validation."""
+"""Checkpoints of a run: the latest few, and the best on validation.
 
+Orbax writes them in the background. Each is sealed with checksums once it is whole (training.seal), and believed only
+while they hold: what a run goes on from is the newest checkpoint from which it comes to the same end as if nothing had
+happened.
+"""
+
+import logging
+import shutil
+import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
+import numpy as np
 import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers
 
+from configs.errors import StorageError
+from training.log import EMPTY, Mark
+from training.seal import SEAL, Damaged, check, seal
 from training.step import State
+
+logger = logging.getLogger(__name__)
+
+FOLDER, SET_ASIDE = 'checkpoints', 'checkpoints_set_aside'
 
 
 class Spent(NamedTuple):
@@ -18,22 +35,32 @@ class Spent(NamedTuple):
 
 
 class Progress(NamedTuple):
-    """What a run knows of itself beside its arrays; it resumes with it, so that times and selection go on."""
+    """What a run knows of itself beside its arrays; it resumes with it, so that times and selection go on.
+
+    Where the data is, and the keys of what is random, are functions of the seed and the step.
+    """
 
     compile_seconds: float
     train_seconds: float = 0.0  # steps alone: no compilation, validation or saving
     idle_seconds: float = 0.0  # of these, with nothing for the device to do, at most
-    validation: dict[str, float] | None = None  # accuracy and loss at the latest checkpoint
+    validation: dict[str, float] | None = None  # accuracy and loss at the latest checkpoint that was validated
     best: dict[str, float] | None = None  # those of the best checkpoint
     best_step: int = 0
+    rows: dict[str, Any] = EMPTY._asdict()  # of metrics.jsonl: a training.log.Mark
 
-    def after(self, step: int, spent: Spent, scores: dict[str, Any]) -> 'Progress':
-        """With more training behind it, and the validation `scores` of `step`."""
-        validation = {'accuracy': scores['accuracy'], 'loss': scores['loss']}
-        improved = self.best is None or _merit(validation) > _merit(self.best)
+    def after(self, spent: Spent, rows: Mark) -> 'Progress':
+        """With more training behind it, and the rows that it wrote."""
         return self._replace(
             train_seconds=self.train_seconds + spent.seconds,
             idle_seconds=self.idle_seconds + spent.idle,
+            rows=rows._asdict(),
+        )
+
+    def validated(self, step: int, scores: dict[str, Any]) -> 'Progress':
+        """With the validation `scores` of `step`."""
+        validation = {'accuracy': scores['accuracy'], 'loss': scores['loss']}
+        improved = self.best is None or _merit(validation) > _merit(self.best)
+        return self._replace(
             validation=validation,
             best=validation if improved else self.best,
             best_step=step if improved else self.best_step,
@@ -41,7 +68,7 @@ class Progress(NamedTuple):
 
     def selected(self, rule: str, latest: int) -> int:
         """The step whose params count, by `checkpoint.select`, when `latest` is the newest."""
-        return self.best_step if rule == 'best' else latest
+        return self.best_step if rule == 'best' and self.best_step else latest
 
 
 def _merit(validation: dict[str, float]) -> tuple[float, float]:
@@ -49,43 +76,210 @@ def _merit(validation: dict[str, float]) -> tuple[float, float]:
     return validation['accuracy'], -validation['loss']
 
 
-def open_checkpoints(folder: Path, keep: int) -> ocp.CheckpointManager:
-    """The checkpoints under `folder`/checkpoints, made if need be; saves run in the background."""
-    policy = checkpoint_managers.preservation_policy
-    # best_fn makes Orbax write the metrics down, so that the policy can rank what an earlier process saved.
-    options = ocp.CheckpointManagerOptions(
-        best_fn=_rank,
-        preservation_policy=policy.AnyPreservationPolicy(
-            [policy.LatestN(max(1, keep)), policy.BestN(get_metric_fn=_rank, n=1)]
-        ),
-    )
-    return ocp.CheckpointManager(folder.absolute() / 'checkpoints', options=options)
+class Checkpoints:
+    """Saves the checkpoints of the run in `folder`, one at a time, while the run goes on."""
+
+    def __init__(self, folder: Path, keep: int):
+        policy = checkpoint_managers.preservation_policy
+        # best_fn makes Orbax write the metrics down, so that the policy can rank what an earlier process saved.
+        options = ocp.CheckpointManagerOptions(
+            best_fn=_rank,
+            preservation_policy=policy.AnyPreservationPolicy(
+                [policy.LatestN(max(1, keep)), policy.BestN(get_metric_fn=_rank, n=1)]
+            ),
+            cleanup_tmp_directories=True,
+        )
+        self._folder = folder.absolute() / FOLDER
+        self._saving: threading.Thread | None = None
+        self._failure: BaseException | None = None
+        with _storage(self._folder):
+            self._manager = ocp.CheckpointManager(self._folder, options=options)
+
+    def save(self, step: int, state: State, progress: Progress, *, validated: bool = True) -> None:
+        """Starts to save, once the save before has come to its end.
+
+        Args:
+          validated: whether the scores in `progress` are of this step; else it is no candidate for the best.
+        Raises:
+          StorageError: the save before failed.
+        """
+        self.wait()
+        merit = progress.validation if validated else {'accuracy': -1.0, 'loss': 0.0}
+        args = ocp.args.Composite(state=ocp.args.StandardSave(state), progress=ocp.args.JsonSave(progress._asdict()))
+        with _storage(self._folder / str(step)):
+            self._manager.save(step, args=args, metrics={**merit, 'step': step})
+        self._saving = threading.Thread(target=self._finish, args=(step,), name=f'seal checkpoint {step}')
+        self._saving.start()
+
+    def wait(self) -> None:
+        """Until what is being saved is whole and sealed.
+
+        Raises:
+          StorageError: it could not be; then nothing is left of it, and earlier checkpoints are as they were.
+        """
+        if self._saving is not None:
+            self._saving.join()
+            self._saving = None
+        if self._failure is not None:
+            failure, self._failure = self._failure, None
+            raise failure
+
+    def close(self) -> None:
+        """Waits, and lets go of Orbax's threads.
+
+        Raises:
+          StorageError: as `wait` does.
+        """
+        try:
+            self.wait()
+        finally:
+            try:
+                self._manager.close()
+            except Exception:  # of the save that `wait` told of
+                logger.debug('closing after a failed save', exc_info=True)
+
+    def _finish(self, step: int) -> None:
+        folder = self._folder / str(step)
+        try:
+            with _storage(folder):
+                self._manager.wait_until_finished()
+                seal(folder)
+        except BaseException as error:  # told by `wait`, in the thread that trains
+            self._failure = error
+            for torn in [folder, *self._folder.glob(f'{step}.*')]:
+                shutil.rmtree(torn, ignore_errors=True)
+
+
+class _storage:
+    """Raises StorageError for whatever goes wrong while something is written to `path`."""
+
+    def __init__(self, path: Path):
+        self._path = path
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: Any) -> None:
+        if isinstance(error, Exception) and not isinstance(error, StorageError):
+            raise StorageError.of(self._path, error) from error
 
 
 def _rank(metrics: dict[str, float]) -> tuple[float, float, float]:
-    return *_merit(metrics), -float(metrics['step'])  # the earlier of equals, as in Progress.after
+    return *_merit(metrics), -float(metrics['step'])  # the earlier of equals, as in Progress.validated
 
 
-def save(manager: ocp.CheckpointManager, step: int, state: State, progress: Progress) -> None:
-    """Starts to save; `manager.wait_until_finished()` raises what went wrong."""
-    manager.save(
-        step,
-        args=ocp.args.Composite(state=ocp.args.StandardSave(state), progress=ocp.args.JsonSave(progress._asdict())),
-        metrics={**progress.validation, 'step': step},
-    )
-
-
-def restore(manager: ocp.CheckpointManager, step: int, like: State) -> tuple[State, Progress]:
-    """The state and the progress at a saved step; `like` has the shapes and types (arrays or abstract)."""
-    sharding = jax.sharding.SingleDeviceSharding(jax.devices()[0])
-    abstract = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding), like)
-    saved = manager.restore(
-        step, args=ocp.args.Composite(state=ocp.args.StandardRestore(abstract), progress=ocp.args.JsonRestore())
-    )
-    return State(*saved['state']), Progress(**saved['progress'])
+def steps(folder: Path) -> list[int]:
+    """The steps of which the run in `folder` has a checkpoint, good or not, in order."""
+    names = (path.name for path in (folder / FOLDER).glob('*'))
+    return sorted(int(name) for name in names if name.isdigit())
 
 
 def latest_step(folder: Path) -> int:
-    """The newest checkpoint under `folder`/checkpoints; 0 if there is none."""
-    names = (path.name for path in (folder / 'checkpoints').glob('*'))
-    return max((int(name) for name in names if name.isdigit()), default=0)
+    """The newest checkpoint of the run in `folder` that was written to its end; 0 if there is none."""
+    return max((step for step in steps(folder) if (_path(folder, step) / SEAL).exists()), default=0)
+
+
+def resume(
+    folder: Path, rule: str, holds: Callable[[Mark], bool], latest: int | None = None
+) -> tuple[int, Progress | None]:
+    """The newest step from which the run in `folder` comes to the end that it would have come to; 0: its beginning.
+
+    That needs its checkpoint, the one that it would select by `rule` (`checkpoint.select`), and the rows until then,
+    which `holds` looks at. Newer checkpoints, and damaged ones, are set aside, each with a warning that says why.
+
+    Args:
+      latest: the newest step that will do, because the others of a population are no further; None: any.
+    """
+    for step in steps(folder):
+        try:
+            check(_path(folder, step))
+        except Damaged as error:
+            _set_aside(folder, step, str(error))
+    for step in reversed(steps(folder)):
+        try:
+            if latest is not None and step > latest:
+                raise Damaged(f'{_path(folder, step)} is newer than where the other runs of its population go on')
+            progress = _progress(folder, step)
+            selected = progress.selected(rule, step)
+            if selected not in steps(folder):
+                raise Damaged(f'{_path(folder, selected)}, the best on validation when {step} was saved, is gone')
+            if not holds(Mark(**progress.rows)):
+                raise Damaged(f'{folder / "metrics.jsonl"} is not what it was when {_path(folder, step)} was saved')
+            return step, progress
+        except Damaged as error:
+            _set_aside(folder, step, str(error))
+    return 0, None
+
+
+def read(folder: Path, step: int, like: State) -> tuple[State, Progress]:
+    """The state and the progress at a saved step, on the first device.
+
+    Args:
+      like: has the shapes and types (arrays or abstract).
+    Raises:
+      Damaged: it is not what was saved, or of something else than `like`.
+    """
+    path = _path(folder, step)
+    check(path)
+    sharding = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+    abstract = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding), like)
+    try:
+        with ocp.Checkpointer(_handler()) as reader:
+            _refuse_others(path, reader.metadata(path).item_metadata['state'].tree, like)
+            items = ocp.args.Composite(state=ocp.args.StandardRestore(abstract), progress=ocp.args.JsonRestore())
+            saved = reader.restore(path, args=items)
+        return State(*saved['state']), Progress(**saved['progress'])
+    except UNREADABLE as error:
+        raise _unreadable(path, error) from error
+
+
+UNREADABLE = (OSError, LookupError, ValueError, TypeError, AttributeError)  # what Orbax raises for what it cannot read
+
+
+def _progress(folder: Path, step: int) -> Progress:
+    path = _path(folder, step)
+    try:
+        with ocp.Checkpointer(_handler()) as reader:
+            saved = reader.restore(path, args=ocp.args.Composite(progress=ocp.args.JsonRestore()))['progress']
+        return Progress(**saved)
+    except UNREADABLE as error:
+        raise _unreadable(path, error) from error
+
+
+def _handler() -> ocp.CompositeCheckpointHandler:
+    return ocp.CompositeCheckpointHandler(state=ocp.StandardCheckpointHandler(), progress=ocp.JsonCheckpointHandler())
+
+
+def _unreadable(path: Path, error: Exception) -> Damaged:
+    return Damaged(f'{path} cannot be read ({type(error).__name__}: {" ".join(str(error).split())[:200]})')
+
+
+def _refuse_others(path: Path, there: Any, like: State) -> None:
+    """Raises Damaged where a leaf has another shape or type: Orbax would convert types, and allocate any shape."""
+    found, wanted = _leaves(there), _leaves(like)
+    for name in sorted(found.keys() ^ wanted.keys()):
+        raise Damaged(f'{path} is of another model: {name} is only in {"it" if name in found else "this one"}')
+    for name in wanted:
+        one, other = ((tuple(tree[name].shape), np.dtype(tree[name].dtype)) for tree in (found, wanted))
+        if one != other:
+            raise Damaged(f'{path} is of another model: {name} is {one[1]}{one[0]}, not {other[1]}{other[0]}')
+
+
+def _leaves(tree: Any) -> dict[str, Any]:
+    """Leaves by their path, the same whether a level is a named tuple or the dict that Orbax makes of it."""
+    paths, _ = jax.tree_util.tree_flatten_with_path(tree)
+    return {jax.tree_util.keystr(path, simple=True, separator='.'): leaf for path, leaf in paths}
+
+
+def _path(folder: Path, step: int) -> Path:
+    return folder.absolute() / FOLDER / str(step)
+
+
+def _set_aside(folder: Path, step: int, why: str) -> None:
+    """Moves a checkpoint to where nobody looks for one: the run will come to its step again."""
+    there = folder / SET_ASIDE / str(step)
+    logger.warning('%s; it is set aside in %s, and the run goes on from an earlier one or anew', why, there)
+    with _storage(there):
+        shutil.rmtree(there, ignore_errors=True)
+        there.parent.mkdir(exist_ok=True)
+        _path(folder, step).rename(there)

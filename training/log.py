@@ -1,34 +1,70 @@
 """Rows of metrics, to metrics.jsonl and to wherever else the config says."""
 
+import hashlib
 import json
+import logging
 import os
 from pathlib import Path
+from typing import NamedTuple
 
 from ml_collections import ConfigDict
 
+from configs.errors import StorageError
 from training.sinks import Row, open_sinks
+
+METRICS = 'metrics.jsonl'
+
+logger = logging.getLogger(__name__)
+
+
+class Mark(NamedTuple):
+    """How much of metrics.jsonl there was at some time, and what it was."""
+
+    bytes: int
+    sha256: str
+
+
+EMPTY = Mark(0, hashlib.sha256().hexdigest())
 
 
 class MetricsLog:
     """Appends rows to a run's `metrics.jsonl`, and hands them to what `config.log` asks for beside it.
 
-    A run that goes on from a checkpoint at `step` first drops the rows after it, which it will write again.
+    A run that goes on from a checkpoint at `step` first drops what came after its `mark`: it will write that again.
     """
 
-    def __init__(self, folder: Path, step: int, config: ConfigDict):
-        path = folder / 'metrics.jsonl'
-        rows = [row for row in read_rows(path) if row['step'] <= step]
-        scratch = path.with_name('.metrics.jsonl')
-        scratch.write_text(''.join(json.dumps(row) + '\n' for row in rows))
-        os.replace(scratch, path)
-        self._file = open(path, 'a')  # noqa: SIM115, closed on exit
+    def __init__(self, folder: Path, step: int, mark: Mark, config: ConfigDict):
+        self._path = folder / METRICS
+        rows = _beginning(self._path, mark.bytes)
+        if Mark(len(rows), hashlib.sha256(rows).hexdigest()) != mark:
+            raise ValueError(f'{self._path} does not begin with the rows until step {step}')
+        try:
+            if self._path.exists() and not _last_line_is_whole(self._path):
+                logger.warning('%s ends in a torn row, which is dropped; the run will write it again', self._path)
+            scratch = self._path.with_name(f'.{METRICS}')
+            scratch.write_bytes(rows)
+            os.replace(scratch, self._path)
+            self._file = open(self._path, 'ab')  # noqa: SIM115, closed on exit
+        except OSError as error:
+            raise StorageError.of(self._path, error) from error
+        self._bytes, self._digest = len(rows), hashlib.sha256(rows)
         self._sinks = open_sinks(folder, step, config)
 
     def write(self, row: Row) -> None:
-        self._file.write(json.dumps(row) + '\n')
-        self._file.flush()
+        line = json.dumps(row).encode() + b'\n'
+        try:
+            self._file.write(line)
+            self._file.flush()
+        except OSError as error:
+            raise StorageError.of(self._path, error) from error
+        self._bytes += len(line)
+        self._digest.update(line)
         for sink in self._sinks:
             sink.write(row)
+
+    def mark(self) -> Mark:
+        """Of what was written until now."""
+        return Mark(self._bytes, self._digest.hexdigest())
 
     def finish(self, scores: Row) -> None:
         """What is known at the run's end; result.json has it too, so metrics.jsonl has not."""
@@ -42,6 +78,12 @@ class MetricsLog:
         self._file.close()
         for sink in self._sinks:
             sink.close()
+
+
+def holds(folder: Path, mark: Mark) -> bool:
+    """Whether metrics.jsonl in `folder` begins with what `mark` was taken of."""
+    rows = _beginning(folder / METRICS, mark.bytes)
+    return Mark(len(rows), hashlib.sha256(rows).hexdigest()) == mark
 
 
 def read_rows(path: Path) -> list[Row]:
@@ -58,3 +100,17 @@ def read_rows(path: Path) -> list[Row]:
         if isinstance(row, dict) and 'step' in row and all(isinstance(value, int | float) for value in row.values()):
             rows.append(row)
     return rows
+
+
+def _beginning(path: Path, size: int) -> bytes:
+    if not size or not path.is_file():
+        return b''
+    with path.open('rb') as file:
+        return file.read(size)
+
+
+def _last_line_is_whole(path: Path) -> bool:
+    with path.open('rb') as file:
+        size = file.seek(0, os.SEEK_END)
+        file.seek(max(0, size - 1))
+        return file.read() in (b'', b'\n')

@@ -2,27 +2,30 @@
 
 import contextlib
 import time
+from collections import deque
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
 from data.spec import Dataset
 from models.matching import width
-from training import checkpoints, population
-from training.batches import Feed, batch_rows, make_feed
+from training import interruption, population
+from training.batches import Fed, Feed, batch_rows, make_feed
 from training.checkpoints import Spent
 from training.evaluate import evaluate_members
 from training.hardware import utilisation
+from training.interruption import Interrupted
 from training.optimiser import Rates
 from training.profile import Profile
-from training.programs import Programs, compile_programs
+from training.programs import Programs, compile_programs, find_bad_operation
 from training.start import Start
 from training.step import State, Sums
 from training.strategy import milestones
-from training.track import Member, Track
+from training.track import Member, Track, common_start
 
 LAG = 3  # dispatches that a row's sums have to arrive in before the host waits for them
 
@@ -53,16 +56,19 @@ def total_steps(config: ConfigDict, examples: int) -> int:
 
 
 def train(members: Sequence[Member], dataset: Dataset, *, profiled: bool = False) -> list[dict[str, Any]]:
-    """Trains and tests members that share their programs, each going on from the newest checkpoint in its folder.
+    """Trains and tests members that share their programs, going on from the newest checkpoint that all of them have.
 
-    They differ in seed and Rates alone, and have all come equally far (training.programs.program_fields and
-    training.checkpoints.latest_step tell). Each one's results are those of its run alone, within float error.
+    They differ in seed and Rates alone (training.programs.program_fields tells). Each one's results are those of its
+    run alone, within float error; an interrupted population that goes on as it was comes to the same, bit for bit.
 
     Args:
       profiled: whether to leave a trace of a few steps in the first one's folder (training.profile).
     Returns:
       What result.json says of training, one a member: {'status': 'finished'} with sizes, scores, selection, steps and
-      times, or {'status': 'diverged', 'diverged_step': the step by which its loss was not finite}.
+      times, or {'status': 'diverged', 'diverged_step': the step by which its loss or gradients were not finite}.
+    Raises:
+      Interrupted: a signal came (training.interruption), and every member is saved at the step where it was.
+      StorageError: a file could not be written.
     """
     config, size = members[0].config, len(members)
     steps = total_steps(config, len(dataset.train.labels))
@@ -77,15 +83,17 @@ def train(members: Sequence[Member], dataset: Dataset, *, profiled: bool = False
     compile_seconds = time.perf_counter() - clock
 
     with contextlib.ExitStack() as stack:
-        tracks = [stack.enter_context(Track(member, steps, compile_seconds)) for member in members]
+        stack.enter_context(interruption.deferred())
+        start, progress = common_start(members)
+        tracks = [
+            stack.enter_context(Track(member, steps, compile_seconds, start, before))
+            for member, before in zip(members, progress, strict=True)
+        ]
         profile = stack.enter_context(Profile(members[0].folder if profiled else None, steps))
         run = Run(config, dataset, programs, feed, train_keys, rates, tracks, steps, begun, profile)
-        start = tracks[0].start
-        if any(track.start != start for track in tracks):
-            raise ValueError(f'members at steps {sorted({track.start for track in tracks})} cannot train together')
         if start:
             one = jax.eval_shape(lambda state: population.member(state, 0, size), state)
-            state = population.place(population.together([track.restore(one) for track in tracks]), size)
+            state = population.place(population.together([track.restore(start, one) for track in tracks]), size)
         for milestone in milestones(steps, config.checkpoint.count):
             if milestone > start:
                 state = _train_until(milestone, run, state, start)
@@ -97,36 +105,49 @@ def train(members: Sequence[Member], dataset: Dataset, *, profiled: bool = False
 
 
 def _train_until(milestone: int, run: Run, state: State, start: int) -> State:
-    """Steps from `start` to `milestone`, then validates and saves."""
+    """Steps from `start` to `milestone`, then validates and saves; or saves as soon as a signal asks for it."""
     clock = time.perf_counter()
-    state, idle = _run_steps(run, state, start, milestone)
+    state, step, idle = _run_steps(run, state, start, milestone)
     jax.block_until_ready(state)
-    seconds = time.perf_counter() - clock
+    spent = Spent(time.perf_counter() - clock, idle)
     on_host = state if run.size == 1 else jax.device_get(state)
-    for index, (track, scores) in enumerate(zip(run.tracks, _score(run, state, 'validation'), strict=True)):
-        track.validated(milestone, Spent(seconds, idle), scores, population.member(on_host, index, run.size))
+    states = [population.member(on_host, index, run.size) for index in range(run.size)]
+    if step == milestone:
+        for track, scores, own in zip(run.tracks, _score(run, state, 'validation'), states, strict=True):
+            track.validated(step, spent, scores, own)
+    signum = interruption.requested()
+    if signum is not None:
+        for track, own in zip(run.tracks, states, strict=True):
+            track.heard(int(own.sums.diverged))
+            track.interrupted(step, spent, own)
+        raise Interrupted(signum, f'saved at step {step:,} of {run.steps:,}')
     return state
 
 
-def _run_steps(run: Run, state: State, start: int, stop: int) -> tuple[State, float]:
-    """The state after the steps from `start` to `stop`, and the seconds that the device idled meanwhile, at most.
+def _run_steps(run: Run, state: State, start: int, stop: int) -> tuple[State, int, float]:
+    """The state after the steps from `start` to `stop`, the last step, and the seconds that the device idled, at most.
 
-    The host runs ahead of the device, and waits for a row's sums `LAG` dispatches after it asked for them.
+    It is the last before `stop` when all members diverged or a signal came. The host runs ahead of the device, and
+    waits for a row's sums `LAG` dispatches after it asked for them; it hears of a divergence without waiting.
     """
     every, dispatch = run.config.log.every, max(run.programs.train_steps)
     clock, logged, pending, idle, returned, since = time.perf_counter(), start, None, 0.0, None, 0
-    step = start
-    while step < stop:
+    step, unheard = start, deque()
+    while step < stop and not _ended(run, unheard):
         to_row = min(stop, (step // every + 1) * every) - step
         count = dispatch if to_row >= dispatch else 1
         arguments = run.feed(_rows(run, step, count))
         if returned and state.step.is_ready():
             idle += time.perf_counter() - returned
         run.profile.before(step + count, state)
+        before = jax.tree.map(jnp.copy, state) if run.config.debug.check_numerics else None
         state = run.programs.train_steps[count](state, run.keys, run.rates, *arguments)
         step, since, returned = step + count, since + 1, time.perf_counter()
         run.profile.after(step, state)
         run.begun.stepped(run.programs)
+        unheard.append(state.sums.diverged + 0)  # a copy, which the next step's donation cannot take
+        if before is not None:
+            _check_numerics(run, before, state, arguments)
         at_row = step % every == 0 or step == stop
         if pending and (at_row or since == LAG):
             clock, pending = _log_row(run, *pending, clock), None
@@ -136,7 +157,26 @@ def _run_steps(run: Run, state: State, start: int, stop: int) -> tuple[State, fl
             state = state._replace(sums=_no_sums(run))
     if pending:
         _log_row(run, *pending, clock)
-    return state, idle
+    return state, step, idle
+
+
+def _ended(run: Run, unheard: deque[jax.Array]) -> bool:
+    """Whether nothing is left to train for; takes from `unheard` what the device has told, without waiting for it."""
+    while unheard and unheard[0].is_ready():
+        for track, diverged in zip(run.tracks, np.atleast_1d(unheard.popleft()), strict=True):
+            track.heard(int(diverged))
+    return interruption.requested() is not None or all(track.diverged_step is not None for track in run.tracks)
+
+
+def _check_numerics(run: Run, before: State, after: State, arguments: Fed) -> None:
+    """Waits for a step, and where a member diverged in it looks for the operation that did it."""
+    for index, diverged in enumerate(np.atleast_1d(after.sums.diverged)):
+        track = run.tracks[index]
+        if diverged and track.first_bad_operation is None:
+            own = population.member((before, run.keys, run.rates, arguments[2]), index, run.size)
+            track.first_bad_operation = find_bad_operation(
+                run.config, run.dataset.spec, run.steps, *own[:3], *arguments[:2], own[3]
+            )
 
 
 def _no_sums(run: Run) -> Sums:
@@ -179,10 +219,9 @@ def _selected(run: Run, state: State) -> State:
     on_host = jax.device_get(state)
     states = []
     for index, track in enumerate(run.tracks):
-        track.manager.wait_until_finished()
         keeps = track.diverged_step is not None or track.selected() == run.steps
         latest = population.member(on_host, index, run.size)
-        states.append(latest if keeps else checkpoints.restore(track.manager, track.selected(), one)[0])
+        states.append(latest if keeps else track.restore(track.selected(), one))
     return population.place(population.together(states), run.size)
 
 
@@ -190,7 +229,7 @@ def _results(run: Run, state: State) -> list[dict[str, Any]]:
     """Everything that is known at the end; the test split is looked at here, and nowhere before."""
     scores = {split: _score(run, state, split) for split in ('train', 'validation', 'test')}
     results = [
-        {'status': 'diverged', 'diverged_step': track.diverged_step}
+        {'status': 'diverged', 'diverged_step': track.diverged_step, 'first_bad_operation': track.first_bad_operation}
         if track.diverged_step is not None
         else {'status': 'finished'} | _result(run, track, {split: scores[split][index] for split in scores})
         for index, track in enumerate(run.tracks)

@@ -22,6 +22,7 @@ from training import step as steps
 from training.batches import fed_examples
 from training.compilation import CacheCounts, counts
 from training.compiler import compiled
+from training.numerics import first_bad_operation
 from training.optimiser import Rates, relative_learning_rate
 from training.strategy import dispatches
 
@@ -172,6 +173,11 @@ def _flops_of_a_step(
     plain.model.remat, plain.model.attention_kernel = False, 'xla'
     model = _build(plain, spec)
     return train_step_flops(_trace(plain, spec, model, total_steps, 1, plain.train.batch_size, 1, state))
+
+
+def find_bad_operation(config: ConfigDict, spec: Spec, total_steps: int, *arguments: Any) -> str | None:
+    """training.numerics.first_bad_operation of a training program, whose `arguments` are one member's."""
+    return first_bad_operation(steps.make_train_steps(config, _build(config, spec), total_steps), *arguments)
 
 
 def compile_evaluation(

@@ -13,6 +13,7 @@ from configs.errors import ConfigError
 from data.spec import Spec
 from models import Model, Params
 from training import checkpoints
+from training.seal import Damaged
 from training.step import State, initial_state
 
 
@@ -25,20 +26,18 @@ def restore_selected(config: ConfigDict, spec: Spec, folder: Path) -> tuple[Mode
       ConfigError: there is no checkpoint, or none that can be read.
     """
     model, like = _model_and_state(json.dumps({name: config[name].to_dict() for name in ('model', 'train')}), spec)
-    with checkpoints.open_checkpoints(folder, config.checkpoint.keep) as manager:
-        latest = manager.latest_step()
-        if latest is None:
-            raise ConfigError(f'--workdir={folder} has no checkpoint yet; train it first')
-        try:
-            state, progress = checkpoints.restore(manager, latest, like)
-            step = progress.selected(config.checkpoint.select, latest)
-            if step != latest:
-                state, _ = checkpoints.restore(manager, step, like)
-        except (OSError, KeyError, ValueError) as error:  # what Orbax raises for files that are missing or damaged
-            why = ' '.join(str(error).split())[:200]
-            raise ConfigError(
-                f'--workdir={folder}: its checkpoint cannot be read ({type(error).__name__}: {why}); train it again'
-            ) from error
+    latest = checkpoints.latest_step(folder)
+    if not latest:
+        raise ConfigError(f'--workdir={folder} has no checkpoint yet; train it first')
+    try:
+        state, progress = checkpoints.read(folder, latest, like)
+        step = progress.selected(config.checkpoint.select, latest)
+        if step != latest:
+            state, _ = checkpoints.read(folder, step, like)
+    except Damaged as error:
+        raise ConfigError(
+            f'--workdir={folder}: {error}; remove its result.json, if it has one, and train again'
+        ) from error
     return model, state.params, step
 
 

@@ -14,7 +14,7 @@ Row = dict[str, float | int]
 # By which TensorBoard's HParams table compares the runs of a sweep; the last three are known at a run's end.
 COMPARED = (
     *('train_loss', 'validation_accuracy', 'validation_loss'),
-    *('test_accuracy', 'test_loss', 'images_per_second'),
+    *('test_accuracy', 'test_loss', 'mean_images_per_second'),
 )
 
 

@@ -23,10 +23,20 @@ class Sums(NamedTuple):
     loss: Float[Array, '']
     correct: Int32[Array, '']
     examples: Int32[Array, '']
+    diverged: Int32[Array, '']  # the first step, from 1, whose loss or gradient was not finite; 0: none
 
     @classmethod
     def zeros(cls) -> 'Sums':
-        return cls(jnp.zeros((), jnp.float32), jnp.zeros((), jnp.int32), jnp.zeros((), jnp.int32))
+        return cls(jnp.zeros((), jnp.float32), *(jnp.zeros((), jnp.int32) for _ in range(3)))
+
+    def plus(self, other: 'Sums') -> 'Sums':
+        """These and then `other`, whose steps are later or the same."""
+        return Sums(
+            self.loss + other.loss,
+            self.correct + other.correct,
+            self.examples + other.examples,
+            jnp.where(self.diverged > 0, self.diverged, other.diverged),
+        )
 
 
 class State(NamedTuple):
@@ -68,7 +78,7 @@ def make_train_step(config: ConfigDict, model: Model, total_steps: int) -> Train
             logits = model.apply(params, images, key=key).logits
             loss = jnp.sum(cross_entropy(logits, labels, rates.label_smoothing))
             correct = jnp.sum(jnp.argmax(logits, -1) == labels, dtype=jnp.int32)
-            return loss, Sums(loss, correct, jnp.int32(len(labels)))
+            return loss, Sums(loss, correct, jnp.int32(len(labels)), jnp.int32(0))
 
         differentiate = jax.grad(loss_of, has_aux=True)
         parts = config.train.accumulate
@@ -76,13 +86,16 @@ def make_train_step(config: ConfigDict, model: Model, total_steps: int) -> Train
             state.params, model_key, images, labels
         )
         gradients = jax.tree.map(lambda gradient: gradient / len(labels), gradients)
+        # Clipping takes the same norm, so it is computed once. A norm that overflows would clip gradients to zero.
+        finite = jnp.isfinite(sums.loss) & jnp.isfinite(optax.tree.norm(gradients))
+        sums = sums._replace(diverged=jnp.where(finite, 0, state.step + 1))
         optimiser = build_optimiser(config.train, model, total_steps, rates)
         updates, opt_state = optimiser.update(gradients, state.opt_state, state.params)
         return State(
             state.step + 1,
             optax.apply_updates(state.params, updates),
             opt_state,
-            jax.tree.map(jnp.add, state.sums, sums),
+            state.sums.plus(sums),
         )
 
     return train_step
@@ -100,7 +113,8 @@ def accumulated(differentiate: Callable[..., tuple[Params, Sums]], parts: int) -
         pieces = keys, images.reshape(parts, -1, *images.shape[1:]), labels.reshape(parts, -1)
 
         def add(total, piece):
-            return jax.tree.map(jnp.add, total, differentiate(params, *piece)), None
+            gradients, sums = differentiate(params, *piece)
+            return (jax.tree.map(jnp.add, total[0], gradients), total[1].plus(sums)), None
 
         zeros = jax.tree.map(jnp.zeros_like, params), Sums.zeros()
         return jax.lax.scan(add, zeros, pieces, unroll=parts if jax.default_backend() == 'cpu' else 1)[0]

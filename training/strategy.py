@@ -16,9 +16,11 @@ def steps_per_dispatch(config: ConfigDict) -> int:
     """Steps that one call of the compiled program takes: `train.steps_per_dispatch`, else by the backend.
 
     One on the CPU, where a call costs microseconds and a convolution inside a loop is five to ten times slower. Never
-    more than there are between two rows of the log.
+    more than there are between two rows of the log, and one where every step is checked.
     """
     every, chosen = config.log.every, config.train.steps_per_dispatch
+    if config.debug.check_numerics:
+        return 1
     if chosen is not None:
         return min(chosen, every)
     return 1 if jax.default_backend() == 'cpu' else fewest_dispatches(every, STEPS_PER_DISPATCH)

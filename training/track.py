@@ -1,16 +1,22 @@
 """What one member of a population leaves in its run folder while it trains: rows, checkpoints, progress."""
 
+import functools
+import logging
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from ml_collections import ConfigDict
 
-from training import checkpoints
-from training.checkpoints import Progress, Spent
-from training.log import MetricsLog, Row
+from configs.errors import StorageError
+from training import checkpoints, log
+from training.checkpoints import Checkpoints, Progress, Spent
+from training.log import EMPTY, Mark, MetricsLog, Row
+from training.seal import Damaged
 from training.step import State, Sums
+
+logger = logging.getLogger(__name__)
 
 
 class Member(NamedTuple):
@@ -21,22 +27,48 @@ class Member(NamedTuple):
     report: Callable[[Row, int], None]  # called with each row of metrics, and the number of steps in the run
 
 
+def common_start(members: Sequence[Member]) -> tuple[int, list[Progress | None]]:
+    """The newest step from which every member can go on (training.checkpoints.resume), and its progress there."""
+    latest = None
+    while True:
+        starts = [
+            checkpoints.resume(
+                member.folder, member.config.checkpoint.select, functools.partial(log.holds, member.folder), latest
+            )
+            for member in members
+        ]
+        latest = min(step for step, _ in starts)
+        if all(step == latest for step, _ in starts):
+            return latest, [progress for _, progress in starts]
+
+
 class Track:
-    """A member's files and progress. Once its loss is not finite it leaves no more rows and no more checkpoints."""
+    """A member's files and progress. Once it has diverged it leaves no more rows and no more checkpoints."""
 
-    def __init__(self, member: Member, steps: int, compile_seconds: float):
-        self.config, self.report, self.steps = member.config, member.report, steps
+    def __init__(self, member: Member, steps: int, compile_seconds: float, start: int, progress: Progress | None):
+        """`start` and `progress` are of `common_start`."""
+        self.config, self.folder, self.report, self.steps = member.config, member.folder, member.report, steps
         self.diverged_step: int | None = None
-        self.progress = Progress(compile_seconds=compile_seconds)
-        self.manager = checkpoints.open_checkpoints(member.folder, member.config.checkpoint.keep)
-        self.start = self.manager.latest_step() or 0
-        self.log = MetricsLog(member.folder, self.start, member.config)
+        self.first_bad_operation: str | None = None  # of that step; None: it was not looked for, or not found
+        self.start = start
+        self.progress = progress or Progress(0.0)
+        self.progress = self.progress._replace(compile_seconds=self.progress.compile_seconds + compile_seconds)
+        self.saved = self.start  # the newest step that is saved, or is being saved
+        self.checkpoints = Checkpoints(self.folder, self.config.checkpoint.keep)
+        mark = Mark(**progress.rows) if progress else EMPTY
+        self.log = MetricsLog(self.folder, self.start, mark, self.config)
 
-    def restore(self, like: State) -> State:
-        """The state at the newest checkpoint; `like` has the shapes and types."""
-        state, progress = checkpoints.restore(self.manager, self.start, like)
-        self.progress = progress._replace(compile_seconds=progress.compile_seconds + self.progress.compile_seconds)
-        return state
+    def restore(self, step: int, like: State) -> State:
+        """The state at a saved step; `like` has the shapes and types.
+
+        Raises:
+          StorageError: it was damaged since this run began, which will be mended when it begins again.
+        """
+        self.checkpoints.wait()
+        try:
+            return checkpoints.read(self.folder, step, like)[0]
+        except Damaged as error:
+            raise StorageError(f'{error}; the same command goes on from an earlier one') from error
 
     def row(self, row: Row) -> None:
         self.log.write(row)
@@ -44,14 +76,20 @@ class Track:
 
     def train_row(self, sums: Sums, row: Row) -> None:
         """Logs the means of `sums` beside what `row` says of all members; its learning rate is relative."""
+        self.heard(int(sums.diverged))
         if self.diverged_step is not None:
             return
-        loss, correct, examples = (float(value) for value in sums)
-        if not math.isfinite(loss):
+        loss, correct, examples = (float(value) for value in (sums.loss, sums.correct, sums.examples))
+        if not math.isfinite(loss):  # finite ones, whose sum is not
             self.diverged_step = int(row['step'])
             return
         means = {'train_loss': loss / examples, 'train_accuracy': correct / examples}
         self.row(row | means | {'learning_rate': row['learning_rate'] * self.config.train.learning_rate})
+
+    def heard(self, diverged: int) -> None:
+        """Takes note of the step at which the member diverged, if it did; 0: it did not."""
+        if diverged and self.diverged_step is None:
+            self.diverged_step = diverged
 
     def validated(self, step: int, spent: Spent, scores: dict[str, Any], state: State) -> None:
         """Logs and saves what more training made of it."""
@@ -60,14 +98,25 @@ class Track:
         if self.diverged_step is not None:
             return
         self.row({'step': step, 'validation_accuracy': scores['accuracy'], 'validation_loss': scores['loss']})
-        self.progress = self.progress.after(step, spent, scores)
-        checkpoints.save(self.manager, step, state, self.progress)
+        self.progress = self.progress.validated(step, scores)
+        self._save(step, spent, state, validated=True)
+
+    def interrupted(self, step: int, spent: Spent, state: State) -> None:
+        """Saves a step at which nothing else would be saved, and waits until it is."""
+        if self.diverged_step is None and step > self.saved:
+            self._save(step, spent, state, validated=False)
+        self.checkpoints.wait()
+
+    def _save(self, step: int, spent: Spent, state: State, *, validated: bool) -> None:
+        self.progress = self.progress.after(spent, self.log.mark())
+        self.checkpoints.save(step, state, self.progress, validated=validated)
+        self.saved = step
 
     def finished(self, result: dict[str, Any]) -> None:
         """Logs how the run ended, as `result` (of training.loop.train) has it."""
         if result['status'] == 'finished':
             test = {f'test_{name}': result['test'][name] for name in ('accuracy', 'loss')}
-            self.log.finish({'step': self.steps, **test, 'images_per_second': result['images_per_second']})
+            self.log.finish({'step': self.steps, **test, 'mean_images_per_second': result['images_per_second']})
 
     def selected(self) -> int:
         """The step whose params count."""
@@ -76,6 +125,11 @@ class Track:
     def __enter__(self) -> 'Track':
         return self
 
-    def __exit__(self, *error) -> None:
-        self.log.__exit__(*error)
-        self.manager.close()
+    def __exit__(self, kind: type | None, *error) -> None:
+        self.log.__exit__(kind, *error)
+        try:
+            self.checkpoints.close()
+        except StorageError as failure:
+            if kind is None:
+                raise
+            logger.warning('%s', failure)  # what ended the run goes before it

@@ -3,6 +3,7 @@
 import copy
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -144,11 +145,17 @@ def test_a_population_resumes_bit_for_bit(config, tmp_path):
     assert_equal_runs(alone, whole[0])
 
 
-def test_members_at_different_steps_are_refused(config, tmp_path):
+def test_members_go_on_from_the_newest_step_that_all_have(config, tmp_path):
     configs = differing(config)
-    train([configs[0]], tmp_path)
-    with pytest.raises(ValueError, match='steps'):
-        train(configs, tmp_path)
+    whole = train(configs, tmp_path / 'whole')
+    shutil.copytree(tmp_path / 'whole', tmp_path / 'cut')
+    # As if the process had been killed after some of them saved their last step.
+    newest = checkpoints.latest_step(tmp_path / 'cut' / '1')
+    shutil.rmtree(tmp_path / 'cut' / '1' / 'checkpoints' / str(newest))
+    resumed = train(configs, tmp_path / 'cut')
+    for index, (one, other) in enumerate(zip(whole, resumed, strict=True)):
+        assert all(one[split] == other[split] for split in ('train', 'validation', 'test'))
+        assert rows_of(tmp_path / 'whole' / str(index)) == rows_of(tmp_path / 'cut' / str(index))
 
 
 def test_members_differ_from_their_first_draw_as_runs_do(config):

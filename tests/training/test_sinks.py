@@ -73,7 +73,7 @@ def test_the_hparams_table_gets_config_and_scores(config, tmp_path):
         assert compared <= found.keys()  # each of them is a scalar of the run
         assert found['test_accuracy'][0] == 8
         assert found['test_accuracy'][1].simple_value == pytest.approx(result['test']['accuracy'])
-        assert found['images_per_second'][1].simple_value == pytest.approx(result['images_per_second'], rel=1e-5)
+        assert found['mean_images_per_second'][1].simple_value == pytest.approx(result['images_per_second'], rel=1e-5)
         assert plugin('session_end_info').HasField('session_end_info')
         assert 'test_accuracy' not in {name for row in read_rows(folder / 'metrics.jsonl') for name in row}
 

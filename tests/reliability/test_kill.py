@@ -1,0 +1,114 @@
+"""A run that is killed at any moment goes on, by the same command, to the end that it would have come to."""
+
+import random
+import signal
+import time
+
+import pytest
+
+from tests.reliability.runs import (
+    SMALL,
+    STEPS,
+    assert_same_end,
+    finish,
+    newest_row,
+    phases,
+    start,
+    stop_when,
+)  # fmt: skip
+
+# Each list is the life of one run: where it is killed, again and again, before it is left alone. 24 kills.
+LIVES = [
+    ['compiling', 'stepping', 'saving', 'saving', 'finishing', 'finishing'],
+    ['saving', 'stepping', 'compiling', 'saving', 'stepping', 'finishing'],
+    ['stepping', 'stepping', 'saving', 'compiling', 'saving', 'finishing'],
+    ['saving', 'saving', 'saving', 'stepping', 'stepping', 'finishing'],
+]
+
+
+@pytest.fixture(scope='module')
+def whole(tmp_path_factory):
+    """The run that nothing happens to."""
+    workdir = tmp_path_factory.mktemp('whole') / 'x'
+    code, _, err = finish(start('train.py', workdir, *SMALL))
+    assert code == 0, err
+    return workdir
+
+
+@pytest.mark.parametrize('life', range(len(LIVES)))
+def test_a_run_killed_at_any_moment_comes_to_the_same_end(whole, tmp_path, life):
+    workdir, chance, killed = tmp_path / 'x', random.Random(life), 0
+    for phase in LIVES[life]:
+        process = start('train.py', workdir, *SMALL)
+        ready, delay = phases(workdir)[phase], chance.uniform(0, {'compiling': 2.0, 'stepping': 0.3}.get(phase, 0.02))
+        killed += stop_when(process, lambda ready=ready, delay=delay: ready() and not time.sleep(delay))
+        process.communicate()
+    assert killed >= len(LIVES[life]) - 1  # 'finishing' may be over before it is seen; then there is a result
+    code, _, err = finish(start('train.py', workdir, *SMALL))
+    assert code == 0, err
+    assert 'Traceback' not in err
+    assert_same_end(whole, workdir)
+
+
+@pytest.mark.parametrize('signum', [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_saves_says_so_and_is_the_exit_status(whole, tmp_path, signum):
+    workdir = tmp_path / 'x'
+    process = start('train.py', workdir, *SMALL)
+    assert stop_when(process, lambda: newest_row(workdir) >= 50, signum)
+    code, _, err = finish(process)
+    assert code == 128 + signum
+    step = newest_step(workdir)
+    assert f'interrupted by {signal.Signals(signum).name}; saved at step {step:,} of {STEPS}' in err
+    assert 'Traceback' not in err
+    assert not (workdir / 'result.json').exists()
+    code, _, err = finish(start('train.py', workdir, *SMALL))
+    assert code == 0, err
+    assert_same_end(whole, workdir)
+
+
+def newest_step(workdir):
+    from training.checkpoints import latest_step
+
+    return latest_step(workdir)
+
+
+SWEEP = """
+from configs import digits
+
+
+def get_config(variant=''):
+    config = digits.get_config()
+    config.model.embed_dim, config.model.depth, config.model.dropout = 16, 1, 0.1
+    config.train.steps, config.train.batch_size, config.log.every, config.checkpoint.count = 420, 32, 7, 12
+    return config
+
+
+def sweep():
+    return [
+        {'arm': mixer, 'model.mixer': mixer, 'seed': seed}
+        for mixer, seeds in (('attention', 3), ('identity', 1))
+        for seed in range(seeds)
+    ]
+"""
+
+
+@pytest.mark.parametrize('workers', [1, 2])
+def test_a_killed_sweep_goes_on_in_the_populations_that_it_had(tmp_path, workers):
+    config, runs = tmp_path / 'mine.py', {name: tmp_path / name for name in ('whole', 'cut')}
+    config.write_text(SWEEP)
+    arguments = f'--config={config}', f'--workers={workers}'
+    code, _, err = finish(start('sweep.py', runs['whole'], *arguments))
+    assert code == 0, err
+    for rows in (30, 250):
+        process = start('sweep.py', runs['cut'], *arguments)
+        assert stop_when(process, lambda rows=rows: max(map(newest_row, runs['cut'].glob('*/')), default=0) > rows)
+        process.communicate()
+    # As if it had been killed once more, between the results of one population.
+    code, _, err = finish(start('sweep.py', runs['cut'], *arguments))
+    assert code == 0, err
+    results = sorted(runs['cut'].glob('*/result.json'))
+    results[0].unlink()
+    code, _, err = finish(start('sweep.py', runs['cut'], *arguments))
+    assert code == 0, err
+    for folder in runs['whole'].glob('*/'):
+        assert_same_end(folder, runs['cut'] / folder.name)

@@ -1,0 +1,70 @@
+"""SIGTERM, as a scheduler or a pre-empted machine sends it, and Ctrl-C: training saves first.
+
+While a run trains, a signal waits until its step is done; elsewhere there is nothing to save, and it interrupts at
+once. A second signal does not wait. Without `listen`, as in a notebook, Python's own handlers stay.
+"""
+
+import contextlib
+import signal
+from collections.abc import Callable, Iterator
+from types import FrameType
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+class Interrupted(KeyboardInterrupt):
+    """A signal ended the process's work. The message says what was saved, if anything."""
+
+    def __init__(self, signum: int, saved: str = ''):
+        super().__init__(signum, saved)
+        self.signum, self.saved = signum, saved
+
+    @property
+    def status(self) -> int:
+        """The exit status by which shells and schedulers know it: 130 of Ctrl-C, 143 of SIGTERM."""
+        return 128 + self.signum
+
+    def __str__(self) -> str:
+        return f'interrupted by {signal.Signals(self.signum).name}; ' + (self.saved or 'nothing was under way')
+
+
+_requested: int | None = None
+_deferring = False
+
+
+def listen(at_rest: Callable[[int], None] | None = None, signals: tuple[int, ...] = SIGNALS) -> None:
+    """Handles `signals` from now on, in this process's main thread.
+
+    Args:
+      at_rest: called with a signal that comes while nothing trains; None: raise Interrupted.
+    """
+
+    def handle(signum: int, frame: FrameType | None) -> None:
+        global _requested
+        if _deferring and _requested is None:
+            _requested = signum
+        elif at_rest is not None and not _deferring:
+            at_rest(signum)
+        else:
+            raise Interrupted(signum)
+
+    for signum in signals:
+        signal.signal(signum, handle)
+
+
+def requested() -> int | None:
+    """The signal that waits for training to save, if there is one."""
+    return _requested
+
+
+@contextlib.contextmanager
+def deferred() -> Iterator[None]:
+    """In it signals wait to be asked for; one that nobody asked for is raised at its end."""
+    global _deferring, _requested
+    _deferring = True
+    try:
+        yield
+        if _requested is not None:
+            raise Interrupted(_requested, 'the run is saved')
+    finally:
+        _deferring, _requested = False, None

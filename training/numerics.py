@@ -1,0 +1,82 @@
+"""Which operation of a step was the first to make a NaN or an infinity out of finite numbers."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.extend import source_info_util
+from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal
+
+INNER = ('jaxpr', 'call_jaxpr', 'fun_jaxpr')  # parameters of operations that are programs themselves
+LOOPS = ('while', 'cond')  # taken as one operation each; of a scan every turn is looked into
+
+
+class _Found(Exception):
+    """The first operation."""
+
+
+def first_bad_operation(function: Callable[..., Any], *arguments: Any) -> str | None:
+    """Runs `function`, a pure one of arrays, operation by operation: hundreds of times slower than compiled.
+
+    Returns:
+      the operation, which part of the model's forward or backward pass it is in, and the line that asked for it; None:
+      each made finite numbers out of finite ones. Operations that are given an infinity, as masks are, may return it.
+    """
+    program = jax.make_jaxpr(function)(*arguments)
+    try:
+        _run(program.jaxpr, program.consts, jax.tree.leaves(arguments))
+    except _Found as found:
+        return str(found)
+    return None
+
+
+def _run(program: Jaxpr, constants: Sequence[Any], arguments: Sequence[Any]) -> list[Any]:
+    values = dict(zip([*program.constvars, *program.invars], [*constants, *arguments], strict=True))
+
+    def read(atom: Any) -> Any:
+        return atom.val if isinstance(atom, Literal) else values[atom]
+
+    for equation in program.eqns:
+        inputs = [read(atom) for atom in equation.invars]
+        outputs = _apply(equation, inputs)
+        if all(map(_finite, inputs)) and not all(map(_finite, outputs)):
+            where = source_info_util.summarize(equation.source_info)
+            part = str(equation.source_info.name_stack)
+            raise _Found(f'{equation.primitive.name}{f" in {part}" if part else ""}, {where}')
+        values |= zip(equation.outvars, outputs, strict=True)
+    return [read(atom) for atom in program.outvars]
+
+
+def _apply(equation: JaxprEqn, inputs: Sequence[Any]) -> list[Any]:
+    name, params = equation.primitive.name, equation.params
+    if name == 'scan':
+        return _scan(params, inputs)
+    inner = next((params[key] for key in INNER if isinstance(params.get(key), Jaxpr | ClosedJaxpr)), None)
+    if inner is not None and name not in LOOPS:
+        program, constants = (inner.jaxpr, inner.consts) if isinstance(inner, ClosedJaxpr) else (inner, [])
+        if len(program.invars) == len(inputs):
+            return _run(program, constants, inputs)
+    functions, params = equation.primitive.get_bind_params(params)
+    outputs = equation.primitive.bind(*functions, *inputs, **params)
+    return list(outputs) if equation.primitive.multiple_results else [outputs]
+
+
+def _scan(params: dict[str, Any], inputs: Sequence[Any]) -> list[Any]:
+    fixed, carried = params['num_consts'], params['num_carry']
+    constants, carry, rows = inputs[:fixed], list(inputs[fixed : fixed + carried]), inputs[fixed + carried :]
+    turns = range(params['length'])
+    made: list[list[Any]] = []
+    for turn in reversed(turns) if params['reverse'] else turns:
+        outputs = _run(
+            params['jaxpr'].jaxpr, params['jaxpr'].consts, [*constants, *carry, *(row[turn] for row in rows)]
+        )
+        carry = outputs[:carried]
+        made.append(outputs[carried:])
+    if params['reverse']:
+        made.reverse()
+    return [*carry, *(jnp.stack(column) for column in zip(*made, strict=True))]
+
+
+def _finite(value: Any) -> bool:
+    return not jnp.issubdtype(jnp.result_type(value), jnp.inexact) or bool(jnp.isfinite(value).all())

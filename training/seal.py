@@ -1,0 +1,68 @@
+"""Checksums over a folder that is written once: whether it is still what was written."""
+
+import hashlib
+import os
+from pathlib import Path
+
+SEAL = 'SHA256SUMS'  # as the command sha256sum writes it, so `sha256sum --check SHA256SUMS` reads it too
+
+
+class Damaged(Exception):
+    """A file is not what was written, or cannot be what it should be; the message says which and why, in one line."""
+
+
+def seal(folder: Path) -> None:
+    """Writes down the SHA-256 of every file of `folder`; to be called when all of them are there."""
+    lines = [f'{_sha256(folder / name)}  {name}\n' for name in _files(folder)]
+    partial = folder / f'.{SEAL}.partial'
+    with partial.open('w') as file:
+        file.writelines(lines)
+        file.flush()
+        os.fsync(file.fileno())
+    partial.replace(folder / SEAL)
+
+
+def check(folder: Path) -> None:
+    """Compares every file of `folder` with its seal.
+
+    Raises:
+      Damaged: there is no seal, or a file differs, is missing or is not of it. Names in the seal are never opened.
+    """
+    try:
+        lines = (folder / SEAL).read_bytes().decode().splitlines()
+        expected = {name: digest for digest, _, name in (line.partition('  ') for line in lines)}
+        names = _files(folder)
+    except FileNotFoundError as error:
+        raise Damaged(f'{folder} was not written to its end') from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise Damaged(f'{folder / SEAL} cannot be read ({error})') from error
+    for name in sorted({*names, *expected} - {*names} & {*expected}):
+        raise Damaged(f'{folder} has no file {name!r}' if name in expected else f'{folder / name} is not in its {SEAL}')
+    for name in names:
+        try:
+            digest = _sha256(folder / name)
+        except OSError as error:
+            raise Damaged(f'{folder / name} cannot be read ({error.strerror})') from error
+        if digest != expected[name]:
+            raise Damaged(f'{folder / name} is damaged: its SHA-256 is not the one in {SEAL}')
+
+
+def _files(folder: Path) -> list[str]:
+    """Names of the files below `folder` but the seal, in order. Raises Damaged for what is neither file nor folder."""
+    names = []
+    for parent, folders, files in os.walk(folder, onerror=_raise):
+        for name in [*folders, *files]:
+            path = Path(parent, name)
+            if path.is_symlink() or not (path.is_dir() or path.is_file()):
+                raise Damaged(f'{path} is neither a file nor a folder')
+        names += [Path(parent, name).relative_to(folder).as_posix() for name in files]
+    return sorted(name for name in names if name not in (SEAL, f'.{SEAL}.partial'))
+
+
+def _raise(error: OSError) -> None:
+    raise error
+
+
+def _sha256(path: Path) -> str:
+    with path.open('rb') as file:
+        return hashlib.file_digest(file, 'sha256').hexdigest()
