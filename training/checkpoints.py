@@ -247,7 +247,10 @@ def _progress(folder: Path, step: int) -> Progress:
 
 
 def _handler() -> ocp.CompositeCheckpointHandler:
-    return ocp.CompositeCheckpointHandler(state=ocp.StandardCheckpointHandler(), progress=ocp.JsonCheckpointHandler())
+    # Orbax logs a warning for each item that it finds and has no handler for.
+    return ocp.CompositeCheckpointHandler(
+        state=ocp.StandardCheckpointHandler(), progress=ocp.JsonCheckpointHandler(), metrics=ocp.JsonCheckpointHandler()
+    )
 
 
 def _unreadable(path: Path, error: Exception) -> Damaged:

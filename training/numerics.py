@@ -57,8 +57,7 @@ def _apply(equation: JaxprEqn, inputs: Sequence[Any]) -> list[Any]:
         program, constants = (inner.jaxpr, inner.consts) if isinstance(inner, ClosedJaxpr) else (inner, [])
         if len(program.invars) == len(inputs):
             return _run(program, constants, inputs)
-    functions, params = equation.primitive.get_bind_params(params)
-    outputs = equation.primitive.bind(*functions, *inputs, **params)
+    outputs = equation.primitive.bind(*inputs, **params)
     return list(outputs) if equation.primitive.multiple_results else [outputs]
 
 

@@ -36,7 +36,7 @@ def check(folder: Path) -> None:
         raise Damaged(f'{folder} was not written to its end') from error
     except (OSError, UnicodeDecodeError) as error:
         raise Damaged(f'{folder / SEAL} cannot be read ({error})') from error
-    for name in sorted({*names, *expected} - {*names} & {*expected}):
+    for name in sorted({*names} ^ {*expected}):
         raise Damaged(f'{folder} has no file {name!r}' if name in expected else f'{folder / name} is not in its {SEAL}')
     for name in names:
         try:

@@ -26,7 +26,8 @@ SMALL = (
     *('--config.train.steps=420', '--config.log.every=7', '--config.checkpoint.count=12'),
 )
 STEPS = 420
-TIMES = ('compilation_cache', 'host_gap_share', 'mfu', 'sha256', 'flops_per_second')
+# What a clock measured, and at which commit a run came to its end.
+TIMES = ('git', 'compilation_cache', 'host_gap_share', 'mfu', 'sha256', 'flops_per_second')
 
 
 def start(script: str, workdir: Path, *arguments: str, **environment: str) -> subprocess.Popen:

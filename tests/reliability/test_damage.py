@@ -1,0 +1,149 @@
+"""What is damaged on disk is noticed, named, and never becomes a number."""
+
+import json
+import logging
+import shutil
+import subprocess
+
+import pytest
+
+from configs.errors import ConfigError
+from data import spec
+from experiment import folder
+from experiment.run import execute
+from tests.reliability.runs import timeless
+from training import checkpoints, log
+from training.log import read_rows
+from training.restore import restore_selected
+from training.seal import SEAL, Damaged, check, seal
+
+
+def truncate(path):
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def flip(path):
+    """One bit, in the middle."""
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+def remove(path):
+    path.unlink()
+
+
+def empty(path):
+    """As a machine that lost its power may leave it."""
+    path.write_bytes(b'')
+
+
+@pytest.fixture
+def cut(config, train, tmp_path):
+    """A run that was cut off after its checkpoint at step 18; what is kept is of 15, 18 and the best."""
+    train(config, tmp_path / 'cut', until=20)
+    assert checkpoints.steps(tmp_path / 'cut')[-2:] == [15, 18]
+    return tmp_path / 'cut'
+
+
+def resume(workdir):
+    return checkpoints.resume(workdir, 'best', lambda mark: log.holds(workdir, mark))[0]
+
+
+def test_any_damage_to_any_file_of_a_checkpoint_is_noticed_and_the_one_before_is_used(cut, tmp_path, caplog):
+    assert resume(cut) == 18
+    there = cut / 'checkpoints' / '18'
+    files = [path.relative_to(there) for path in there.rglob('*') if path.is_file()]
+    assert len(files) > 10
+    for damage in (truncate, flip, remove, empty):
+        for name in files:
+            copy = tmp_path / 'copy'
+            shutil.copytree(cut, copy)
+            path = copy / 'checkpoints' / '18' / name
+            damage(path)
+            with pytest.raises(Damaged):
+                check(path.parents[len(name.parts) - 1])
+            caplog.clear()
+            assert resume(copy) == (15 if best(copy) != 18 else 0), (damage.__name__, name)
+            # A flip in the list of checksums may hit the name or the sum of any file.
+            assert path.name in caplog.text or SEAL in (path.name, *caplog.text.split()) or path.name == SEAL
+            shutil.rmtree(copy)
+
+
+def best(workdir):
+    """The best step so far, by the rows."""
+    rows = [row for row in read_rows(workdir / 'metrics.jsonl') if 'validation_loss' in row]
+    return max(rows, key=lambda row: (row['validation_accuracy'], -row['validation_loss'], -row['step']))['step']
+
+
+@pytest.mark.parametrize('what', ['newest', 'best', 'all', 'rows', 'torn row', 'unsealed', 'another file', 'a link'])
+def test_a_damaged_run_comes_to_the_same_end(config, train, cut, tmp_path, caplog, what):
+    whole = train(config, tmp_path / 'whole')
+    steps, rows = checkpoints.steps(cut), cut / 'metrics.jsonl'
+    array = {step: next((cut / 'checkpoints' / str(step) / 'state' / 'd').iterdir()) for step in steps}
+    named = {
+        'newest': lambda: flip(array[18]) or array[18].name,
+        'best': lambda: flip(array[best(cut)]) or array[best(cut)].name,
+        'all': lambda: [truncate(path) for path in array.values()] and array[18].name,
+        'rows': lambda: rows.write_text(rows.read_text().replace('"step": 4', '"step": 5', 1)) and 'metrics.jsonl',
+        'torn row': lambda: rows.open('a').write('{"step": 19, "train_lo') and 'torn row',
+        'unsealed': lambda: (cut / 'checkpoints' / '18' / SEAL).unlink() or 'was not written to its end',
+        'another file': lambda: (cut / 'checkpoints' / '18' / 'more').write_text('x') and 'is not in its SHA256SUMS',
+        'a link': lambda: (cut / 'checkpoints' / '18' / 'link').symlink_to('/etc') or 'neither a file nor a folder',
+    }[what]()
+    with caplog.at_level(logging.WARNING):
+        again = train(config, cut)
+    assert named in caplog.text
+    assert timeless(again) == timeless(whole)
+    assert [timeless(row) for row in read_rows(rows)] == [
+        timeless(row) for row in read_rows(tmp_path / 'whole' / 'metrics.jsonl')
+    ]
+    assert checkpoints.steps(cut) == checkpoints.steps(tmp_path / 'whole')
+
+
+def test_a_sealed_checkpoint_of_another_shape_or_type_is_refused_before_it_is_read(config, cut):
+    """Whoever can write a folder can seal it: shapes and types must be this model's."""
+    restore_selected(config, spec(config.data), cut)
+    config.model.embed_dim = 32
+    with pytest.raises(ConfigError, match=r'is of another model: params.*float32'):
+        restore_selected(config, spec(config.data), cut)
+
+
+def test_the_seal_is_what_sha256sum_reads(tmp_path):
+    (tmp_path / 'a b').write_text('x')
+    (tmp_path / 'c').mkdir()
+    (tmp_path / 'c' / 'd').write_text('y')
+    seal(tmp_path)
+    check(tmp_path)
+    done = subprocess.run(['sha256sum', '--check', '--strict', SEAL], cwd=tmp_path, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, 'a b: OK\nc/d: OK\n')
+
+
+def test_a_result_that_is_damaged_anywhere_is_no_result(tmp_path, caplog):
+    result = {'status': 'finished', 'seed': 3, 'test': {'accuracy': 0.971, 'loss': 0.1}, 'versions': {'jax': '0.10'}}
+    written = folder.write_result(tmp_path, result)
+    assert folder.read_result(tmp_path) == written
+    path = tmp_path / 'result.json'
+    content = path.read_bytes()
+    values = json.loads(content)
+    for place in range(1, len(content)):
+        damaged = bytearray(content)
+        damaged[place] ^= 1
+        path.write_bytes(damaged)
+        try:
+            harmless = json.loads(damaged) == values  # a space for a line's end, say
+        except ValueError:
+            harmless = False
+        assert (folder.read_result(tmp_path) is not None) == harmless, damaged
+        path.write_bytes(content[: place - 1])  # the last byte ends a line that is whole without it
+        caplog.clear()
+        assert folder.read_result(tmp_path) is None
+        assert str(path) in caplog.text
+
+
+def test_a_run_whose_result_is_damaged_comes_to_it_again(config, tmp_path, caplog):
+    first = execute(config, tmp_path, lambda row, steps: None)
+    truncate(tmp_path / 'result.json')
+    again = execute(config, tmp_path, lambda row, steps: None)
+    assert 'result.json is damaged' in caplog.text
+    assert timeless(again) == timeless(first)

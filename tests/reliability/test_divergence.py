@@ -1,0 +1,61 @@
+"""A run that diverges says at which step, saves nothing of it, and ends."""
+
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from models import Model, Outputs
+from training import checkpoints
+from training.log import read_rows
+from training.optimiser import Rates
+from training.step import initial_state, make_train_step
+
+
+@pytest.fixture
+def diverging(config):
+    """Its rate rises until the loss overflows, in the middle of its course."""
+    config.train.learning_rate, config.train.clip_norm, config.train.warmup = 1e30, 0.0, 0.9
+    config.model.dropout = 0.0
+    return config
+
+
+def test_the_step_does_not_depend_on_rows_and_dispatches(diverging, train, tmp_path):
+    found = set()
+    for index, (every, dispatch) in enumerate([(1, 1), (4, 1), (24, 1), (4, 4), (5, 3)]):
+        diverging.log.every, diverging.train.steps_per_dispatch = every, dispatch
+        folder = tmp_path / str(index)
+        result = train(diverging, folder)
+        assert result['status'] == 'diverged'
+        step = result['diverged_step']
+        found.add(step)
+        assert all(row['step'] < step for row in read_rows(folder / 'metrics.jsonl'))
+        assert all(saved < step for saved in checkpoints.steps(folder))
+        assert max(checkpoints.steps(folder), default=0) >= step - 4  # the last before it is there
+    assert len(found) == 1
+    assert 1 < step < 24
+
+
+def test_a_gradient_that_is_not_finite_is_divergence_though_the_loss_is(config):
+    """The square root at zero."""
+
+    def apply(params, images, **_):
+        return Outputs(jnp.sqrt(params['w']) * jnp.ones((len(images), 10)), {})
+
+    model = Model(lambda key: {'w': jnp.zeros(10)}, apply, lambda params: {'w': False})
+    config.data.augment.crop = 0
+    state = initial_state(config, model, jax.random.key(0))
+    step = make_train_step(config, model, 10)
+    images, labels = jnp.zeros((16, 8, 8, 1), jnp.uint8), jnp.arange(16, dtype=jnp.int32) % 10
+    state = step(state, jax.random.key(1), Rates.of(config.train), images, labels)
+    assert np.isfinite(state.sums.loss)
+    assert int(state.sums.diverged) == 1
+
+
+def test_the_operation_is_found_where_it_is_asked_for(diverging, train, tmp_path):
+    diverging.debug.check_numerics = True
+    result = train(diverging, tmp_path)
+    assert 'models/' in result['first_bad_operation'] or 'training/' in result['first_bad_operation']
+    json.dumps(result, allow_nan=False)

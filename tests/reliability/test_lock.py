@@ -1,0 +1,48 @@
+"""One process in a folder; a dead one is in nobody's way."""
+
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from configs.errors import ConfigError
+from experiment import lock
+from experiment.run import execute
+from tests.reliability.runs import ROOT, SMALL, finish, start
+
+HOLD = """
+import sys, time
+from pathlib import Path
+from experiment.lock import locked
+with locked(Path(sys.argv[1])):
+    print('held', flush=True)
+    time.sleep(600)
+"""
+
+
+@pytest.fixture
+def holder(tmp_path):
+    process = subprocess.Popen([sys.executable, '-c', HOLD, tmp_path], cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    assert process.stdout.readline() == 'held\n'
+    yield process
+    process.kill()
+    process.wait()
+
+
+@pytest.mark.parametrize('script', ['train.py', 'sweep.py'])
+def test_a_second_process_is_refused_in_one_line(holder, tmp_path, script):
+    arguments = SMALL if script == 'train.py' else ['--config=configs/demo.py:tiny']
+    code, out, err = finish(start(script, tmp_path, *arguments))
+    assert (code, out, err.count('\n')) == (2, '', 1)
+    assert f'--workdir={tmp_path} is in use by process {holder.pid} on ' in err
+    assert [path.name for path in tmp_path.iterdir()] == [lock.LOCK]
+
+
+def test_a_dead_one_s_lock_is_taken_over(holder, config, tmp_path, monkeypatch):
+    monkeypatch.setattr(lock, 'PATIENCE', 0.1)
+    with pytest.raises(ConfigError, match=f'in use by process {holder.pid}'):
+        execute(config, tmp_path, lambda row, steps: None)
+    holder.send_signal(signal.SIGKILL)
+    holder.wait()
+    assert execute(config, tmp_path, lambda row, steps: None)['status'] == 'finished'

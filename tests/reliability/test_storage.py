@@ -1,0 +1,87 @@
+"""A full disk ends a run with one line, and what was saved stays good."""
+
+import contextlib
+import os
+import resource
+import subprocess
+
+import pytest
+
+from tests.reliability.runs import SMALL, assert_same_end, finish, start
+from training import checkpoints
+from training.seal import check
+
+SIZE = 6 * 2**20  # bytes
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system of `SIZE`; None where none can be mounted, for want of the right."""
+    folder = tmp_path / 'disk'
+    folder.mkdir()
+    options = f'size={SIZE}'
+    done = subprocess.run(['mount', '-t', 'tmpfs', '-o', options, 'tmpfs', folder], capture_output=True)
+    yield folder if done.returncode == 0 else None
+    if done.returncode == 0:
+        subprocess.run(['umount', '--lazy', folder], check=True)
+
+
+def fill(folder):
+    """Takes all the space that is left."""
+    with contextlib.suppress(OSError), (folder / 'filler').open('wb', buffering=0) as file:
+        while True:
+            file.write(bytes(4096))
+
+
+def test_a_disk_that_fills_up(small_disk, tmp_path):
+    if small_disk is None:
+        pytest.skip('mounting a file system needs root; the test below has the same errors from a limit')
+    workdir = small_disk / 'x'
+    process = start('train.py', workdir, *SMALL)
+    while not checkpoints.latest_step(workdir) and process.poll() is None:
+        pass
+    fill(small_disk)
+    code, _, err = finish(process)
+    last = [line for line in err.splitlines() if line.startswith('train.py: ')]
+    assert (code, len(last)) == (1, 1), err
+    assert 'No space left on device' in last[0]
+    assert 'Traceback' not in err
+    assert not (workdir / 'result.json').exists()
+    for step in checkpoints.steps(workdir):
+        check(workdir / 'checkpoints' / str(step))  # what is listed is good
+    assert checkpoints.latest_step(workdir) > 0
+    (small_disk / 'filler').unlink()
+    code, _, err = finish(start('train.py', workdir, *SMALL))
+    assert code == 0, err
+    assert finish(start('train.py', tmp_path / 'whole', *SMALL))[0] == 0
+    assert_same_end(tmp_path / 'whole', workdir)
+
+
+def test_files_that_cannot_grow(tmp_path):
+    """The same path through the system's limit on a file's size, which needs no right."""
+    workdir = tmp_path / 'x'
+    process = start('train.py', workdir, *SMALL)
+    while not checkpoints.latest_step(workdir) and process.poll() is None:
+        pass
+    limit = (workdir / 'metrics.jsonl').stat().st_size + 500
+    resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (limit, limit))
+    code, _, err = finish(process)
+    last = [line for line in err.splitlines() if line.startswith('train.py: ')]
+    assert (code, len(last)) == (1, 1), err
+    assert 'File too large' in last[0]
+    for step in checkpoints.steps(workdir):
+        check(workdir / 'checkpoints' / str(step))
+
+
+def test_a_folder_that_becomes_read_only(tmp_path):
+    if os.geteuid() == 0:
+        pytest.skip('root writes to any folder')
+    workdir = tmp_path / 'x'
+    process = start('train.py', workdir, *SMALL)
+    while not checkpoints.latest_step(workdir) and process.poll() is None:
+        pass
+    (workdir / 'checkpoints').chmod(0o500)
+    code, _, err = finish(process)
+    (workdir / 'checkpoints').chmod(0o700)
+    assert code == 1
+    assert 'could not be written' in err
