@@ -169,7 +169,7 @@ def experiment(size: Size, dtype: str) -> tuple[ConfigDict, Dataset]:
 
 def runner(config: ConfigDict, dataset: Dataset) -> Callable[[], Any]:
     """A training step, each call from where the last one ended."""
-    program = compile_programs(config, dataset, 10_000)
+    program = compile_programs(config, dataset, 10_000, only=jax.devices()[:1])  # as many as the peer has
     key = jax.random.key(0)
     state, rates = program.initial_state(key), Rates.of(config.train)
     images, labels = jax.device_put(tuple(dataset.train))

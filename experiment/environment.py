@@ -7,8 +7,6 @@ from pathlib import Path
 
 import jax
 
-from training import population
-
 ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -33,8 +31,7 @@ def versions() -> dict[str, str]:
     return {'python': platform.python_version()} | {name: metadata.version(name) for name in packages}
 
 
-def device(size: int = 1) -> dict[str, str | int]:
-    """What a population of `size` runs ran on, and how many such devices there are."""
+def device(used: int = 1) -> dict[str, str | int]:
+    """What `used` devices are that something ran on, and how many such devices there are."""
     devices = jax.devices()
-    used = len(population.shardings(size)[0].device_set)
     return {'kind': devices[0].device_kind, 'platform': devices[0].platform, 'count': used, 'visible': len(devices)}

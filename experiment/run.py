@@ -15,6 +15,7 @@ from configs.errors import ConfigError
 from experiment import environment, folder
 from experiment.lock import locked
 from experiment.validate import validate
+from training import placement
 from training.log import Row
 from training.loop import train
 from training.track import Member
@@ -65,7 +66,8 @@ def execute_together(members: Sequence[Member], *, processes: int = 1, profiled:
 
 def _train(members: Sequence[Member], processes: int, profiled: bool) -> list[dict[str, Any]]:
     dataset = load_data(members[0].config.data)
-    made_by = {'git': environment.git(), 'versions': environment.versions(), 'device': environment.device(len(members))}
+    device = environment.device(len(placement.of_training(members[0].config, len(members)).devices))
+    made_by = {'git': environment.git(), 'versions': environment.versions(), 'device': device}
     results, ended = [], []
     with contextlib.ExitStack() as stack:
         for member in members:

@@ -8,7 +8,7 @@ from jaxtyping import Int
 
 from data.spec import Split
 from models import Params
-from training import population
+from training import placement, population
 from training.batches import padded_batches
 from training.step import Evaluation, no_evaluation
 
@@ -28,10 +28,11 @@ def evaluate_members(
     step: Callable[..., Evaluation], params: Params, split: Split, batch_size: int, num_classes: int, size: int
 ) -> list[dict]:
     """`evaluate` of each of `size` members, whose `params` are stacked when they are several."""
-    sums = population.place(population.together([no_evaluation(num_classes)] * size), size)
-    shared = population.shardings(size)[1]
+    where = placement.of(size, batch_size)
+    sums = population.together([no_evaluation(num_classes)] * size)
+    params, sums = jax.device_put((params, sums), where.members)
     for batch in padded_batches(split, batch_size):
-        sums = step(params, sums, *jax.device_put(batch, shared))
+        sums = step(params, sums, *jax.device_put(batch, where.images))
     sums = jax.device_get(sums)
     return [_scores(population.member(sums, index, size)) for index in range(size)]
 

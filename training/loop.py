@@ -78,8 +78,8 @@ def train(members: Sequence[Member], dataset: Dataset, *, profiled: bool = False
     state = programs.initial_state(population.together([keys[0] for keys in split_keys]))
     train_keys = population.together([keys[1] for keys in split_keys])
     rates = population.together([Rates.of(member.config.train) for member in members])
-    train_keys, rates = population.place((train_keys, rates), size)
-    feed = make_feed(dataset.train, population.shardings(size)[1])
+    train_keys, rates = jax.device_put((train_keys, rates), programs.where.members)
+    feed = make_feed(dataset.train, programs.where.images)
     compile_seconds = time.perf_counter() - clock
 
     with contextlib.ExitStack() as stack:
@@ -93,7 +93,8 @@ def train(members: Sequence[Member], dataset: Dataset, *, profiled: bool = False
         run = Run(config, dataset, programs, feed, train_keys, rates, tracks, steps, begun, profile)
         if start:
             one = jax.eval_shape(lambda state: population.member(state, 0, size), state)
-            state = population.place(population.together([track.restore(start, one) for track in tracks]), size)
+            states = [track.restore(start, one) for track in tracks]
+            state = jax.device_put(population.together(states), programs.where.members)
         for milestone in milestones(steps, config.checkpoint.count):
             if milestone > start:
                 state = _train_until(milestone, run, state, start)
@@ -180,7 +181,7 @@ def _check_numerics(run: Run, before: State, after: State, arguments: Fed) -> No
 
 
 def _no_sums(run: Run) -> Sums:
-    return population.place(population.together([Sums.zeros()] * run.size), run.size)
+    return jax.device_put(population.together([Sums.zeros()] * run.size), run.programs.where.members)
 
 
 def _rows(run: Run, step: int, count: int) -> np.ndarray:
@@ -222,7 +223,7 @@ def _selected(run: Run, state: State) -> State:
         keeps = track.diverged_step is not None or track.selected() == run.steps
         latest = population.member(on_host, index, run.size)
         states.append(latest if keeps else track.restore(track.selected(), one))
-    return population.place(population.together(states), run.size)
+    return jax.device_put(population.together(states), run.programs.where.members)
 
 
 def _results(run: Run, state: State) -> list[dict[str, Any]]:
@@ -274,7 +275,6 @@ def _result(run: Run, track: Track, scores: dict[str, dict]) -> dict[str, Any]:
 
 def _achieved(run: Run, seconds: float) -> dict[str, float | None]:
     """What the devices did in `seconds` of training, for all members together."""
-    devices = population.shardings(run.size)[0].device_set
+    devices = run.programs.where.devices
     flops = float(run.size * run.programs.train_step_flops)
-    kind = next(iter(devices)).device_kind
-    return utilisation(flops, run.steps, seconds, kind, len(devices), run.config.train.compute_dtype)
+    return utilisation(flops, run.steps, seconds, devices[0].device_kind, len(devices), run.config.train.compute_dtype)

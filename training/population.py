@@ -9,7 +9,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax.sharding import NamedSharding, PartitionSpec, Sharding, SingleDeviceSharding
+from jax.sharding import Sharding
 
 
 def vectorised(function: Callable[..., Any], size: int, axes: Sequence[int | None]) -> Callable[..., Any]:
@@ -27,24 +27,7 @@ def member(tree: Any, index: int, size: int) -> Any:
     return tree if size == 1 else jax.tree.map(lambda leaf: leaf[index], tree)
 
 
-def shardings(size: int) -> tuple[Sharding, Sharding]:
-    """Where members live, and where what they share does: spread over all devices if each gets as many, else on one."""
-    devices = jax.devices()
-    if len(devices) == 1 or size % len(devices):
-        single = SingleDeviceSharding(devices[0])
-        return single, single
-    mesh = jax.make_mesh((len(devices),), ('members',), axis_types=(jax.sharding.AxisType.Auto,))
-    return NamedSharding(mesh, PartitionSpec('members')), NamedSharding(mesh, PartitionSpec())
-
-
-def abstract(tree: Any, size: int, *, shared: bool = False) -> Any:
-    """Shapes and places of what `size` members have, each a `tree` of its own; or, where `shared`, one for them all."""
-    own, common = shardings(size)
-    axes = () if shared or size == 1 else (size,)
-    sharding = common if shared else own
+def abstract(tree: Any, sharding: Sharding, size: int = 1) -> Any:
+    """Shapes and places of what `size` members have, each a `tree` of its own."""
+    axes = () if size == 1 else (size,)
     return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((*axes, *leaf.shape), leaf.dtype, sharding=sharding), tree)
-
-
-def place(tree: Any, size: int) -> Any:
-    """Puts what members have, already stacked, where they live."""
-    return jax.device_put(tree, shardings(size)[0])

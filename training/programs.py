@@ -5,7 +5,7 @@ import functools
 import json
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -17,13 +17,14 @@ import models
 from data.spec import Dataset, Spec
 from models import Model, Params
 from models.accounting import count_params, forward_flops, peak_memory_bytes, train_step_flops
-from training import population
+from training import placement, population
 from training import step as steps
-from training.batches import fed_examples
+from training.batches import fed_examples, on_device
 from training.compilation import CacheCounts, counts
 from training.compiler import compiled
 from training.numerics import first_bad_operation
 from training.optimiser import Rates, relative_learning_rate
+from training.placement import Placement
 from training.strategy import dispatches
 
 
@@ -33,6 +34,7 @@ class Programs(NamedTuple):
     initial_state: Callable[[jax.Array], steps.State]
     train_steps: dict[int, Callable[..., steps.State]]  # by the steps of a dispatch; compiled; they donate the state
     evaluation_step: Callable[..., steps.Evaluation]  # compiled
+    where: Placement  # of the arguments of the training steps
     learning_rates: Float[np.ndarray, 'steps']  # of every step, relative; on the host, since the log reads it
     params: int  # of a member, as are the next two
     forward_flops: int  # per image
@@ -56,17 +58,28 @@ def program_fields(config: ConfigDict) -> dict[str, Any]:
     return fields
 
 
-def compile_programs(config: ConfigDict, dataset: Dataset, total_steps: int, size: int = 1) -> Programs:
-    """Compiles ahead of time, or finds what was compiled in this process before, for `size` runs like `config`."""
+def compile_programs(
+    config: ConfigDict,
+    dataset: Dataset,
+    total_steps: int,
+    size: int = 1,
+    only: Sequence[jax.Device] | None = None,
+) -> Programs:
+    """Compiles ahead of time, or finds what was compiled in this process before, for `size` runs like `config`.
+
+    Args:
+      only: the devices to train on; None: all among which the work divides (training.placement).
+    """
     fields = json.dumps(program_fields(config), sort_keys=True)
     batch = size * config.train.batch_size
     counts_of_steps = dispatches(config, total_steps)
     shapes = tuple((count, fed_examples(dataset.train, count * batch)) for count in counts_of_steps)
+    where = placement.of_training(config, size, resident=on_device(dataset.train), only=only)
     with _finding:  # two threads at once would each make a slot
-        slot = _slot(fields, dataset.spec, total_steps, shapes, size)
+        slot = _slot(fields, dataset.spec, total_steps, shapes, where)
     with slot.lock:  # whoever comes while another thread compiles the same waits for it
         if slot.programs is None:
-            slot.programs = _compile(fields, dataset.spec, total_steps, shapes, size)
+            slot.programs = _compile(fields, dataset.spec, total_steps, shapes, where)
         return slot.programs
 
 
@@ -85,25 +98,28 @@ def _slot(*which: Any) -> _Slot:
     return _Slot()
 
 
-def _compile(fields: str, spec: Spec, total_steps: int, shapes: tuple[tuple[int, int], ...], size: int) -> Programs:
+def _compile(
+    fields: str, spec: Spec, total_steps: int, shapes: tuple[tuple[int, int], ...], where: Placement
+) -> Programs:
     """`shapes`: the steps of a dispatch, and how many images it is handed."""
     made_at, mark = time.perf_counter(), counts()
     config = _without_arguments(fields)
     model = _build(config, spec)
     initial_state = functools.partial(steps.initial_state, config, model)
     state = jax.eval_shape(initial_state, jax.random.key(0))
-    traced = {count: _trace(config, spec, model, total_steps, count, images, size, state) for count, images in shapes}
+    traced = {count: _trace(config, spec, model, total_steps, count, images, where, state) for count, images in shapes}
     train_steps = {count: compiled(program.lower(), config) for count, program in traced.items()}
     return Programs(
-        initial_state=functools.partial(_draw, population.vectorised(initial_state, size, [0]), size),
+        initial_state=functools.partial(_draw, initial_state, where),
         train_steps=train_steps,
-        evaluation_step=compile_evaluation(config, spec, model, state.params, size),
+        evaluation_step=compile_evaluation(config, spec, model, state.params, where.size),
+        where=where,
         learning_rates=np.asarray(jax.vmap(relative_learning_rate(config.train, total_steps))(np.arange(total_steps))),
         params=count_params(state.params),
         forward_flops=forward_flops(model, spec),
-        train_step_flops=_flops_of_a_step(*min(traced.items()), config, spec, total_steps, size, state),
+        train_step_flops=_flops_of_a_step(*min(traced.items()), config, spec, total_steps, where, state),
         peak_memory_bytes=max(peak_memory_bytes(program) for program in train_steps.values()),
-        name=f'{spec} {total_steps} {size} {shapes} {fields}',
+        name=f'{spec} {total_steps} {where.size} on {len(where.devices)} {shapes} {fields}',
         cache=counts().since(mark),
         made_at=made_at,
         made_by=threading.get_ident(),
@@ -121,13 +137,13 @@ def _build(config: ConfigDict, spec: Spec) -> Model:
     return models.build(config.model, spec, np.dtype(config.train.compute_dtype))
 
 
-def _draw(initial_state: Callable[[jax.Array], steps.State], size: int, keys: jax.Array) -> steps.State:
+def _draw(initial_state: Callable[[jax.Array], steps.State], where: Placement, keys: jax.Array) -> steps.State:
     """The initial state, drawn operation by operation.
 
     Compiled as one program it would take seconds for something done once, and most of its pieces are shared between
     models.
     """
-    return population.place(initial_state(keys), size)
+    return jax.device_put(population.vectorised(initial_state, where.size, [0])(keys), where.members)
 
 
 def _trace(
@@ -137,18 +153,32 @@ def _trace(
     total_steps: int,
     count: int,
     images: int,
-    size: int,
+    where: Placement,
     state: steps.State,
 ) -> jax.stages.Traced:
-    """The training program of `size` members and `count` steps, which is handed `images` images."""
-    images_and_labels = population.abstract(_batch(spec, images), size, shared=True)
+    """The training program of `where.size` members and `count` steps, which is handed `images` images."""
+    images_and_labels = population.abstract(_batch(spec, images), where.images)
     key = jax.eval_shape(lambda: jax.random.key(0))
     rates = jax.eval_shape(lambda: Rates.of(config.train))
     rows = jax.ShapeDtypeStruct((count, config.train.batch_size), np.int32)
-    train_steps = steps.make_train_steps(config, model, total_steps)
-    train_steps = population.vectorised(train_steps, size, [0, 0, 0, None, None, 0])
-    state, key, rates, rows = population.abstract((state, key, rates, rows), size)
-    return jax.jit(train_steps, donate_argnums=0).trace(state, key, rates, *images_and_labels, rows)
+    train_steps = steps.make_train_steps(config, _sharing(model, where), total_steps)
+    train_steps = population.vectorised(train_steps, where.size, [0, 0, 0, None, None, 0])
+    state, key, rates = population.abstract((state, key, rates), where.members, where.size)
+    rows = population.abstract(rows, where.rows, where.size)
+    # Where the state comes out it goes in again, and donation needs it to.
+    train_steps = jax.jit(train_steps, donate_argnums=0, out_shardings=where.members)
+    return train_steps.trace(state, key, rates, *images_and_labels, rows)
+
+
+def _sharing(model: Model, where: Placement) -> Model:
+    """`model` of images that devices share, if they do; said here, it holds for every part of a batch."""
+    if where.batch is None:
+        return model
+
+    def apply(params, images, **options):
+        return model.apply(params, jax.lax.with_sharding_constraint(images, where.batch), **options)
+
+    return model._replace(apply=apply)
 
 
 def _flops_of_a_step(
@@ -157,22 +187,23 @@ def _flops_of_a_step(
     config: ConfigDict,
     spec: Spec,
     total_steps: int,
-    size: int,
+    where: Placement,
     state: steps.State,
 ) -> int:
     """FLOPs that one member's step is worth: without what rematerialisation repeats, and through closed kernels.
 
-    `traced` is the program of `count` steps of `size` members.
+    `traced` is the program of `count` steps of `where.size` members.
     """
     if not config.model.remat:
         try:
-            return train_step_flops(traced) // (count * size)
+            return train_step_flops(traced) // (count * where.size)
         except ValueError:  # a kernel that cannot be looked into
             pass
     plain = copy.deepcopy(config)
     plain.model.remat, plain.model.attention_kernel = False, 'xla'
     model = _build(plain, spec)
-    return train_step_flops(_trace(plain, spec, model, total_steps, 1, plain.train.batch_size, 1, state))
+    alone = placement.of_training(plain)
+    return train_step_flops(_trace(plain, spec, model, total_steps, 1, plain.train.batch_size, alone, state))
 
 
 def find_bad_operation(config: ConfigDict, spec: Spec, total_steps: int, *arguments: Any) -> str | None:
@@ -188,11 +219,12 @@ def compile_evaluation(
     `params` are one member's, and may be abstract; the program takes those of `size` members.
     """
     batch = config.train.eval_batch_size
+    where = placement.of(size, batch)
     images = *_batch(spec, batch), jax.ShapeDtypeStruct((batch,), bool)
     sums = steps.no_evaluation(spec.num_classes)
-    step = population.vectorised(steps.make_evaluation_step(model), size, [0, 0, None, None, None])
-    own, shared = population.abstract((params, sums), size), population.abstract(images, size, shared=True)
-    return compiled(jax.jit(step).lower(*own, *shared), config)
+    step = population.vectorised(steps.make_evaluation_step(_sharing(model, where)), size, [0, 0, None, None, None])
+    own, shared = population.abstract((params, sums), where.members, size), population.abstract(images, where.images)
+    return compiled(jax.jit(step, out_shardings=where.members).lower(*own, *shared), config)
 
 
 def _batch(spec: Spec, size: int) -> tuple[jax.ShapeDtypeStruct, jax.ShapeDtypeStruct]:

@@ -180,10 +180,9 @@ import jax
 from configs import base
 sys.path.insert(0, sys.argv[1] + '/tests/training')
 import test_population as t
-from training import population
+from training import placement
 assert len(jax.devices()) == 2
-own, _ = population.shardings(4)
-assert len(own.device_set) == 2 and len(population.shardings(3)[0].device_set) == 1
+assert len(placement.of(4, 16).devices) == 2 and len(placement.of(3, 16).devices) == 1
 config = t.config.__wrapped__() if hasattr(t.config, '__wrapped__') else t.config.__pytest_wrapped__.obj()
 import copy
 configs = []

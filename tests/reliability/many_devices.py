@@ -1,0 +1,158 @@
+"""What tests/reliability/test_topology.py asks of a process with eight devices: prints it as JSON.
+
+Eight devices of a CPU are one CPU, told to be eight: `only` and `placement.devices` choose how many of them are used.
+"""
+
+import json
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+
+import jax
+import numpy as np
+
+import data
+import models
+from configs import base
+from data.spec import Rows
+from training import batches, checkpoints, compiler, loop, placement, programs, step
+from training.checkpoints import Progress
+from training.log import read_rows
+from training.optimiser import Rates
+from training.track import Member
+
+COUNTS = (1, 2, 8)
+STEPS = 6
+COUNTS_OF = {'conv': COUNTS, 'gru': (1, 8), 'resnet': (1, 8)}  # the attention's are in `moved`; compiling takes seconds
+
+MODELS = {
+    'attention': {'train.accumulate': 2},
+    'conv': {'model.mixer': 'conv', 'model.positions.name': 'none'},
+    'gru': {'model.mixer': 'gru', 'model.positions.name': 'rnn'},
+    'resnet': {'model.name': 'resnet', 'model.resnet_width': 4},
+}
+
+
+def experiment(**fields):
+    """An experiment that draws in every way: of params, order, crops and dropout."""
+    config = base.get_config()
+    config.data.name = 'synthetic'
+    config.data.synthetic.image_size, config.data.synthetic.channels = 8, 1
+    config.data.synthetic.train_examples, config.data.synthetic.test_examples = 110, 37
+    config.data.augment.crop = 1
+    config.model.patch_size, config.model.embed_dim, config.model.depth = 4, 8, 1
+    config.model.dropout = 0.1
+    # Eight devices share a batch of 16, and none of 10.
+    config.train.steps, config.train.batch_size, config.train.eval_batch_size = STEPS, 16, 10
+    config.log.every, config.checkpoint.count, config.log.tensorboard = 1, 3, False
+    config.update_from_flattened_dict(fields)
+    return config
+
+
+def stepped(config, dataset, count, dispatch=1):
+    """The loss of each dispatch of `dispatch` steps on `count` devices, the state at the end, and FLOPs of a device."""
+    model, train = models.build(config.model, dataset.spec), dataset.train
+    where = placement.of_training(config, resident=batches.on_device(train), only=jax.devices()[:count])
+    shape = jax.eval_shape(lambda key: step.initial_state(config, model, key), jax.random.key(0))
+    fed = batches.fed_examples(train, dispatch * config.train.batch_size)
+    traced = programs._trace(config, dataset.spec, model, STEPS, dispatch, fed, where, shape)
+    program = compiler.compiled(traced.lower(), config)
+    state = jax.device_put(step.initial_state(config, model, jax.random.key(0)), where.members)
+    key, rates = jax.device_put((jax.random.key(1), Rates.of(config.train)), where.members)
+    feed, sums, losses = batches.make_feed(train, where.images), jax.device_get(state.sums), []
+    for first in range(0, STEPS, dispatch):
+        rows = batches.batch_rows(0, first, config.train.batch_size, len(train.labels), dispatch)
+        state = program(state, key, rates, *feed(rows))
+        before, sums = sums, jax.device_get(state.sums)
+        losses.append(float(sums.loss - before.loss) / int(sums.examples - before.examples))
+    return losses, state, program.cost_analysis()['flops']
+
+
+def of_models():
+    """Each model's losses and FLOPs by the number of devices, and the conv's states."""
+    answer, states = {}, {}
+    for name, counts in COUNTS_OF.items():
+        config = experiment(**MODELS[name])
+        taken = {count: stepped(config, data.load(config.data), count) for count in counts}
+        answer[name] = {count: {'losses': losses, 'flops': flops} for count, (losses, _, flops) in taken.items()}
+        states = states or {count: state for count, (_, state, _) in taken.items()}
+    return answer, states
+
+
+def streamed():
+    """Losses of images that are handed in dispatch by dispatch, three steps each."""
+    config = experiment(**{'model.mixer': 'identity'})
+    dataset = data.load(config.data)
+    images = Rows(dataset.train.images, np.arange(len(dataset.train.labels)))
+    handed = dataset._replace(train=dataset.train._replace(images=images))
+    return {'resident': stepped(config, dataset, 1, 3)[0], 'streamed': stepped(config, handed, 8, 3)[0]}
+
+
+def differing(states, folder):
+    """The names of leaves that came back changed, by where they were saved and where they went."""
+    wrong = []
+    for saved, state in states.items():
+        with checkpoints.open_checkpoints(folder / str(saved), 1) as manager:
+            progress = Progress(compile_seconds=0.0, validation={'accuracy': 0.5, 'loss': 1.0})
+            checkpoints.save(manager, STEPS, state, progress)
+            manager.wait_until_finished()
+            back, _ = checkpoints.restore(manager, STEPS, state)
+        for there in COUNTS:
+            placed = jax.device_put(back, placement.of(1, 16, only=jax.devices()[:there]).members)
+            leaves = jax.tree_util.tree_leaves_with_path(state)
+            for (path, leaf), other in zip(leaves, jax.tree.leaves(placed), strict=True):
+                copies = [np.asarray(shard.data) for shard in other.addressable_shards]
+                same = all(copy.tobytes() == np.asarray(leaf).tobytes() for copy in copies)
+                if not same or len(copies) != there or leaf.dtype != other.dtype:
+                    wrong.append(f'{saved} to {there}: {jax.tree_util.keystr(path)}')
+    return wrong
+
+
+class Interrupted(Exception):
+    pass
+
+
+def run(config, folder, count, until=None):
+    """Trains on `count` devices; with `until`, it is cut off when it reports that step."""
+
+    def report(row, steps):
+        if until is not None and row['step'] >= until:
+            raise Interrupted
+
+    placement.devices = lambda: jax.devices()[:count]
+    folder.mkdir(exist_ok=True)
+    (result,) = loop.train([Member(config, folder, report)], data.load(config.data))
+    rows = read_rows(folder / 'metrics.jsonl')
+    kept = ('step', 'train_loss', 'validation_loss')
+    rows = [{name: row[name] for name in kept if name in row} for row in rows]
+    return {'rows': rows, 'test': result['test']['loss']}
+
+
+def moved(folder):
+    """A run on one device, and one that was cut off on two and went on elsewhere."""
+    config = experiment(**MODELS['attention'])
+    answer = {'1': run(config, folder / 'whole', 1)}
+    try:
+        run(config, folder / 'cut', 2, until=5)
+    except Interrupted:
+        answer['left'] = checkpoints.latest_step(folder / 'cut')
+    shutil.copytree(folder / 'cut', folder / 'again')
+    return answer | {'2 to 8': run(config, folder / 'cut', 8), '2 to 1': run(config, folder / 'again', 1)}
+
+
+def main():
+    with tempfile.TemporaryDirectory() as folder:
+        folder = Path(folder)
+        losses, states = of_models()
+        answer = {
+            'models': losses,
+            'changed': differing(states, folder),
+            'streamed': streamed(),
+            'moved': moved(folder),
+        }
+    json.dump(answer, sys.stdout)
+
+
+if __name__ == '__main__':
+    main()
