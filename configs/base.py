@@ -15,6 +15,7 @@ from configs.errors import ConfigError
 def get_config() -> ConfigDict:
     config = ConfigDict()
     config.seed = 0  # initial params, data order, augmentation, dropout; never the splits
+    config.deterministic = False  # bit-identical reruns on a GPU too, for slower kernels; CPU and TPU are so anyway
 
     config.data = data = ConfigDict()
     data.name = 'digits'  # digits | synthetic | any TFDS image-classification dataset

@@ -19,6 +19,11 @@ SUMS_ALONE = {YNN: 'LIBRARY_FUSION_TYPE_REDUCE'}
 KEEP_BARRIERS = {'xla_disable_hlo_passes': 'cse_barrier_expander'}
 LARGE = 128  # channels; the products of narrower models are faster by YNN
 
+# XLA's GPU backend then takes the first kernel that works rather than the one that was fastest just now, and no kernel
+# that adds up in the order in which its threads come by: scatters, products split along their sum, convolutions, and
+# cuDNN's attention backwards each have another one (openxla.org/xla/determinism). What that costs was not measured.
+DETERMINISTIC = {'xla_gpu_deterministic_ops': True}
+
 
 def options(config: ConfigDict) -> dict[str, str]:
     """XLA's options for the programs of an experiment; none where the user set XLA_FLAGS of the same name."""
@@ -34,14 +39,19 @@ def options(config: ConfigDict) -> dict[str, str]:
     return {name: value for name, value in chosen.items() if name not in os.environ.get('XLA_FLAGS', '')}
 
 
+def promises(config: ConfigDict) -> dict[str, bool]:
+    """XLA's options without which a config is not kept; they go before XLA_FLAGS."""
+    return DETERMINISTIC if config.deterministic and jax.default_backend() == 'gpu' else {}
+
+
 def compiled(lowered: jax.stages.Lowered, config: ConfigDict) -> jax.stages.Compiled:
-    """The program, compiled with `options`, or without where this version of XLA has one of them no more."""
-    chosen = options(config)
+    """The program, compiled with `promises`, and with `options` unless this version of XLA has one of them no more."""
+    promised, chosen = promises(config), options(config)
     if chosen:
         try:
-            return lowered.compile(compiler_options=chosen)
+            return lowered.compile(compiler_options=chosen | promised)
         except jax.errors.JaxRuntimeError as error:
             if 'No such compile option' not in str(error):
                 raise
             logger.warning('compiled without options, and slower for it: %s', error)
-    return lowered.compile()
+    return lowered.compile(compiler_options=promised or None)

@@ -53,6 +53,7 @@ ARGUMENTS = ('learning_rate', 'weight_decay', 'label_smoothing')
 def program_fields(config: ConfigDict) -> dict[str, Any]:
     """What decides which programs a run needs, beside its data and the number of its steps."""
     fields = {name: config[name].to_dict() for name in ('data', 'model', 'train')}
+    fields['deterministic'] = config.deterministic
     for name in ARGUMENTS:
         del fields['train'][name]
     return fields

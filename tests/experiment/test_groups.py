@@ -24,13 +24,15 @@ def test_runs_that_differ_in_seed_and_rates_train_together(config, tmp_path):
     'field',
     [
         'train.clip_norm', 'train.steps', 'train.batch_size', 'train.warmup', 'data.train_fraction', 'log.every',
-        'checkpoint.count', 'checkpoint.select', 'model.dropout', 'model.positions.name',
+        'checkpoint.count', 'checkpoint.select', 'model.dropout', 'model.positions.name', 'deterministic',
     ],
 )  # fmt: skip
 def test_what_changes_the_program_parts(config, tmp_path, field):
-    other = {'checkpoint.select': 'last', 'model.positions.name': 'none', 'data.train_fraction': 0.5}.get(field)
-    other = other or {'train.clip_norm': 2.0, 'train.warmup': 0.2, 'model.dropout': 0.1}.get(field, 2)
-    runs = sweeps.plan(config, [{}, {field: other}])
+    others = {
+        'checkpoint.select': 'last', 'model.positions.name': 'none', 'model.dropout': 0.1, 'deterministic': True,
+        'train.clip_norm': 2.0, 'train.warmup': 0.2, 'data.train_fraction': 0.5,
+    }  # fmt: skip
+    runs = sweeps.plan(config, [{}, {field: others.get(field, 2)}])
     assert [len(group) for group in grouped(runs, tmp_path, at_most=10)] == [1, 1]
 
 

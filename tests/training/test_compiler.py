@@ -51,3 +51,25 @@ def test_an_option_that_is_gone_costs_a_warning(config, lowered, monkeypatch, ca
         program = compiler.compiled(lowered, config)
     assert 'xla_cpu_no_such_option' in caplog.text
     np.testing.assert_array_equal(program(jnp.ones((8, 8)), jnp.ones((8, 8)))[0], np.full((8, 8), 8.0))
+
+
+def test_determinism_is_promised_on_a_gpu_alone(config, monkeypatch):
+    assert compiler.promises(config) == {}
+    config.deterministic = True
+    assert compiler.promises(config) == {}  # a CPU needs none
+    monkeypatch.setattr(jax, 'default_backend', lambda: 'gpu')
+    monkeypatch.setenv('XLA_FLAGS', '--xla_gpu_deterministic_ops=false')
+    assert compiler.promises(config) == compiler.DETERMINISTIC
+
+
+@pytest.mark.parametrize('embed_dim', [64, 384])
+def test_a_promise_that_cannot_be_kept_is_an_error(config, lowered, monkeypatch, embed_dim):
+    """Whatever becomes of the options that are for speed alone."""
+    config.model.embed_dim = embed_dim
+    monkeypatch.setattr(compiler, 'promises', lambda config: {'xla_gpu_no_such_option': True})
+    with pytest.raises(jax.errors.JaxRuntimeError, match='xla_gpu_no_such_option'):
+        compiler.compiled(lowered, config)
+
+
+def test_the_promise_is_known_to_this_version(lowered):
+    lowered.compile(compiler_options=compiler.DETERMINISTIC)
