@@ -57,7 +57,8 @@ def evaluate_split(workdir: Path) -> None:
     print(f'{spec.name}, {SPLIT.value}: {scores["examples"]:,} images, params of step {step:,}')
     print(f'accuracy {scores["accuracy"]:.4%}, loss {scores["loss"]:.6f}')
     reported = (folder.read_json(workdir / folder.RESULT) or {}).get(SPLIT.value)
-    if reported:
+    names = ('accuracy', 'loss', 'examples')
+    if isinstance(reported, dict) and all(isinstance(reported.get(name), int | float) for name in names):
         # A run that trained in a population was tested by the population's program, whose sums may round differently.
         same = all(reported[name] == scores[name] for name in ('accuracy', 'examples'))
         same = same and math.isclose(reported['loss'], scores['loss'], rel_tol=1e-5)

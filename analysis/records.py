@@ -4,14 +4,13 @@ What cannot be read or does not make sense is named in a warning and its run cou
 becomes a number.
 """
 
-import json
 import math
-import stat
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from data.json_files import Damaged, read_json
 from experiment.folder import CONFIG, FAILED, RESULT
 from experiment.text import clean
 
@@ -21,13 +20,6 @@ UNFINISHED = ('diverged', 'failed', 'damaged', 'unfinished')
 
 MATCHES = ('params', 'flops')  # what a width may be solved for
 WIDTHS = ('embed_dim', 'mlp_ratio', 'resnet_width')  # fields of config.model that say how wide an arm is
-
-LARGEST_FILE = 16 * 2**20  # bytes; a sweep.json of ten thousand runs takes 4 MiB
-DEEPEST_NESTING = 32  # config trees take 4
-
-
-class Damaged(Exception):
-    """A file that cannot be what it should be; the message says why, in one line."""
 
 
 @dataclass(frozen=True)
@@ -128,38 +120,6 @@ def seed_of(config: Any) -> int | None:
     """The seed of a config, or of what stands in a file where one should; None when it holds none."""
     seed = _lookup(config, 'seed')
     return seed if _is_integer(seed) else None
-
-
-def read_json(path: Path) -> dict | None:
-    """Reads a JSON object from a regular file of bounded size and depth; None where there is no such file.
-
-    Raises Damaged, naming what is wrong.
-    """
-    try:
-        # A FIFO would block for ever, and a device never end.
-        status = path.stat()
-        if not stat.S_ISREG(status.st_mode):
-            raise Damaged('is not a regular file')
-        if status.st_size > LARGEST_FILE:
-            raise Damaged(f'is too large ({status.st_size} bytes; at most {LARGEST_FILE})')
-        content = json.loads(path.read_bytes())
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    except OSError as error:
-        raise Damaged(f'cannot be read ({error.strerror})') from error
-    except RecursionError as error:
-        raise Damaged('is nested too deeply') from error
-    except ValueError as error:  # torn or no JSON, no UTF-8, or a number of thousands of digits
-        raise Damaged(f'is torn or not JSON ({clean(str(error))})') from error
-    if not isinstance(content, dict):
-        raise Damaged('is not a JSON object')
-    level: list = [content]
-    for _ in range(DEEPEST_NESTING):
-        inner = (value for node in level for value in (node.values() if isinstance(node, dict) else node))
-        level = [value for value in inner if isinstance(value, dict | list)]
-    if level:
-        raise Damaged('is nested too deeply')
-    return content
 
 
 def _ended(run: Run, content: dict) -> Run:

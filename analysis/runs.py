@@ -9,8 +9,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
-from analysis.records import FINISHED, UNFINISHED, Damaged, Run, is_run, read_json, read_run, seed_of
+from analysis.records import FINISHED, UNFINISHED, Run, is_run, read_run, seed_of
 from configs.errors import ConfigError
+from data.json_files import Damaged, read_json
 from experiment.figure import Figure, Place, check_figure, check_place
 from experiment.folder import MANIFEST, flatten
 from experiment.text import clean

@@ -12,6 +12,8 @@ from ml_collections import ConfigDict
 
 from configs import base
 from configs.errors import ConfigError
+from data import json_files
+from experiment.text import clean
 
 CONFIG, RESULT, FAILED, LOG = 'config.json', 'result.json', 'failed.json', 'log.txt'
 MANIFEST = 'sweep.json'  # of a sweep's folder
@@ -45,11 +47,11 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=2, allow_nan=False) + '\n')
 
 
-def read_json(path: Path) -> Any:
-    """The file's value, or None where there is no such file, or it is no JSON."""
+def read_json(path: Path) -> dict[str, Any] | None:
+    """The file's object, or None where there is no such file, or it holds none (data.json_files)."""
     try:
-        return json.loads(path.read_text())
-    except (FileNotFoundError, NotADirectoryError, ValueError):
+        return json_files.read_json(path)
+    except json_files.Damaged:
         return None
 
 
@@ -72,7 +74,7 @@ def read_result(folder: Path) -> dict[str, Any] | None:
     So is one whose result is damaged, as a warning says: the run will come to the same again.
     """
     result = read_json(folder / RESULT)
-    if isinstance(result, dict) and result.get(CHECKSUM) == checksum(result):
+    if result and result.get(CHECKSUM) == checksum(result):
         return result
     if (folder / RESULT).exists():
         logger.warning('%s is damaged; the run goes on as if it were not there', folder / RESULT)
@@ -112,12 +114,12 @@ def write_population(folders: Sequence[Path]) -> None:
     """Writes down which runs train together: an interrupted population goes on as it was."""
     for folder in folders:
         if len(folders) > 1 or (folder / POPULATION).exists():
-            write_json(folder / POPULATION, [other.name for other in folders])
+            write_json(folder / POPULATION, {'runs': [other.name for other in folders]})
 
 
 def read_population(folder: Path) -> list[str] | None:
     """The names of the runs that the one in `folder` trained with; None: it never trained with others."""
-    names = read_json(folder / POPULATION)
+    names = (read_json(folder / POPULATION) or {}).get('runs')
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         return None
     return names if folder.name in names and len(set(names)) == len(names) else None
@@ -131,7 +133,7 @@ def refuse_others(folder: Path, config: ConfigDict) -> None:
             raise ConfigError(f'--workdir={folder} holds something else than one run; another folder would do')
         return
     there = read_json(folder / CONFIG)
-    if not isinstance(there, dict):
+    if there is None:
         raise ConfigError(f'--workdir={folder}: its {CONFIG} is damaged; remove the folder or choose another')
     before, after = flatten(there), flatten(json.loads(config.to_json()))
     for field in sorted(before.keys() | after.keys()):
@@ -167,12 +169,24 @@ def read_config(folder: Path) -> ConfigDict:
       ConfigError: there is no run.
     """
     tree = read_json(folder / CONFIG)
-    if not isinstance(tree, dict):
+    if tree is None:
         raise ConfigError(f'--workdir={folder} holds no run: its {CONFIG} is missing or damaged')
-    fields, known = flatten(tree).keys(), flatten(base.get_config().to_dict()).keys()
-    if fields != known:
+    known = base.get_config().to_dict()
+    fields = flatten(tree).keys() ^ flatten(known).keys()
+    if fields:
         raise ConfigError(
             f'--workdir={folder} was made by another version of patchwise: its {CONFIG} differs in '
-            f'{", ".join(sorted(fields ^ known))}'
+            f'{clean(", ".join(sorted(fields)))}'
         )
+    if not _same_groups(tree, known):
+        raise ConfigError(f'--workdir={folder}: its {CONFIG} is damaged; its fields are not in their groups')
     return ConfigDict(tree).lock()
+
+
+def _same_groups(tree: dict, known: dict) -> bool:
+    """Whether names lead to groups and to values alike: a name with dots in it would pass for a group."""
+    return tree.keys() == known.keys() and all(
+        isinstance(tree[name], dict) and _same_groups(tree[name], group)
+        for name, group in known.items()
+        if isinstance(group, dict)
+    )

@@ -4,6 +4,8 @@ import hashlib
 import importlib.util
 import inspect
 import json
+import logging
+import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,11 +14,14 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from configs.errors import ConfigError, nearest
+from data.json_files import Damaged, read_json
 from experiment import folder
 from experiment.command import describe
 from experiment.figure import Figure, Place, check_figure, check_place
 from experiment.run import load_data
 from experiment.validate import DEFAULTS, validate
+
+logger = logging.getLogger(__name__)
 
 
 class Planned(NamedTuple):
@@ -160,22 +165,42 @@ def open_sweep(workdir: Path, config_file: str, runs: list[Planned], figure: Any
     Raises:
       ConfigError: it holds a single run, or another file's sweep, or cannot be written.
     """
-    there = folder.read_json(workdir / folder.MANIFEST)
     if (workdir / folder.CONFIG).exists():
         raise ConfigError(f'--workdir={workdir} holds a single run; another folder would do')
-    if isinstance(there, dict):
-        if Path(there.get('config', '')).resolve() != Path(config_file).resolve():
-            raise ConfigError(f'--workdir={workdir} holds the sweep of {there.get("config")}; another folder would do')
-        lost = {run['run'] for run in there.get('runs', [])} - {run.name for run in runs}
-        if lost:
-            raise ConfigError(
-                f'--workdir={workdir} holds {len(lost)} runs that this sweep has not, {min(lost)} among them; '
-                'another folder would do, or the sweep as it was, with arms added'
-            )
+    there, listed = _read_manifest(workdir / folder.MANIFEST)
+    if there is not None and os.path.realpath(there) != os.path.realpath(config_file):
+        raise ConfigError(f'--workdir={workdir} holds the sweep of {there}; another folder would do')
+    lost = listed - {run.name for run in runs}
+    if lost:
+        raise ConfigError(
+            f'--workdir={workdir} holds {len(lost)} runs that this sweep has not, {min(lost)} among them; '
+            'another folder would do, or the sweep as it was, with arms added'
+        )
     folder.make_folder(workdir)
-    listed = [
+    rows = [
         {'run': run.name, 'arm': run.arm, **(run.place._asdict() if run.place else {}), 'overrides': run.overrides}
         for run in runs
     ]
     drawn = {} if figure is None else {'figure': check_figure(figure)._asdict()}
-    folder.write_json(workdir / folder.MANIFEST, {'config': config_file, **drawn, 'runs': listed})
+    folder.write_json(workdir / folder.MANIFEST, {'config': config_file, **drawn, 'runs': rows})
+
+
+def _read_manifest(path: Path) -> tuple[str | None, set[str]]:
+    """The config file of the sweep that is there, if any, and its runs' names.
+
+    A damaged list is named in a warning, and written anew: a run's folder is named by its config, so nothing that was
+    trained can pass for something else.
+    """
+    try:
+        manifest = read_json(path)
+        if manifest is None:
+            return None, set()
+        config, rows = manifest.get('config'), manifest.get('runs')
+        rows = rows if isinstance(rows, list) else [None]
+        names = [row.get('run') if isinstance(row, dict) else None for row in rows]
+        if not all(isinstance(text, str) and text.isprintable() for text in (config, *names)):
+            raise Damaged('is no list of runs')
+        return config, set(names)
+    except Damaged as error:
+        logger.warning('%s %s; it is written anew', path, error)
+        return None, set()

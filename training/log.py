@@ -5,11 +5,12 @@ import json
 import logging
 import os
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from ml_collections import ConfigDict
 
 from configs.errors import StorageError
+from data import json_files
 from training.sinks import Row, open_sinks
 
 METRICS = 'metrics.jsonl'
@@ -39,7 +40,7 @@ class MetricsLog:
         if Mark(len(rows), hashlib.sha256(rows).hexdigest()) != mark:
             raise ValueError(f'{self._path} does not begin with the rows until step {step}')
         try:
-            if self._path.exists() and not _last_line_is_whole(self._path):
+            if self._path.is_file() and not _last_line_is_whole(self._path):
                 logger.warning('%s ends in a torn row, which is dropped; the run will write it again', self._path)
             scratch = self._path.with_name(f'.{METRICS}')
             scratch.write_bytes(rows)
@@ -91,15 +92,7 @@ def read_rows(path: Path) -> list[Row]:
 
     So is what is no row, of numbers by name with a step among them.
     """
-    rows = []
-    for line in path.read_text().splitlines() if path.exists() else []:
-        try:
-            row = json.loads(line)
-        except ValueError:
-            break
-        if isinstance(row, dict) and 'step' in row and all(isinstance(value, int | float) for value in row.values()):
-            rows.append(row)
-    return rows
+    return [row for row in json_files.read_lines(path) if _is_row(row)]
 
 
 def _beginning(path: Path, size: int) -> bytes:
@@ -114,3 +107,12 @@ def _last_line_is_whole(path: Path) -> bool:
         size = file.seek(0, os.SEEK_END)
         file.seek(max(0, size - 1))
         return file.read() in (b'', b'\n')
+
+
+def _is_row(row: Any) -> bool:
+    return isinstance(row, dict) and 'step' in row and all(map(_is_number, row.values()))
+
+
+def _is_number(value: Any) -> bool:
+    # What leaves 64 bits is no count of anything here, and no float either.
+    return isinstance(value, float) or (isinstance(value, int) and abs(value) < 2**63)

@@ -6,6 +6,7 @@ import os
 import pytest
 
 from analysis import records, runs
+from data import json_files
 from experiment.text import LONGEST_TEXT
 
 
@@ -149,7 +150,7 @@ def test_a_huge_file_is_refused_unread(workdir):
     workdir.add('arm', 0)
     path = workdir.add('arm', 1) / 'result.json'
     with path.open('wb') as file:
-        file.truncate(records.LARGEST_FILE + 1)
+        file.truncate(json_files.LARGEST_FILE + 1)
     assert 'too large' in runs.read(workdir.write()).warnings[0]
 
 
