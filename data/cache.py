@@ -17,6 +17,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike
 
+from data.json_files import Damaged, read_json
+
 MANIFEST = 'manifest.json'
 LOCK = 'lock'
 FORMAT = 1  # of the manifest; raise it when its meaning changes, and old caches are stale
@@ -26,6 +28,7 @@ logger = logging.getLogger(__name__)
 
 # allocate(name, shape, dtype) gives a writable array of zeros, to be filled and kept under its name.
 Allocate = Callable[[str, tuple[int, ...], DTypeLike], np.ndarray]
+Layout = dict[str, tuple[tuple[int, ...], DTypeLike]]  # shape and dtype of each array, by its name
 
 
 class _Rejected(Exception):
@@ -41,7 +44,7 @@ class _Unwritable(Exception):
 
 
 def load_or_build(
-    folder: Path, fingerprint: dict[str, Any], build: Callable[[Allocate], None]
+    folder: Path, fingerprint: dict[str, Any], build: Callable[[Allocate], None], layout: Layout | None = None
 ) -> dict[str, np.ndarray]:
     """The arrays of a cache, read-only and memory-mapped; they are built first where they are missing or not right.
 
@@ -53,6 +56,7 @@ def load_or_build(
       folder: where the cache is, or will be made.
       fingerprint: whatever the arrays depend on, as JSON; the cache is stale when it differs.
       build: called as `build(allocate)`; it calls `allocate` once for each array, and fills what it gets.
+      layout: what `build` allocates, where that is known: a cache of anything else is damaged.
     Returns:
       An array for each name that `build` allocated.
     Raises:
@@ -60,12 +64,12 @@ def load_or_build(
     """
     fingerprint = json.loads(json.dumps(fingerprint))  # tuples become lists, as they do in the manifest
     try:
-        return _open(folder, fingerprint)
+        return _open(folder, fingerprint, layout)
     except _Rejected:
         pass  # another process may be building at this moment, so the verdict is taken under the lock
     try:
         with _locked(folder):
-            return _open_or_rebuild(folder, fingerprint, build)
+            return _open_or_rebuild(folder, fingerprint, build, layout)
     except _Unwritable as error:
         logger.warning('cannot keep decoded arrays in %s (%s); going on from memory', folder, error)
     arrays = {}
@@ -75,50 +79,70 @@ def load_or_build(
     return arrays
 
 
-def _open_or_rebuild(folder: Path, fingerprint: dict, build: Callable[[Allocate], None]) -> dict[str, np.ndarray]:
+def _open_or_rebuild(
+    folder: Path, fingerprint: dict, build: Callable[[Allocate], None], layout: Layout | None
+) -> dict[str, np.ndarray]:
     try:
-        return _open(folder, fingerprint)
+        return _open(folder, fingerprint, layout)
     except _Rejected as why:
         if not why.expected:
             logger.warning('%s; building the cache anew', why)
     _build(folder, fingerprint, build)
     try:
-        return _open(folder, fingerprint)
+        return _open(folder, fingerprint, layout)
     except _Rejected as why:
         raise _Unwritable(f'what was written does not read back: {why}') from why
 
 
-def _open(folder: Path, fingerprint: dict) -> dict[str, np.ndarray]:
+def _open(folder: Path, fingerprint: dict, layout: Layout | None) -> dict[str, np.ndarray]:
     """The arrays of a cache that is right in every respect."""
     path = folder / MANIFEST
     try:
-        manifest = json.loads(path.read_bytes())
+        manifest = read_json(path)
+        if manifest is None:
+            raise _Rejected(f'{path} is missing', expected=True)
         if manifest['format'] != FORMAT:
-            raise _Rejected(f'{path} is stale (format {manifest["format"]}, now {FORMAT})')
+            raise _Rejected(f'{path} is stale (format {_shown(str(manifest["format"]))}, now {FORMAT})')
         source, entries = dict(manifest['fingerprint']), dict(manifest['arrays'])
         if source != fingerprint:
             changed = sorted(key for key in {*source, *fingerprint} if source.get(key) != fingerprint.get(key))
-            raise _Rejected(f'{path} is stale (its source differs in {", ".join(changed)})')
-        return {name: _open_array(folder / f'{name}.npy', entry) for name, entry in entries.items()}
-    except (FileNotFoundError, NotADirectoryError) as error:
-        raise _Rejected(f'{path} is missing', expected=True) from error
-    except OSError as error:
-        raise _Rejected(f'{path} cannot be read ({error.strerror})') from error
+            raise _Rejected(f'{path} is stale (its source differs in {_shown(", ".join(changed))})')
+        foreign = [name for name in entries if not name.isidentifier()]  # a path could lead out of the folder
+        if foreign:
+            raise _Rejected(f'{path} is damaged (an array is called {_shown(foreign[0])})')
+        arrays = {name: _open_array(folder / f'{name}.npy', entry) for name, entry in entries.items()}
+    except Damaged as error:
+        raise _Rejected(f'{path} {error}') from error
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise _Rejected(f'{path} is damaged ({type(error).__name__}: {error})') from error
+        raise _Rejected(f'{path} is damaged ({type(error).__name__}: {_shown(str(error))})') from error
+    found = {name: (array.shape, array.dtype) for name, array in arrays.items()}
+    if layout is not None and found != {name: (shape, np.dtype(dtype)) for name, (shape, dtype) in layout.items()}:
+        raise _Rejected(f'{path} is damaged (its arrays are not those of its source)')
+    return arrays
 
 
 def _open_array(path: Path, entry: dict) -> np.ndarray:
-    shape, dtype, digest = tuple(entry['shape']), np.dtype(entry['dtype']), entry['sha256']
+    shape, dtype, digest = entry['shape'], entry['dtype'], entry['sha256']
+    if not path.is_file():  # a FIFO would block for ever
+        raise _Rejected(f'{path} is damaged (not a regular file)' if path.exists() else f'{path} is missing')
     try:
         array = np.load(path, mmap_mode='r', allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise _Rejected(f'{path} is damaged ({error})') from error
-    if array.shape != shape or array.dtype != dtype:
-        raise _Rejected(f'{path} is damaged (holds {array.dtype}{array.shape}, expected {dtype}{shape})')
+    except Exception as error:  # numpy parses the header as Python, and raises whatever that and huge shapes may
+        raise _Rejected(f'{path} is damaged ({_shown(str(error))})') from error
+    if not isinstance(array, np.memmap):
+        array.close()  # a zip of arrays
+        raise _Rejected(f'{path} is damaged (not a single array)')
+    if list(array.shape) != shape or array.dtype.str != dtype:
+        found, wanted = f'{array.dtype.str}{list(array.shape)}', f'{dtype}{shape}'
+        raise _Rejected(f'{path} is damaged (holds {_shown(found)}, expected {_shown(wanted)})')
     if _sha256(path) != digest:
         raise _Rejected(f'{path} is damaged (its SHA-256 is not the one in {MANIFEST})')
     return array
+
+
+def _shown(text: str) -> str:
+    """A text from a file, in quotes: one line, and nothing in it that steers a terminal."""
+    return repr(text if len(text) <= 80 else f'{text[:79]}…')
 
 
 def _build(folder: Path, fingerprint: dict, build: Callable[[Allocate], None]) -> None:
@@ -176,7 +200,9 @@ def _locked(folder: Path) -> Iterator[None]:
     """Holds the cache's lock, which the system lets go of when its holder ends, however it ends."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        file = (folder / LOCK).open('w')
+        # Neither waits where a FIFO stands in its place, nor empties the file that a link leads to.
+        flags = os.O_RDWR | os.O_CREAT | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
+        file = os.fdopen(os.open(folder / LOCK, flags, 0o666), 'r+b', buffering=0)
     except OSError as error:
         raise _Unwritable(error.strerror) from error
     with file:

@@ -28,6 +28,7 @@ from rich.progress import MofNCompleteColumn, Progress, TimeRemainingColumn
 from configs.errors import ConfigError
 from data import LOCAL, cache
 from data.spec import Spec, Split
+from data.tfds_metadata import check_metadata
 
 # Written signs, and things that have a hand: mirrored, they are another class or none.
 MIRROR_CHANGES_CLASS = frozenset(
@@ -104,15 +105,18 @@ def read(config: ConfigDict) -> tuple[Split, Split]:
             'test': _labelled_split(config, source, TEST_SPLITS),
         }
 
+        layout: cache.Layout = {}
+        for name, split in splits.items():
+            examples = source.builder.info.splits[split].num_examples
+            layout |= {f'{name}_images': ((examples, *shape), np.uint8), f'{name}_labels': ((examples,), np.int32)}
+
         def build(allocate: cache.Allocate) -> None:
+            arrays = {name: allocate(name, *kind) for name, kind in layout.items()}
             with _progress() as progress:
                 for name, split in splits.items():
-                    examples = source.builder.info.splits[split].num_examples
-                    images = allocate(f'{name}_images', (examples, *shape), np.uint8)
-                    labels = allocate(f'{name}_labels', (examples,), np.int32)
-                    _decode(config, source, split, images, labels, progress)
+                    _decode(config, source, split, arrays[f'{name}_images'], arrays[f'{name}_labels'], progress)
 
-        arrays = cache.load_or_build(folder, _fingerprint(config, source, splits), build)
+        arrays = cache.load_or_build(folder, _fingerprint(config, source, splits), build, layout)
     return tuple(Split(arrays[f'{name}_images'], arrays[f'{name}_labels']) for name in splits)
 
 
@@ -123,6 +127,8 @@ def find(name: str, folder: Path) -> tfds.core.DatasetBuilder | None:
       ConfigError: it is there and cannot be read.
     """
     try:
+        if base_name(name).isidentifier():  # of any other TFDS says that it is no name
+            check_metadata(folder / base_name(name))
         with _quiet():
             return tfds.core.read_only_builder.builder_from_files(name, data_dir=folder)
     except tfds.core.registered.DatasetNotFoundError:
@@ -260,7 +266,7 @@ def _decode(
                 )
             try:
                 images[row] = _decode_image(record[source.image_key], images.shape[1:], config.image_size is not None)
-            except (OSError, ValueError) as error:  # not an image, or not of the declared size
+            except (OSError, ValueError, Image.DecompressionBombError) as error:  # no image, or of another size
                 raise ConfigError(
                     f'data.name={config.name} has no readable image at {split}[{row}] ({error})'
                 ) from error
@@ -284,14 +290,14 @@ def _decode_image(
     height, width, channels = shape
     mode = MODES[channels]
     with Image.open(io.BytesIO(encoded)) as image:
+        if not resize and image.size != (width, height):  # before it is decoded: it may be huge
+            raise ValueError(f'it has {image.height} x {image.width} pixels, not {height} x {width}')
         if resize:
             image.draft(mode, (2 * width, 2 * height))  # a JPEG far too large is decoded at a fraction of its size
         if image.mode != mode:
             image = image.convert(mode)
         if resize and image.size != (width, height):
             image = ImageOps.fit(image, (width, height), Image.Resampling.BICUBIC)
-        if image.size != (width, height):
-            raise ValueError(f'it has {image.height} x {image.width} pixels, not {height} x {width}')
         return np.asarray(image).reshape(shape)  # Pillow's arrays of one channel have no axis for it
 
 
