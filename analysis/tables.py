@@ -122,16 +122,21 @@ def to_latex(table: Table) -> str:
     bold = ['textbf:--rwrap;' if mark == 'best' else '' for mark in table.arms['mark']]
     body = (
         cells.style.hide(axis='index')
-        .format(escape='latex')
+        .format(_no_option, escape='latex')
         .format_index(escape='latex', axis='columns')
         .apply(lambda column: bold, subset=[ACCURACY])
         .to_latex(hrules=True, column_format=''.join(_alignment(cells, 'l', 'r')))
     )
     # The notes are a table too, so that pandas escapes them.
     notes = pd.DataFrame({'note': _notes(table, 'Bold')}).style.hide(axis='index').hide(axis='columns')
-    notes = notes.format(escape='latex').to_latex(column_format=r'p{0.95\linewidth}')
+    notes = notes.format(_no_option, escape='latex').to_latex(column_format=r'p{0.95\linewidth}')
     fragment = f'\\centering\n{body}\n\\medskip\n\\footnotesize\n{notes}'.translate(LATEX_SYMBOLS)
     return f'% needs \\usepackage{{booktabs}}\n\\begin{{table}}\n{fragment}\\end{{table}}\n'
+
+
+def _no_option(text: str) -> str:
+    r"""A cell that the end of the row before it, `\\`, cannot take for its option, a length in brackets or a star."""
+    return f'{{}}{text}' if text.startswith(('[', '*')) else text
 
 
 def to_csv(table: Table) -> str:
