@@ -45,6 +45,10 @@ def mean_and_interval(values: Values, confidence: float = 0.95) -> Interval:
     One value has a mean and no interval (NaN, never zero); no value has neither. Values that tie exactly have no
     interval either: accuracies are counts over a test set, so two seeds tie by chance often enough, and `± 0` would
     claim a certainty that they do not give. Raises ValueError when a value is not finite.
+
+    Resampled, 95% intervals of 3, 5 and 10 seeds cover as they say, within 2 points, for normal, moderately skewed
+    (gamma, skewness 1) and heavy-tailed scores, and for counts over 100 or 1,000 test images. Where a few seeds fail
+    badly they cover less: 90, 88 and 90% for exponential errors, of skewness 2 (tests/reliability/test_statistics.py).
     """
     values = _finite(values)
     if len(values) == 0:
