@@ -9,7 +9,7 @@ from ml_collections import ConfigDict
 from data import digits, splits, synthetic
 from data.spec import Dataset, Rows, Spec, Split
 
-__all__ = ['LOCAL', 'Dataset', 'Rows', 'Spec', 'Split', 'load', 'spec']
+__all__ = ['LOCAL', 'Dataset', 'Rows', 'Spec', 'Split', 'examples', 'load', 'spec']
 
 IN_MEMORY_BYTES = 2 << 30  # larger splits stay memory-mapped, and are read batch by batch
 LOCAL = {'digits': digits, 'synthetic': synthetic}  # need no preparation
@@ -31,6 +31,15 @@ def spec(config: ConfigDict) -> Spec:
       ConfigError: no such dataset, or one that is not prepared (the message says the command that prepares it).
     """
     return _source(config.name).spec(config)
+
+
+def examples(config: ConfigDict) -> int:
+    """How many training examples the dataset has, before validation and any subset are taken.
+
+    Raises:
+      ConfigError: as `spec`.
+    """
+    return _source(config.name).examples(config)
 
 
 def load(config: ConfigDict) -> Dataset:

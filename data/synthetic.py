@@ -13,6 +13,11 @@ def spec(config: ConfigDict) -> Spec:
     return Spec('synthetic', shape, made.num_classes, tuple(str(label) for label in range(made.num_classes)), flip=True)
 
 
+def examples(config: ConfigDict) -> int:
+    """Of train."""
+    return config.synthetic.train_examples
+
+
 def read(config: ConfigDict) -> tuple[Split, Split]:
     """Train and test: every class is a fixed random picture, every example that picture under noise."""
     generator = np.random.default_rng(0)

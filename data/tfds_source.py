@@ -86,6 +86,12 @@ def spec(config: ConfigDict) -> Spec:
     )
 
 
+def examples(config: ConfigDict) -> int:
+    """Of train, from the metadata; 0 where there is no such split."""
+    splits = _source(config).builder.info.splits
+    return splits['train'].num_examples if 'train' in splits else 0
+
+
 def read(config: ConfigDict) -> tuple[Split, Split]:
     """Train and test, memory-mapped; decoded on the first call and kept beside the dataset for those that follow.
 

@@ -8,6 +8,7 @@ import data
 from configs import base
 from configs.errors import ConfigError, nearest
 from data.spec import Spec
+from experiment.fits import check_fits, check_made_images, check_model
 from models import MODELS
 from models.attention import SCALES
 from models.fused import KERNELS
@@ -19,6 +20,8 @@ from models.positions import INJECTIONS, POSITIONS, AbsolutePositions
 DEFAULTS = base.get_config()
 COMPUTE_DTYPES = ('float32', 'bfloat16')
 SELECTIONS = ('best', 'last')
+LONGEST_TEXT = 1024  # characters; a path may be long
+LARGEST_NUMBER = 2**63  # numpy and JAX hold no larger ones
 
 
 def validate(config: ConfigDict) -> Spec:
@@ -30,14 +33,17 @@ def validate(config: ConfigDict) -> Spec:
     _check_types(config)
     _check_names(config)
     _check_ranges(config)
+    if config.data.name == 'synthetic':
+        check_made_images(config)
     spec = data.spec(config.data)
+    check_fits(config, spec)
     _check_data(config, spec)
     _check_log(config)
     _check_read(config.model)
     if config.model.name == 'backbone':
         _check_backbone(config.model, spec)
     if config.model.match:
-        _check_match(config.model, spec)
+        _check_match(config, spec)
     return spec
 
 
@@ -52,7 +58,18 @@ def _check_types(config: ConfigDict, group: str = '') -> None:
         wanted = defaults.get_type(name)
         unset = defaults[name] is None and value is None
         if not unset and not (type(value) is wanted or (wanted is float and type(value) is int)):
-            raise ConfigError(f'{field}={value!r} is of type {type(value).__name__}; {wanted.__name__} would do')
+            raise ConfigError(f'{field}={_shown(value)} is of type {type(value).__name__}; {wanted.__name__} would do')
+        if isinstance(value, int) and abs(value) >= LARGEST_NUMBER:
+            raise ConfigError(f'{field} has {len(str(abs(value)))} digits; a number of 64 bits would do')
+        if isinstance(value, str) and (len(value) > LONGEST_TEXT or not value.isprintable()):
+            raise ConfigError(
+                f'{field}={_shown(value)}: a text that prints, of at most {LONGEST_TEXT} characters, would do'
+            )
+
+
+def _shown(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else f'{text[:79]}…'
 
 
 def _one_of(field: str, value: str, allowed: Iterable[str]) -> None:
@@ -238,8 +255,10 @@ def _check_window(model: ConfigDict, spec: Spec) -> None:
         )
 
 
-def _check_match(model: ConfigDict, spec: Spec) -> None:
+def _check_match(config: ConfigDict, spec: Spec) -> None:
+    model = config.model
     try:
+        check_model(config, reference_arm(model), spec)
         _check_backbone(reference_arm(model), spec)
     except ConfigError as error:
         raise ConfigError(f'the reference arm of model.match={model.match!r} cannot be built: {error}') from error

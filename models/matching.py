@@ -174,6 +174,7 @@ def _count_of(fields: str, spec: Spec, quantity: str) -> int:
 
 
 def _with(config: ConfigDict, changes: dict[str, object]) -> ConfigDict:
-    changed = config.copy_and_resolve_references()
+    # A whole number may stand for a float as written, and is no reason to refuse the fraction that was solved.
+    changed = ConfigDict(config.to_dict(), type_safe=False)
     changed.update_from_flattened_dict(changes)
     return changed

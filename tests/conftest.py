@@ -11,6 +11,12 @@ _hook = install_import_hook(PACKAGES, 'beartype.beartype')
 _hook.__enter__()
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        '--fuzz-examples', type=int, default=512, help='Configs that tests/reliability/test_fuzz.py draws.'
+    )
+
+
 @pytest.fixture(scope='session', autouse=True)
 def _caches(tmp_path_factory):
     """Tests, and processes that they start, share their compiled programs here, not where the user's are."""

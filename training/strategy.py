@@ -33,6 +33,8 @@ def fewest_dispatches(steps: int, most: int) -> int:
 
 def milestones(steps: int, count: int) -> list[int]:
     """The steps after which a run validates and saves: at most `count`, evenly spread, the last at the end."""
+    if count >= steps:
+        return list(range(1, steps + 1))
     return sorted({max(1, round(steps * index / count)) for index in range(1, count + 1)})
 
 

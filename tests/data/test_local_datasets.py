@@ -18,6 +18,7 @@ def test_digits_are_all_there_once(config):
     digits = data.load(config)
     sizes = [len(split.labels) for split in (digits.train, digits.validation, digits.test)]
     assert sum(sizes) == 1797
+    assert sum(sizes[:2]) == data.examples(config)
     assert digits.spec.image_shape == (8, 8, 1)
     assert digits.train.images.dtype == np.uint8
     assert digits.train.images.max() == 255

@@ -1,0 +1,128 @@
+"""What cannot fit this machine, told from a config alone: before a module is built or an image made.
+
+Every count is the least that training takes, so nothing that could run is refused; what is near the limit is tried.
+"""
+
+import contextlib
+import functools
+import math
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import jax
+from ml_collections import ConfigDict
+
+import data
+from configs.errors import ConfigError
+from data.spec import Spec
+from models.patches import patch_grid
+
+MOST_STEPS = 2**31 - 1  # the step counter is an int32, as in every library below
+TRAINED = 16  # bytes of a param: itself, its gradient, and AdamW's two moments
+ROW = 100  # bytes of a stop in the plan of a run: a Python int in a set
+RESNET_WEIGHTS = 2724  # of ResNet-18's convolutions at width 1, the stem apart; they grow with its square
+CGROUP_LIMIT = Path('/sys/fs/cgroup/memory.max')
+
+
+@functools.cache
+def machine_memory() -> int:
+    """Bytes of this machine's memory that this process may take, all devices' included."""
+    host = os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES')
+    with contextlib.suppress(OSError, ValueError):  # no such group, or one without a limit
+        host = min(host, int(CGROUP_LIMIT.read_text()))
+    accelerators = [device for device in jax.devices() if device.platform != 'cpu']
+    return host + sum((device.memory_stats() or {}).get('bytes_limit', 0) for device in accelerators)
+
+
+def check_made_images(config: ConfigDict) -> None:
+    """Raises ConfigError when the images that data.name='synthetic' makes cannot fit; `config` is an experiment's."""
+    made = config.data.synthetic
+    image = made.image_size**2 * made.channels
+    needed = 2 * image * (made.train_examples + made.test_examples) + image * made.num_classes
+    names = ('image_size', 'channels', 'num_classes', 'train_examples', 'test_examples')
+    _refuse(config, 'the images', needed, [f'data.synthetic.{name}' for name in names])
+    _refuse(config, 'the confusion matrix', 4 * made.num_classes**2, ['data.synthetic.num_classes'])
+
+
+def check_fits(config: ConfigDict, spec: Spec) -> None:
+    """Raises ConfigError when the model of an experiment, or a batch of it, or its plan, cannot fit."""
+    height, width, channels = spec.image_shape
+    pixels, train = height * width * channels, config.train
+    _refuse(config, 'a batch of images', train.batch_size * pixels, ['train.batch_size'])
+    _refuse(config, 'a batch of images', 4 * train.eval_batch_size * pixels, ['train.eval_batch_size'])
+    check_model(config, config.model, spec)
+    _check_steps(config)
+
+
+def check_model(config: ConfigDict, model: ConfigDict, spec: Spec) -> None:
+    """Raises ConfigError when `model` (an experiment's `config.model`, or one made of it) cannot fit."""
+    if model.name == 'resnet':
+        weights = RESNET_WEIGHTS * model.resnet_width**2 + 8 * model.resnet_width * spec.num_classes
+        _refuse(config, 'the params in training', TRAINED * weights, ['model.resnet_width'])
+        return
+    dim, images = model.embed_dim, config.train.batch_size // config.train.accumulate
+    tokens = math.prod(patch_grid(spec.image_shape, model.patch_size))
+    weights = model.depth * (2 * dim * (model.mlp_ratio * dim) + _mixer_weights(model)) + dim * spec.num_classes
+    weights += (
+        min(model.patch_size, spec.image_shape[0]) ** 2 * spec.image_shape[2] * dim
+    )  # one that tiles is no larger
+    fields = ['embed_dim', 'depth', 'mlp_ratio', *(['kernel_size'] if 'conv' in model.mixer else [])]
+    _refuse(config, 'the params in training', TRAINED * weights, [f'model.{field}' for field in fields])
+    number = 2 if config.train.compute_dtype == 'bfloat16' else 4
+    kept = number * images * tokens * dim * model.depth  # what each block was given, which even model.remat keeps
+    _refuse(config, 'the activations of a step', kept, ['train.batch_size', 'model.embed_dim', 'model.depth'])
+    evaluated = number * config.train.eval_batch_size * tokens * dim
+    _refuse(config, 'the activations of an evaluation', evaluated, ['train.eval_batch_size', 'model.embed_dim'])
+    if model.mixer == 'attention' and model.window is None and model.attention_kernel == 'xla':
+        weights = number * images * model.num_heads * tokens**2
+        _refuse(config, "a layer's attention", weights, ['train.batch_size', 'model.num_heads', 'model.patch_size'])
+
+
+def _mixer_weights(model: ConfigDict) -> int:
+    dim = model.embed_dim
+    match model.mixer:
+        case 'attention':
+            return (4 if model.positions.content else 2) * dim**2
+        case 'conv':
+            return model.kernel_size**2 * dim**2
+        case 'depthwise_conv':
+            return model.kernel_size**2 * dim
+        case 'gru':
+            return 4 * dim**2
+    return 0
+
+
+def _check_steps(config: ConfigDict) -> None:
+    train = config.train
+    field, steps = 'train.steps', train.steps
+    if steps is None:
+        field, steps = 'train.epochs', train.epochs * _examples(config.data) / train.batch_size
+    if steps > MOST_STEPS:
+        raise ConfigError(f'{field}={_get(config, field)} makes {steps:.4g} steps; at most {MOST_STEPS:,} would do')
+    plan = 12 * steps + ROW * (steps / config.log.every + min(config.checkpoint.count, steps))
+    _refuse(config, 'the plan of the steps', plan, [field, 'log.every', 'checkpoint.count'])
+
+
+def _examples(config: ConfigDict) -> int | float:
+    """Training examples, about, of an experiment's `config.data`."""
+    if config.train_examples is not None:
+        return config.train_examples
+    return data.examples(config) * (1 - config.validation_fraction) * config.train_fraction
+
+
+def _refuse(config: ConfigDict, what: str, needed: int | float, fields: Sequence[str]) -> None:
+    """Raises ConfigError when `needed` bytes, for `what` the values of `fields` ask for, are more than there are."""
+    limit = machine_memory()
+    if needed > limit:
+        values = ', '.join(f'{field}={_get(config, field)}' for field in fields)
+        raise ConfigError(
+            f'{values}: {what} would take {needed / 2**30:,.0f} GiB at least, of {limit / 2**30:,.1f} GiB that this '
+            'machine has; less would do'
+        )
+
+
+def _get(config: ConfigDict, field: str):
+    for name in field.split('.'):
+        config = config[name]
+    return config
