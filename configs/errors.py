@@ -19,7 +19,12 @@ class StorageError(Exception):
     """What a run leaves behind could not be written. Commands print it as one line and exit with status 1.
 
     What was written before stays as it was; the same command goes on from there.
+
+    Attributes:
+      everywhere: whether the disk is full or cannot be written to, so that whatever comes next would fail as well.
     """
+
+    everywhere = False
 
     @classmethod
     def of(cls, path: Path, error: Exception) -> 'StorageError':
@@ -30,7 +35,9 @@ class StorageError(Exception):
         words = {number: os.strerror(number) for number in known}
         why = words.get(getattr(error, 'errno', None)) or next((word for word in words.values() if word in text), None)
         why = why or f'{type(error).__name__}: {" ".join(text.split())[:300]}'
-        return cls(f'{path} could not be written ({why}); what was saved before is good, and the same command goes on')
+        told = cls(f'{path} could not be written ({why}); what was saved before is good, and the same command goes on')
+        told.everywhere = why in [words[number] for number in (errno.ENOSPC, errno.EDQUOT, errno.EROFS)]
+        return told
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

@@ -119,9 +119,9 @@ def run_group(group: Group, workdir: Path, reporter: Reporter, processes: int = 
     try:
         if len(group) == 1 or _fits(group):
             results = execute_together(members, processes=processes)
-    except StorageError:
-        raise  # the others would meet the same disk
     except Exception as error:  # whatever it is, the other runs should go on; it is kept whole in the run's folder
+        if isinstance(error, StorageError) and error.everywhere:
+            raise
         line, trace = f'{type(error).__name__}: {" ".join(str(error).split())}', traceback.format_exc()
     # From here on nothing holds the arrays of what failed.
     if results is None and len(group) > 1:

@@ -1,5 +1,6 @@
 """Runs asked about images of other sizes: the real evaluation, on models of seconds."""
 
+import contextlib
 import json
 import shutil
 
@@ -60,10 +61,8 @@ def leave_untrained(workdir, config):
     shapes = jax.eval_shape(lambda key: initial_state(config, model, key), jax.random.key(0))
     draw = np.random.default_rng(0).normal
     state = jax.tree.map(lambda leaf: np.asarray(draw(0, 0.3, leaf.shape), leaf.dtype), shapes)
-    with checkpoints.open_checkpoints(workdir, 1) as manager:
-        progress = checkpoints.Progress(0.0).after(12, checkpoints.Spent(1.0), {'accuracy': 0.5, 'loss': 1.0})
-        checkpoints.save(manager, 12, state, progress)
-        manager.wait_until_finished()
+    with contextlib.closing(checkpoints.Checkpoints(workdir, keep=1)) as saver:
+        saver.save(12, state, checkpoints.Progress(0.0).validated(12, {'accuracy': 0.5, 'loss': 1.0}))
 
 
 @pytest.fixture(scope='module')

@@ -1,3 +1,4 @@
+import contextlib
 import os
 import subprocess
 import sys
@@ -154,11 +155,9 @@ def checkpointed(workdir, scale=1.0):
     like = jax.eval_shape(lambda key: initial_state(config, model, key), jax.random.key(0))
     state = jax.tree.map(lambda leaf: draws.normal(size=leaf.shape).astype(leaf.dtype), like)
     state = state._replace(params=jax.tree.map(lambda leaf: leaf * np.float32(scale), state.params))
-    with checkpoints.open_checkpoints(workdir, keep=1) as manager:
-        scores = {'accuracy': 0.5, 'loss': 1.0}
-        progress = checkpoints.Progress(compile_seconds=0.0).after(1, checkpoints.Spent(), scores)
-        checkpoints.save(manager, 1, jax.device_put(state), progress)
-        manager.wait_until_finished()
+    with contextlib.closing(checkpoints.Checkpoints(workdir, keep=1)) as saver:
+        progress = checkpoints.Progress(compile_seconds=0.0).validated(1, {'accuracy': 0.5, 'loss': 1.0})
+        saver.save(1, jax.device_put(state), progress)
 
 
 @pytest.fixture(scope='module')

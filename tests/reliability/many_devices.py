@@ -3,6 +3,7 @@
 Eight devices of a CPU are one CPU, told to be eight: `only` and `placement.devices` choose how many of them are used.
 """
 
+import contextlib
 import json
 import shutil
 import sys
@@ -93,11 +94,9 @@ def differing(states, folder):
     """The names of leaves that came back changed, by where they were saved and where they went."""
     wrong = []
     for saved, state in states.items():
-        with checkpoints.open_checkpoints(folder / str(saved), 1) as manager:
-            progress = Progress(compile_seconds=0.0, validation={'accuracy': 0.5, 'loss': 1.0})
-            checkpoints.save(manager, STEPS, state, progress)
-            manager.wait_until_finished()
-            back, _ = checkpoints.restore(manager, STEPS, state)
+        with contextlib.closing(checkpoints.Checkpoints(folder / str(saved), keep=1)) as saver:
+            saver.save(STEPS, state, Progress(compile_seconds=0.0).validated(STEPS, {'accuracy': 0.5, 'loss': 1.0}))
+        back, _ = checkpoints.read(folder / str(saved), STEPS, state)
         for there in COUNTS:
             placed = jax.device_put(back, placement.of(1, 16, only=jax.devices()[:there]).members)
             leaves = jax.tree_util.tree_leaves_with_path(state)

@@ -1,5 +1,6 @@
 """A run whose heads look at one offset each, and nowhere else: what must be said of it is known."""
 
+import contextlib
 import shutil
 from pathlib import Path
 
@@ -24,11 +25,9 @@ def look_at(folder: Path, config, offsets) -> None:
         encoding['centres'] = jnp.asarray(offsets, jnp.float32)
         encoding['spreads'] = jnp.broadcast_to(SHARPNESS * jnp.eye(2), (len(offsets), 2, 2))
     shutil.rmtree(folder / 'checkpoints')
-    with checkpoints.open_checkpoints(folder, keep=1) as manager:
-        spent = checkpoints.Spent(1.0, 0.0)
-        progress = checkpoints.Progress(compile_seconds=0.0).after(6, spent, {'accuracy': 0.5, 'loss': 1.0})
-        checkpoints.save(manager, 6, state._replace(step=jnp.int32(6)), progress)
-        manager.wait_until_finished()
+    with contextlib.closing(checkpoints.Checkpoints(folder, keep=1)) as saver:
+        progress = checkpoints.Progress(compile_seconds=0.0).validated(6, {'accuracy': 0.5, 'loss': 1.0})
+        saver.save(6, state._replace(step=jnp.int32(6)), progress)
 
 
 def expected_keys(offset, grid=(4, 4)):
