@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from data.json_files import Damaged, read_json
-from experiment.folder import CONFIG, FAILED, RESULT
+from experiment.folder import CHECKSUM, CONFIG, FAILED, RESULT, checksum
 from experiment.text import clean
 
 FINISHED = 'finished'
@@ -89,7 +89,10 @@ def read_run(folder: Path) -> Run:
     try:
         content = read_json(folder / RESULT)
         if content is not None:
-            return _ended(run, content)
+            ended = _ended(run, content)
+            if content.get(CHECKSUM) != checksum(content):
+                raise Damaged('is not what was written: its checksum is of something else')
+            return ended
     except Damaged as error:
         run = run.warned(f'result.json {error}; the run counts as not finished')
         return replace(run, status='damaged', detail=str(error))

@@ -57,9 +57,14 @@ def read_json(path: Path) -> dict[str, Any] | None:
 
 def write_result(folder: Path, result: dict[str, Any]) -> dict[str, Any]:
     """Writes what a run came to, and returns it as it is read again: with a checksum."""
-    result = result | {CHECKSUM: checksum(result)}
+    result = with_checksum(result)
     write_json(folder / RESULT, result)
     return result
+
+
+def with_checksum(result: dict[str, Any]) -> dict[str, Any]:
+    """A result with its own checksum."""
+    return result | {CHECKSUM: checksum(result)}
 
 
 def checksum(result: dict[str, Any]) -> str:

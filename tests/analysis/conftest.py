@@ -14,6 +14,7 @@ import data
 import models
 from analysis.attention import Trained
 from configs import base
+from experiment.folder import with_checksum
 from experiment.validate import validate
 
 
@@ -74,7 +75,7 @@ class Workdir:
                 'images_per_second': 4120.7 + seed,
                 'peak_memory_bytes': None,
             }
-            (folder / 'result.json').write_text(json.dumps(_merge(content, result or {})))
+            (folder / 'result.json').write_text(json.dumps(with_checksum(_merge(content, result or {}))))
         return folder
 
     def write(self) -> Path:

@@ -51,7 +51,7 @@ def trained(tmp_path_factory):
         leave_untrained(workdir / run.name, run.config)
         test = result['test'] | {'accuracy': 1 / 3}
         config = json.loads(run.config.to_json())
-        folder.write_json(workdir / run.name / 'result.json', result | {'config': config, 'seed': 0, 'test': test})
+        folder.write_result(workdir / run.name, result | {'config': config, 'seed': 0, 'test': test})
     return workdir
 
 

@@ -7,11 +7,12 @@ import pytest
 
 from analysis import records, runs
 from data import json_files
+from experiment.folder import with_checksum
 from experiment.text import LONGEST_TEXT
 
 
 def _change(path, **changes):
-    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+    path.write_text(json.dumps(with_checksum(json.loads(path.read_text()) | changes)))
 
 
 @pytest.mark.parametrize(
@@ -126,6 +127,16 @@ def test_speeds_and_what_they_are_of_are_read(workdir):
         0,
     )
     assert (result.population, result.processes, result.cache) == (8, 2, (50, 3))
+
+
+def test_a_number_that_was_changed_is_not_counted(workdir):
+    """Every field makes sense, and yet it is not what the run wrote."""
+    workdir.add('arm', 0)
+    path = workdir.add('arm', 1, accuracy=0.875) / 'result.json'
+    path.write_text(path.read_text().replace('0.875', '0.975'))
+    sweep = runs.read(workdir.write())
+    assert [run.status for run in sweep.arms[0].runs] == ['finished', 'damaged']
+    assert 'checksum' in sweep.warnings[0]
 
 
 def test_a_damaged_config_leaves_the_result_standing(workdir):
