@@ -96,9 +96,11 @@ def _pool(
                     except BrokenProcessPool:
                         broken = True
                         cut_off.append(group)
-        except BaseException:
+        except BaseException as error:
             for process in multiprocessing.active_children():
                 process.terminate()
+            if isinstance(error, Interrupted):
+                raise Interrupted(error.signum, 'every run under way is saved') from None
             raise
     return troubles, cut_off, list(waiting)
 

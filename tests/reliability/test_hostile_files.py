@@ -4,8 +4,10 @@ import ast
 import json
 import logging
 import os
+import shutil
 import socket
 import subprocess
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -35,8 +37,9 @@ def enlarge(path):
 
 
 def listen(path):
-    with socket.socket(socket.AF_UNIX) as server:
-        server.bind(os.path.relpath(path))  # the name may be no longer than 107 bytes
+    with tempfile.TemporaryDirectory() as short, socket.socket(socket.AF_UNIX) as server:
+        server.bind(f'{short}/socket')  # the name may be no longer than 107 bytes
+        shutil.move(f'{short}/socket', path)
 
 
 HOSTILE = {
