@@ -43,6 +43,7 @@ class Result:
     width: dict[str, int | float]  # fields of config.model, as written or as solved; empty when unknown
     reference: tuple[str, int] | None  # one of MATCHES, and the reference arm's count; None: not solved
     train_examples: int | None
+    rows: tuple[int, str] | None  # bytes and SHA-256 of metrics.jsonl at the end; None: not known
     selection_split: str | None
     selection_rule: str | None
     device: str | None
@@ -165,6 +166,7 @@ def _result(content: dict) -> Result:
         width=_width(content),
         reference=_reference(content),
         train_examples=_optional_count(content, 'train.examples'),
+        rows=_rows(content),
         selection_split=_text(_lookup(content, 'selection.split')),
         selection_rule=_text(_lookup(content, 'selection.rule')),
         device=_device(content),
@@ -182,6 +184,11 @@ def _width(content: dict) -> dict[str, int | float]:
 def _reference(content: dict) -> tuple[str, int] | None:
     counts = [(name, _optional_count(content, f'reference.{name}')) for name in MATCHES]
     return next(((name, count) for name, count in counts if count), None)
+
+
+def _rows(content: dict) -> tuple[int, str] | None:
+    size, digest = _optional_count(content, 'rows.bytes'), _text(_lookup(content, 'rows.sha256'))
+    return None if size is None or digest is None else (size, digest)
 
 
 def _cache(content: dict) -> tuple[int, int] | None:

@@ -263,6 +263,7 @@ def _result(run: Run, track: Track, scores: dict[str, dict]) -> dict[str, Any]:
         },
         'steps': steps,
         'images_seen': images,
+        'rows': track.log.mark()._asdict(),
         'compilation_cache': None if run.begun.cache is None else run.begun.cache._asdict(),
         'first_step_seconds': run.begun.seconds,
         'compile_seconds': progress.compile_seconds,

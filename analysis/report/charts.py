@@ -1,5 +1,6 @@
 """The charts of a sweep: what its arms reach, what they cost, how they learned, and how they scale."""
 
+import logging
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,9 +17,11 @@ from analysis.report.arms import Row
 from analysis.report.pictures import Picture
 from experiment.folder import flatten
 from experiment.text import clean
-from training.log import read_rows
+from training import log as training_log
 
 MOST_POINTS = 40  # of a learning curve
+logger = logging.getLogger(__name__)
+
 LARGEST_LOG = 64 << 20  # bytes of a metrics.jsonl or a CSV that is read
 CURVES = {'train_loss': 'training loss, nats', 'validation_accuracy': 'validation accuracy, %'}
 COSTS = {  # of an arm: what it is, the axis, and whether less is better
@@ -115,7 +118,10 @@ def _read_log(workdir: Path, run: records.Run) -> dict[str, dict[int, float]]:
     found: dict[str, dict[int, float]] = {name: {} for name in CURVES}
     if not path.is_file() or path.stat().st_size > LARGEST_LOG:
         return found
-    for row in read_rows(path):
+    if run.result and run.result.rows and not training_log.holds(path.parent, training_log.Mark(*run.result.rows)):
+        logger.warning('%s is not what the run wrote; its curves are left out', path)
+        return found
+    for row in training_log.read_rows(path):
         step = row['step']
         for name in CURVES if isinstance(step, int) and 0 <= step < 2**53 else ():
             value = row.get(name)

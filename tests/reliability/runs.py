@@ -27,7 +27,7 @@ SMALL = (
 )
 STEPS = 420
 # What a clock measured, and at which commit a run came to its end.
-TIMES = ('git', 'compilation_cache', 'host_gap_share', 'mfu', 'sha256', 'flops_per_second')
+TIMES = ('git', 'rows', 'compilation_cache', 'host_gap_share', 'mfu', 'sha256', 'flops_per_second')
 
 
 def start(script: str, workdir: Path, *arguments: str, **environment: str) -> subprocess.Popen:

@@ -28,7 +28,8 @@ def config():
 
 
 TIMES = (
-    'train_seconds', 'compile_seconds', 'first_step_seconds', 'images_per_second', 'flops_per_second', 'host_gap_share',
+    'rows', 'train_seconds', 'compile_seconds', 'first_step_seconds', 'images_per_second', 'flops_per_second',
+    'host_gap_share',
 )  # fmt: skip
 
 

@@ -1,3 +1,4 @@
+import hashlib
 import json
 
 import numpy as np
@@ -62,6 +63,16 @@ def test_learning_curves_leave_out_what_is_no_number(workdir):
     log = charts._read_log(workdir.path, found[0].arm.runs[0])
     assert log == {'train_loss': {10: 2.0, 20: 1.0}, 'validation_accuracy': {20: 0.5}}
     assert charts.learning_curves(workdir.path, found) is not None
+
+
+def test_a_log_that_is_not_what_the_run_wrote_has_no_curve(workdir, caplog):
+    row = '{"step": 10, "train_loss": 2.0}\n'
+    wrote = {'bytes': len(row), 'sha256': hashlib.sha256(row.encode()).hexdigest()}
+    path = workdir.add('an arm', 0, result={'rows': wrote}) / 'metrics.jsonl'
+    for content, expected in ((row, {10: 2.0}), (row.replace('2.0', '1.0'), {}), (row[:-5], {})):
+        path.write_text(content)
+        assert charts._read_log(workdir.path, rows(workdir)[0].arm.runs[0])['train_loss'] == expected
+    assert 'is not what the run wrote' in caplog.text
 
 
 def test_a_long_log_is_thinned_by_means():
