@@ -259,7 +259,7 @@ def _unreadable(path: Path, error: Exception) -> Damaged:
 
 def _refuse_others(path: Path, there: Any, like: State) -> None:
     """Raises Damaged where a leaf has another shape or type: Orbax would convert types, and allocate any shape."""
-    found, wanted = _leaves(there), _leaves(like)
+    found, wanted = leaves(there), leaves(like)
     for name in sorted(found.keys() ^ wanted.keys()):
         raise Damaged(f'{path} is of another model: {name} is only in {"it" if name in found else "this one"}')
     for name in wanted:
@@ -268,7 +268,7 @@ def _refuse_others(path: Path, there: Any, like: State) -> None:
             raise Damaged(f'{path} is of another model: {name} is {one[1]}{one[0]}, not {other[1]}{other[0]}')
 
 
-def _leaves(tree: Any) -> dict[str, Any]:
+def leaves(tree: Any) -> dict[str, Any]:
     """Leaves by their path, the same whether a level is a named tuple or the dict that Orbax makes of it."""
     paths, _ = jax.tree_util.tree_flatten_with_path(tree)
     return {jax.tree_util.keystr(path, simple=True, separator='.'): leaf for path, leaf in paths}

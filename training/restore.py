@@ -25,7 +25,7 @@ def restore_selected(config: ConfigDict, spec: Spec, folder: Path) -> tuple[Mode
     Raises:
       ConfigError: there is no checkpoint, or none that can be read.
     """
-    model, like = _model_and_state(json.dumps({name: config[name].to_dict() for name in ('model', 'train')}), spec)
+    model, like = model_and_state(json.dumps({name: config[name].to_dict() for name in ('model', 'train')}), spec)
     latest = checkpoints.latest_step(folder)
     if not latest:
         raise ConfigError(f'--workdir={folder} has no checkpoint yet; train it first')
@@ -42,7 +42,7 @@ def restore_selected(config: ConfigDict, spec: Spec, folder: Path) -> tuple[Mode
 
 
 @functools.lru_cache(maxsize=4)
-def _model_and_state(fields: str, spec: Spec) -> tuple[Model, State]:
+def model_and_state(fields: str, spec: Spec) -> tuple[Model, State]:
     """The model, and the shapes and types of its state: a second to build, and the seeds of an arm share them."""
     config = ConfigDict(json.loads(fields))
     model = models.build(config.model, spec, np.dtype(config.train.compute_dtype))

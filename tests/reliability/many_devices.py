@@ -15,8 +15,8 @@ import numpy as np
 
 import data
 import models
-from configs import base
 from data.spec import Rows
+from tests.experiments import small
 from training import batches, checkpoints, compiler, loop, placement, programs, step
 from training.checkpoints import Progress
 from training.log import read_rows
@@ -37,16 +37,10 @@ MODELS = {
 
 def experiment(**fields):
     """An experiment that draws in every way: of params, order, crops and dropout."""
-    config = base.get_config()
-    config.data.name = 'synthetic'
-    config.data.synthetic.image_size, config.data.synthetic.channels = 8, 1
-    config.data.synthetic.train_examples, config.data.synthetic.test_examples = 110, 37
-    config.data.augment.crop = 1
-    config.model.patch_size, config.model.embed_dim, config.model.depth = 4, 8, 1
-    config.model.dropout = 0.1
+    config = small()
     # Eight devices share a batch of 16, and none of 10.
-    config.train.steps, config.train.batch_size, config.train.eval_batch_size = STEPS, 16, 10
-    config.log.every, config.checkpoint.count, config.log.tensorboard = 1, 3, False
+    config.model.embed_dim, config.train.steps, config.train.eval_batch_size = 8, STEPS, 10
+    config.log.every, config.checkpoint.count = 1, 3
     config.update_from_flattened_dict(fields)
     return config
 

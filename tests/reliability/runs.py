@@ -15,7 +15,7 @@ from data import spec
 from experiment import folder
 from training import checkpoints
 from training.log import read_rows
-from training.restore import _model_and_state
+from training.restore import model_and_state
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
@@ -111,6 +111,6 @@ def arrays(run: Path) -> dict[str, np.ndarray]:
     """Params, optimiser's state, step and sums of the last checkpoint of a run, by name."""
     config = folder.read_config(run)
     fields = json.dumps({name: config[name].to_dict() for name in ('model', 'train')})
-    _, like = _model_and_state(fields, spec(config.data))
+    _, like = model_and_state(fields, spec(config.data))
     state, _ = checkpoints.read(run, checkpoints.latest_step(run), like)
-    return {name: np.asarray(leaf) for name, leaf in checkpoints._leaves(state).items()}
+    return {name: np.asarray(leaf) for name, leaf in checkpoints.leaves(state).items()}

@@ -12,6 +12,7 @@ import pytest
 
 from experiment import folder
 from experiment.validate import validate
+from tests.reliability.runs import timeless
 from training.log import read_rows
 from training.restore import restore_selected
 
@@ -24,7 +25,6 @@ FIELDS = {
 }  # fmt: skip
 # Compiled with less care: what could differ is who adds up first, and that is decided elsewhere.
 QUICK = '--xla_backend_optimization_level=0 --xla_cpu_collective_call_terminate_timeout_seconds=600'
-TIMES = ('seconds', 'per_second', 'host_gap_share')
 
 
 def start(workdir, devices):
@@ -35,13 +35,6 @@ def start(workdir, devices):
     fields = [f'--config.{name}={value}' for name, value in FIELDS.items()]
     command = [sys.executable, 'train.py', '--config=configs/base.py', f'--workdir={workdir}', *fields]
     return subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
-
-
-def timeless(tree):
-    """What does not say how long something took."""
-    if not isinstance(tree, dict):
-        return tree
-    return {name: timeless(value) for name, value in tree.items() if not any(time in name for time in TIMES)}
 
 
 @pytest.mark.parametrize('devices', [1, 2])

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 import data
-from configs import base
+from tests.experiments import small
 from training import loop
 from training.log import read_rows
 from training.loop import total_steps
@@ -15,15 +15,8 @@ from training.track import Member
 
 @pytest.fixture
 def config():
-    config = base.get_config()
-    config.data.name = 'synthetic'
-    config.data.synthetic.image_size, config.data.synthetic.channels = 8, 1
-    config.data.synthetic.train_examples, config.data.synthetic.test_examples = 110, 37
-    config.data.augment.crop = 1
-    config.model.patch_size, config.model.embed_dim, config.model.depth = 4, 16, 1
-    config.model.dropout = 0.1
-    config.train.steps, config.train.batch_size, config.train.eval_batch_size = 24, 16, 16
-    config.log.every, config.checkpoint.count = 5, 4
+    config = small()
+    config.log.tensorboard = True
     return config
 
 

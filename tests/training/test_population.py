@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import data
-from configs import base
+from tests.experiments import small
 from training import checkpoints, loop, population
 from training.log import read_rows
 from training.track import Member
@@ -23,15 +23,8 @@ ROOT = Path(__file__).resolve().parents[2]
 
 @pytest.fixture
 def config():
-    config = base.get_config()
-    config.data.name = 'synthetic'
-    config.data.synthetic.image_size, config.data.synthetic.channels = 8, 1
-    config.data.synthetic.train_examples, config.data.synthetic.test_examples = 110, 37
-    config.data.augment.crop = 1
-    config.model.patch_size, config.model.embed_dim, config.model.depth = 4, 16, 1
-    config.model.dropout = 0.1
-    config.train.steps, config.train.batch_size, config.train.eval_batch_size = 12, 16, 16
-    config.log.every, config.checkpoint.count, config.log.tensorboard = 5, 3, False
+    config = small()
+    config.train.steps, config.checkpoint.count = 12, 3
     return config
 
 
@@ -177,7 +170,6 @@ import sys, tempfile
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
 import jax
-from configs import base
 sys.path.insert(0, sys.argv[1] + '/tests/training')
 import test_population as t
 from training import placement
