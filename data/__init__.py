@@ -54,7 +54,7 @@ def load(config: ConfigDict) -> Dataset:
     source = _source(config.name)
     train, test = source.read(config)
     held_in, held_out = splits.carve_validation(train.labels, config.validation_fraction)
-    chosen = splits.balanced_subset(train.labels, held_in, config.train_fraction, config.train_examples)
+    chosen = splits.balanced_subset(train.labels, held_in, float(config.train_fraction), config.train_examples)
     return Dataset(source.spec(config), _take(train, chosen), _take(train, held_out), test)
 
 

@@ -32,6 +32,8 @@ def run(main: Callable[[], int | None]) -> NoReturn:
     keep_memory()
     listen()
     logging.set_verbosity(logging.WARNING)
+    # Of a save that fails Orbax logs tracebacks, and raises what is told here in one line; the run's log has them.
+    logging.get_absl_handler().addFilter(lambda record: not (record.exc_info and 'orbax' in record.pathname))
 
     def guarded(argv: list[str]) -> int | None:
         if len(argv) > 1:

@@ -48,14 +48,15 @@ def run_all(
         workers = len(cores_allowed()) if on_cpu else 1
     elif workers > 1 and not on_cpu:
         raise ConfigError(f'--workers={workers}: one process takes all of an accelerator; 1 would do')
-    workers = min(workers, len(groups))
+    # As many as for the whole sweep, so that a run has the same cores when an interrupted sweep goes on.
+    workers = min(workers, len(grouped(runs, workdir, at_most)))
     with Display(sum(map(len, groups))) as display:
         if len(waiting) < len(runs):
             display.note(f'{len(runs) - len(waiting)} of {len(runs)} runs were finished before')
         for run in runs:
             if run.name in troubles:
                 display.note(f'{run.arm}, seed {run.config.seed}: {troubles[run.name]}')
-        if workers > 1:
+        if workers > 1 and groups:
             done, lost = in_processes(run_group, workdir, apart(groups), workers, display)
             troubles |= done
             for run in lost:

@@ -57,19 +57,23 @@ def in_processes(
     lost: list[Planned] = []
     waiting = list(groups)
     while waiting:
-        done, cut_off, waiting = _pool(work, workdir, waiting, min(workers, len(waiting)), display)
+        done, cut_off, waiting = _pool(work, workdir, waiting, min(workers, len(waiting)), workers, display)
         troubles |= done
         for group in cut_off:
-            done, again, _ = _pool(work, workdir, [group], 1, display)
+            done, again, _ = _pool(work, workdir, [group], 1, workers, display)
             troubles |= done
             lost += [run for group in again for run in group]
     return troubles, lost
 
 
 def _pool(
-    work: Work, workdir: Path, groups: Sequence[Group], workers: int, display: Display
+    work: Work, workdir: Path, groups: Sequence[Group], size: int, workers: int, display: Display
 ) -> tuple[dict[str, str], list[Group], list[Group]]:
-    """What `work` returned, joined; the groups under way when a process died; and those that were not begun then."""
+    """What `work` returned, joined; the groups under way when a process died; and those that were not begun then.
+
+    `size` processes, each on its share of the cores as if there were `workers`: on more cores a run would add up its
+    sums in another order.
+    """
     context = multiprocessing.get_context('spawn')  # a fork would copy JAX's threads in an unknown state
     events, cores = context.Queue(), context.Queue()
     for share in core_shares(cores_allowed(), workers):
@@ -78,12 +82,12 @@ def _pool(
     waiting, under_way, cut_off, broken = collections.deque(groups), {}, [], False
     with (
         _shown(events, display),
-        concurrent.futures.ProcessPoolExecutor(workers, context, _begin, (events, cores)) as pool,
+        concurrent.futures.ProcessPoolExecutor(size, context, _begin, (events, cores)) as pool,
     ):
         try:
             while under_way or (waiting and not broken):
                 # No more than there are processes, so that it is known which groups one took with it.
-                while waiting and len(under_way) < workers and not broken:
+                while waiting and len(under_way) < size and not broken:
                     try:
                         under_way[pool.submit(_work, work, waiting[0], workdir, workers)] = waiting[0]
                         waiting.popleft()

@@ -24,6 +24,7 @@ SMALL = (
     *('--config=configs/digits.py', '--config.model.embed_dim=16', '--config.model.depth=1'),
     *('--config.model.dropout=0.1', '--config.data.augment.crop=1', '--config.train.batch_size=32'),
     *('--config.train.steps=420', '--config.log.every=7', '--config.checkpoint.count=12'),
+    '--config.log.tensorboard=false',
 )
 STEPS = 420
 # What a clock measured, and at which commit a run came to its end.

@@ -14,6 +14,7 @@ from analysis import tables
 from analysis.report import write
 from configs import base
 from experiment import sweeps
+from experiment.folder import with_checksum
 from experiment.run import execute
 
 FIELDS = {
@@ -88,7 +89,7 @@ def pages(tmp_path_factory):
         result['git'] = {'commit': NASTY[0], 'dirty': True}
         result['versions'] = {NASTY[0]: NASTY[1], 'jax': NASTY[2]}
         result['device'] |= {'kind': NASTY[1]}
-        path.write_text(json.dumps(result))
+        path.write_text(json.dumps(with_checksum(result)))
     listing['runs'].append({'run': '../plain', 'arm': 'elsewhere'})
     listing['config'] = NASTY[0]
     (nasty / 'sweep.json').write_text(json.dumps(listing))

@@ -45,7 +45,7 @@ def test_a_disk_that_fills_up(small_disk, tmp_path):
     last = [line for line in err.splitlines() if line.startswith('train.py: ')]
     assert (code, len(last)) == (1, 1), err
     assert 'No space left on device' in last[0]
-    assert 'Traceback' not in err
+    assert err.rstrip().endswith(last[0])  # below what the libraries' threads may print of it
     assert not (workdir / 'result.json').exists()
     for step in checkpoints.steps(workdir):
         check(workdir / 'checkpoints' / str(step))  # what is listed is good

@@ -1,5 +1,6 @@
 """What a run says of its start."""
 
+import jax
 import pytest
 
 import data
@@ -50,6 +51,7 @@ def test_programs_are_counted_and_a_slow_start_is_a_warning(config, tmp_path, sw
     assert f'{lost["misses"]} of {lost["hits"] + lost["misses"]} programs were not in the cache' in caplog.text
 
 
-def test_without_a_cache_there_is_nothing_to_count(config, tmp_path, caplog):
+def test_without_a_cache_there_is_nothing_to_count(config, tmp_path, caplog, switched):
+    jax.config.update('jax_enable_compilation_cache', False)
     assert start(config, tmp_path, anew=True) is None
     assert caplog.text == ''
