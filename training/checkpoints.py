@@ -5,10 +5,11 @@ while they hold: what a run goes on from is the newest checkpoint from which it 
 happened.
 """
 
+import contextlib
 import logging
 import shutil
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -150,18 +151,15 @@ class Checkpoints:
                 shutil.rmtree(torn, ignore_errors=True)
 
 
-class _storage:
+@contextlib.contextmanager
+def _storage(path: Path) -> Iterator[None]:
     """Raises StorageError for whatever goes wrong while something is written to `path`."""
-
-    def __init__(self, path: Path):
-        self._path = path
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, kind: type | None, error: BaseException | None, trace: Any) -> None:
-        if isinstance(error, Exception) and not isinstance(error, StorageError):
-            raise StorageError.of(self._path, error) from error
+    try:
+        yield
+    except StorageError:
+        raise
+    except Exception as error:
+        raise StorageError.of(path, error) from error
 
 
 def _rank(metrics: dict[str, float]) -> tuple[float, float, float]:

@@ -16,7 +16,7 @@ import time
 from pathlib import Path
 
 import jax
-from absl import app, flags
+from absl import app, flags, logging
 
 from experiment import environment
 from tests.reliability.runs import SMALL, assert_same_end, finish, phases, start, stop_when
@@ -50,6 +50,7 @@ def live(workdir: Path, kills: int, chance: random.Random) -> collections.Counte
 
 def main(argv: list[str]) -> int:
     del argv
+    logging.set_verbosity(logging.WARNING)  # Orbax tells of every file
     begun, killed, same, wrong = time.monotonic(), collections.Counter(), 0, []
     chance = random.Random(SEED.value)
     with tempfile.TemporaryDirectory() as root:
