@@ -115,17 +115,13 @@ def line_figure(
         if len(labels) > MOST_CURVES:
             caption += f' Not drawn, for want of colours: {listed(labels[MOST_CURVES:])}.'
         styles = {label: _style(number, markers) for number, label in enumerate(labels[:MOST_CURVES])}
-        keys = [Line2D([], [], label=shortened(label), **style) for label, style in styles.items()]
-        keys += [Line2D([], [], label=name, **VERTICAL) for name in verticals or {}]
-        keys += [Line2D([], [], label='Pareto front', **FRONT)] if any(panel.front for panel in panels) else []
+        keys = _keys(styles, verticals or {}, any(panel.front for panel in panels))
         columns, rows = _legend_shape([key.get_label() for key in keys])
         lines = _caption_lines(caption)
 
         gap = SHARED_GAP if share_y else GAP
         panel_width = (WIDTH - LEFT - RIGHT - gap * (len(panels) - 1)) / len(panels)
-        shared = [panel for panel in panels if not panel.x_label]
-        own = {panel: _axis([panel], 'log', None, panel_width) for panel in panels if panel.x_label}
-        axis_of = own | dict.fromkeys(shared, _axis(shared, scale, ticks, panel_width))
+        axis_of = _axes_of(panels, scale, ticks, panel_width)
         legend_bottom = 0.1 + len(lines) * LINE
         panel_bottom = legend_bottom + rows * LEGEND_LINE + 0.15 + max(axis.height for axis in axis_of.values())
         top = TOP + (TITLE if any(panel.title for panel in panels) else 0)
@@ -197,6 +193,13 @@ def _style(number: int, marked: bool = True) -> dict[str, Any]:
     }
 
 
+def _keys(styles: dict[str, dict[str, Any]], verticals: Iterable[str], front: bool) -> list[Line2D]:
+    """What the legend explains."""
+    keys = [Line2D([], [], label=shortened(label), **style) for label, style in styles.items()]
+    keys += [Line2D([], [], label=name, **VERTICAL) for name in verticals]
+    return [*keys, Line2D([], [], label='Pareto front', **FRONT)] if front else keys
+
+
 def text_width(text: str, size: float) -> float:
     """Inches."""
     return TextPath((0, 0), text, size=size).get_extents().width / 72 if text.strip() else 0.0
@@ -214,6 +217,15 @@ def _caption_lines(caption: str) -> list[str]:
     if len(lines) > MOST_CAPTION_LINES:
         lines[MOST_CAPTION_LINES - 1 :] = [lines[MOST_CAPTION_LINES - 1][: CAPTION_WIDTH - 1] + '…']
     return lines
+
+
+def _axes_of(
+    panels: Sequence[Panel], scale: str, ticks: dict[int | float, str] | None, width: float
+) -> dict[Panel, _Axis]:
+    """The horizontal axis of each panel: its own, or the one that the others share."""
+    shared = [panel for panel in panels if not panel.x_label]
+    own = {panel: _axis([panel], 'log', None, width) for panel in panels if panel.x_label}
+    return own | dict.fromkeys(shared, _axis(shared, scale, ticks, width))
 
 
 def _in_short(number: float) -> str:
