@@ -15,6 +15,11 @@ class ConfigError(Exception):
     """
 
 
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)  # what a full or read-only disk, and a quota, make of any write
+OF_STORAGE = (*FULL, errno.EFBIG)  # and a limit on the size of a file
+KNOWN = (*OF_STORAGE, errno.EACCES, errno.EIO)
+
+
 class StorageError(Exception):
     """What a run leaves behind could not be written. Commands print it as one line and exit with status 1.
 
@@ -31,12 +36,11 @@ class StorageError(Exception):
         """That `path` could not be written, because of `error`."""
         # Libraries put the system's error into texts of many lines; the system's own words say it best.
         text = str(error)
-        known = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EFBIG, errno.EIO)
-        words = {number: os.strerror(number) for number in known}
+        words = {number: os.strerror(number) for number in KNOWN}
         why = words.get(getattr(error, 'errno', None)) or next((word for word in words.values() if word in text), None)
         why = why or f'{type(error).__name__}: {" ".join(text.split())[:300]}'
         told = cls(f'{path} could not be written ({why}); what was saved before is good, and the same command goes on')
-        told.everywhere = why in [words[number] for number in (errno.ENOSPC, errno.EDQUOT, errno.EROFS)]
+        told.everywhere = why in [words[number] for number in FULL]
         return told
 
 

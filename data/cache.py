@@ -135,7 +135,7 @@ def _open_array(path: Path, entry: dict) -> np.ndarray:
     if list(array.shape) != shape or array.dtype.str != dtype:
         found, wanted = f'{array.dtype.str}{list(array.shape)}', f'{dtype}{shape}'
         raise _Rejected(f'{path} is damaged (holds {_shown(found)}, expected {_shown(wanted)})')
-    if _sha256(path) != digest:
+    if sha256(path) != digest:
         raise _Rejected(f'{path} is damaged (its SHA-256 is not the one in {MANIFEST})')
     return array
 
@@ -181,7 +181,7 @@ def _install(folder: Path, fingerprint: dict, arrays: dict[str, np.memmap]) -> N
             array.flush()
             temporary = folder / f'{name}.npy.tmp'
             _sync(temporary)
-            entries[name] = {'shape': array.shape, 'dtype': array.dtype.str, 'sha256': _sha256(temporary)}
+            entries[name] = {'shape': array.shape, 'dtype': array.dtype.str, 'sha256': sha256(temporary)}
         for name in arrays:
             os.replace(folder / f'{name}.npy.tmp', folder / f'{name}.npy')
         _sync(folder)
@@ -221,6 +221,7 @@ def _sync(path: Path) -> None:
         os.close(descriptor)
 
 
-def _sha256(path: Path) -> str:
+def sha256(path: Path) -> str:
+    """Of a file, in hexadecimal."""
     with path.open('rb') as file:
         return hashlib.file_digest(file, 'sha256').hexdigest()

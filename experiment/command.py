@@ -1,6 +1,5 @@
 """How a command starts and how it fails."""
 
-import errno
 import os
 import sys
 import traceback
@@ -11,13 +10,10 @@ from typing import NoReturn
 from absl import app, flags, logging
 
 from configs import base
-from configs.errors import ConfigError, StorageError, nearest
+from configs.errors import OF_STORAGE, ConfigError, StorageError, nearest
 from experiment.allocator import keep_memory
 from experiment.folder import flatten
 from training.interruption import Interrupted, listen
-
-# What a full or read-only disk, and a quota, make of a write.
-OF_STORAGE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG)
 
 
 def run(main: Callable[[], int | None]) -> NoReturn:

@@ -14,6 +14,7 @@ import jax
 from ml_collections import ConfigDict
 
 import data
+from configs import base
 from configs.errors import ConfigError
 from data.spec import Spec
 from models.patches import patch_grid
@@ -99,7 +100,7 @@ def _check_steps(config: ConfigDict) -> None:
     if steps is None:
         field, steps = 'train.epochs', train.epochs * _examples(config.data) / train.batch_size
     if steps > MOST_STEPS:
-        raise ConfigError(f'{field}={_get(config, field)} makes {steps:.4g} steps; at most {MOST_STEPS:,} would do')
+        raise ConfigError(f'{field}={base.get(config, field)} makes {steps:.4g} steps; at most {MOST_STEPS:,} would do')
     plan = 12 * steps + ROW * (steps / config.log.every + min(config.checkpoint.count, steps))
     _refuse(config, 'the plan of the steps', plan, [field, 'log.every', 'checkpoint.count'])
 
@@ -115,14 +116,8 @@ def _refuse(config: ConfigDict, what: str, needed: int | float, fields: Sequence
     """Raises ConfigError when `needed` bytes, for `what` the values of `fields` ask for, are more than there are."""
     limit = machine_memory()
     if needed > limit:
-        values = ', '.join(f'{field}={_get(config, field)}' for field in fields)
+        values = ', '.join(f'{field}={base.get(config, field)}' for field in fields)
         raise ConfigError(
             f'{values}: {what} would take {needed / 2**30:,.0f} GiB at least, of {limit / 2**30:,.1f} GiB that this '
             'machine has; less would do'
         )
-
-
-def _get(config: ConfigDict, field: str):
-    for name in field.split('.'):
-        config = config[name]
-    return config

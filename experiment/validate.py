@@ -49,7 +49,7 @@ def validate(config: ConfigDict) -> Spec:
 
 def _check_types(config: ConfigDict, group: str = '') -> None:
     """Every field has the type of its default. A ConfigDict sees to most of it, but takes a float for an unset int."""
-    defaults = _get(DEFAULTS, group) if group else DEFAULTS
+    defaults = base.get(DEFAULTS, group) if group else DEFAULTS
     for name in defaults:
         field, value = f'{group}.{name}'.lstrip('.'), config[name]
         if isinstance(value, ConfigDict):
@@ -99,24 +99,24 @@ def _check_ranges(config: ConfigDict) -> None:
         'data.synthetic.test_examples'
     )
     for field in counts.split():
-        if _get(config, field) < 1:
-            raise ConfigError(f'{field}={_get(config, field)}: 1 or more would do')
+        if base.get(config, field) < 1:
+            raise ConfigError(f'{field}={base.get(config, field)}: 1 or more would do')
     for field in ('train.steps', 'train.steps_per_dispatch', 'data.train_examples', 'data.image_size', 'model.window'):
-        if _get(config, field) is not None and _get(config, field) < 1:
-            raise ConfigError(f'{field}={_get(config, field)}: 1 or more would do')
+        if base.get(config, field) is not None and base.get(config, field) < 1:
+            raise ConfigError(f'{field}={base.get(config, field)}: 1 or more would do')
     for field in ('model.dropout', 'model.stochastic_depth', 'train.warmup', 'train.label_smoothing'):
-        if not 0 <= _get(config, field) < 1:
-            raise ConfigError(f'{field}={_get(config, field)} must be in [0, 1)')
+        if not 0 <= base.get(config, field) < 1:
+            raise ConfigError(f'{field}={base.get(config, field)} must be in [0, 1)')
     if not 0 < config.data.train_fraction <= 1:
         raise ConfigError(f'data.train_fraction={config.data.train_fraction} must be in (0, 1]')
     if not 0 < config.data.validation_fraction < 1:
         raise ConfigError(f'data.validation_fraction={config.data.validation_fraction} must be in (0, 1)')
     for field in ('train.learning_rate', 'train.epochs', 'model.mlp_ratio'):
-        if not 0 < _get(config, field) < float('inf'):
-            raise ConfigError(f'{field}={_get(config, field)} must be a positive number')
+        if not 0 < base.get(config, field) < float('inf'):
+            raise ConfigError(f'{field}={base.get(config, field)} must be a positive number')
     for field in ('train.weight_decay', 'train.clip_norm', 'data.augment.crop'):
-        if not 0 <= _get(config, field) < float('inf'):
-            raise ConfigError(f'{field}={_get(config, field)} must be 0 or a positive number')
+        if not 0 <= base.get(config, field) < float('inf'):
+            raise ConfigError(f'{field}={base.get(config, field)} must be 0 or a positive number')
     if config.train.batch_size % config.train.accumulate:
         raise ConfigError(
             f'train.accumulate={config.train.accumulate} must divide train.batch_size={config.train.batch_size}'
@@ -191,10 +191,10 @@ def _check_read(model: ConfigDict) -> None:
     has_attention = model.name == 'backbone' and model.mixer == 'attention'
     defaults = DEFAULTS.model
     for field in () if has_attention else ('window', 'attention_scale', 'attention_kernel', 'positions.content'):
-        if _get(model, field) != _get(defaults, field):
+        if base.get(model, field) != base.get(defaults, field):
             raise ConfigError(
-                f'model.{field}={_get(model, field)!r} is about attention, and {without} has none; '
-                f'{_get(defaults, field)!r} would do'
+                f'model.{field}={base.get(model, field)!r} is about attention, and {without} has none; '
+                f'{base.get(defaults, field)!r} would do'
             )
     if model.name == 'resnet' and model.remat:
         raise ConfigError(
@@ -267,9 +267,3 @@ def _check_match(config: ConfigDict, spec: Spec) -> None:
 
 def _or(values: list[int] | list[str]) -> str:
     return ', '.join(map(str, values[:-1])) + ' or ' + str(values[-1]) if len(values) > 1 else str(values[0])
-
-
-def _get(config: ConfigDict, field: str):
-    for name in field.split('.'):
-        config = config[name]
-    return config

@@ -19,8 +19,9 @@ import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers
 
 from configs.errors import StorageError
+from data.json_files import Damaged
 from training.log import EMPTY, Mark
-from training.seal import SEAL, Damaged, check, seal
+from training.seal import SEAL, check, seal
 from training.step import State
 
 logger = logging.getLogger(__name__)

@@ -37,7 +37,8 @@ class MetricsLog:
     def __init__(self, folder: Path, step: int, mark: Mark, config: ConfigDict):
         self._path = folder / METRICS
         rows = _beginning(self._path, mark.bytes)
-        if Mark(len(rows), hashlib.sha256(rows).hexdigest()) != mark:
+        self._bytes, self._digest = len(rows), hashlib.sha256(rows)
+        if self.mark() != mark:
             raise ValueError(f'{self._path} does not begin with the rows until step {step}')
         try:
             if self._path.is_file() and not _last_line_is_whole(self._path):
@@ -48,7 +49,6 @@ class MetricsLog:
             self._file = open(self._path, 'ab')  # noqa: SIM115, closed on exit
         except OSError as error:
             raise StorageError.of(self._path, error) from error
-        self._bytes, self._digest = len(rows), hashlib.sha256(rows)
         self._sinks = open_sinks(folder, step, config)
 
     def write(self, row: Row) -> None:

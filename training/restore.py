@@ -10,10 +10,10 @@ from ml_collections import ConfigDict
 
 import models
 from configs.errors import ConfigError
+from data.json_files import Damaged
 from data.spec import Spec
 from models import Model, Params
 from training import checkpoints
-from training.seal import Damaged
 from training.step import State, initial_state
 
 

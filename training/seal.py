@@ -1,19 +1,17 @@
 """Checksums over a folder that is written once: whether it is still what was written."""
 
-import hashlib
 import os
 from pathlib import Path
+
+from data.cache import sha256
+from data.json_files import Damaged
 
 SEAL = 'SHA256SUMS'  # as the command sha256sum writes it, so `sha256sum --check SHA256SUMS` reads it too
 
 
-class Damaged(Exception):
-    """A file is not what was written, or cannot be what it should be; the message says which and why, in one line."""
-
-
 def seal(folder: Path) -> None:
     """Writes down the SHA-256 of every file of `folder`; to be called when all of them are there."""
-    lines = [f'{_sha256(folder / name)}  {name}\n' for name in _files(folder)]
+    lines = [f'{sha256(folder / name)}  {name}\n' for name in _files(folder)]
     partial = folder / f'.{SEAL}.partial'
     with partial.open('w') as file:
         file.writelines(lines)
@@ -40,7 +38,7 @@ def check(folder: Path) -> None:
         raise Damaged(f'{folder} has no file {name!r}' if name in expected else f'{folder / name} is not in its {SEAL}')
     for name in names:
         try:
-            digest = _sha256(folder / name)
+            digest = sha256(folder / name)
         except OSError as error:
             raise Damaged(f'{folder / name} cannot be read ({error.strerror})') from error
         if digest != expected[name]:
@@ -61,8 +59,3 @@ def _files(folder: Path) -> list[str]:
 
 def _raise(error: OSError) -> None:
     raise error
-
-
-def _sha256(path: Path) -> str:
-    with path.open('rb') as file:
-        return hashlib.file_digest(file, 'sha256').hexdigest()

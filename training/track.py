@@ -10,10 +10,10 @@ from typing import Any, NamedTuple
 from ml_collections import ConfigDict
 
 from configs.errors import StorageError
+from data.json_files import Damaged
 from training import checkpoints, log
 from training.checkpoints import Checkpoints, Progress, Spent
 from training.log import EMPTY, Mark, MetricsLog, Row
-from training.seal import Damaged
 from training.step import State, Sums
 
 logger = logging.getLogger(__name__)
@@ -50,13 +50,12 @@ class Track:
         self.config, self.folder, self.report, self.steps = member.config, member.folder, member.report, steps
         self.diverged_step: int | None = None
         self.first_bad_operation: str | None = None  # of that step; None: it was not looked for, or not found
-        self.start = start
         self.progress = progress or Progress(0.0)
         self.progress = self.progress._replace(compile_seconds=self.progress.compile_seconds + compile_seconds)
-        self.saved = self.start  # the newest step that is saved, or is being saved
+        self.saved = start  # the newest step that is saved, or is being saved
         self.checkpoints = Checkpoints(self.folder, self.config.checkpoint.keep)
         mark = Mark(**progress.rows) if progress else EMPTY
-        self.log = MetricsLog(self.folder, self.start, mark, self.config)
+        self.log = MetricsLog(self.folder, start, mark, self.config)
 
     def restore(self, step: int, like: State) -> State:
         """The state at a saved step; `like` has the shapes and types.

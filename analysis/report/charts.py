@@ -19,9 +19,9 @@ from experiment.folder import flatten
 from experiment.text import clean
 from training import log as training_log
 
-MOST_POINTS = 40  # of a learning curve
 logger = logging.getLogger(__name__)
 
+MOST_POINTS = 40  # of a learning curve
 LARGEST_LOG = 64 << 20  # bytes of a metrics.jsonl or a CSV that is read
 CURVES = {'train_loss': 'training loss, nats', 'validation_accuracy': 'validation accuracy, %'}
 COSTS = {  # of an arm: what it is, the axis, and whether less is better

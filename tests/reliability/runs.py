@@ -50,15 +50,31 @@ def finish(process: subprocess.Popen) -> tuple[int, str, str]:
     return process.returncode, out, err
 
 
-def stop_when(process: subprocess.Popen, ready: Callable[[], bool], signum: int = signal.SIGKILL) -> bool:
-    """Sends `signum` to the process as soon as `ready`; whether it lived until then."""
+def wait_until(process: subprocess.Popen, ready: Callable[[], object]) -> bool:
+    """Waits until `ready`; whether the process lived until then."""
     until = time.monotonic() + 300
     while not ready():
         if process.poll() is not None or time.monotonic() > until:
             return False
         time.sleep(0.0005)
-    os.kill(process.pid, signum)
     return True
+
+
+def stop_when(process: subprocess.Popen, ready: Callable[[], object], signum: int = signal.SIGKILL) -> bool:
+    """Sends `signum` to the process as soon as `ready`; whether it lived until then."""
+    alive = wait_until(process, ready)
+    if alive:
+        os.kill(process.pid, signum)
+    return alive
+
+
+def killed_in(phase: str, workdir: Path, delay: float) -> bool:
+    """Starts the run in `workdir` and kills it `delay` seconds into a phase; whether it came to that."""
+    process = start('train.py', workdir, *SMALL)
+    ready = phases(workdir)[phase]
+    alive = stop_when(process, lambda: ready() and not time.sleep(delay))
+    process.communicate()
+    return alive and process.returncode == -signal.SIGKILL
 
 
 def phases(workdir: Path) -> dict[str, Callable[[], bool]]:

@@ -7,7 +7,6 @@ The long version of test_kill.py: half an hour on two cores. Its last line is wh
 
 import collections
 import concurrent.futures
-import contextlib
 import platform
 import random
 import sys
@@ -19,7 +18,7 @@ import jax
 from absl import app, flags, logging
 
 from experiment import environment
-from tests.reliability.runs import SMALL, assert_same_end, finish, phases, start, stop_when
+from tests.reliability.runs import SMALL, assert_same_end, finish, killed_in, start
 
 KILLS = flags.DEFINE_integer('kills', 200, 'Kills in all.', lower_bound=1)
 PER_LIFE = flags.DEFINE_integer('per_life', 8, 'Kills of one run, at most, before it is left alone.', lower_bound=1)
@@ -36,12 +35,7 @@ def live(workdir: Path, kills: int, chance: random.Random) -> collections.Counte
         if (workdir / 'result.json').exists():
             break
         phase = chance.choice(list(LONGEST))
-        delay = chance.uniform(0, LONGEST[phase])
-        process = start('train.py', workdir, *SMALL)
-        ready = phases(workdir)[phase]
-        if stop_when(process, lambda ready=ready, delay=delay: ready() and not time.sleep(delay)):
-            killed[phase] += process.wait() == -9
-        process.communicate()
+        killed[phase] += killed_in(phase, workdir, chance.uniform(0, LONGEST[phase]))
     code, _, err = finish(start('train.py', workdir, *SMALL))
     if code:
         raise RuntimeError(err)
@@ -57,12 +51,9 @@ def main(argv: list[str]) -> int:
         whole = Path(root, 'whole')
         live(whole, 0, chance)
         with concurrent.futures.ThreadPoolExecutor(JOBS.value) as pool:
-            for batch in range(10**6):
-                left = KILLS.value - killed.total()
-                if left <= 0:
-                    break
+            while (left := KILLS.value - killed.total()) > 0:
                 shares = [min(PER_LIFE.value, -(-left // JOBS.value))] * JOBS.value
-                folders = [Path(root, f'{batch}-{index}') for index in range(JOBS.value)]
+                folders = [Path(tempfile.mkdtemp(dir=root)) for _ in shares]
                 chances = [random.Random(chance.random()) for _ in folders]
                 for workdir, count in zip(folders, pool.map(live, folders, shares, chances), strict=True):
                     killed += count
@@ -72,8 +63,7 @@ def main(argv: list[str]) -> int:
                     except AssertionError as error:
                         wrong.append(f'{workdir.name}: {" ".join(str(error).split())[:300]}')
                 print(f'{killed.total()} kills, {same} ends the same, {len(wrong)} not', file=sys.stderr, flush=True)
-    with contextlib.suppress(BrokenPipeError):
-        print('\n'.join(wrong))
+    print('\n'.join(wrong))
     phases_text = ', '.join(f'{count} {phase}' for phase, count in sorted(killed.items()))
     print(
         f'{killed.total()} kills ({phases_text}) of {same + len(wrong)} runs: {same} came to the same end, '

@@ -9,13 +9,14 @@ import pytest
 
 from configs.errors import ConfigError
 from data import spec
+from data.json_files import Damaged
 from experiment import folder
 from experiment.run import execute
 from tests.reliability.runs import timeless
 from training import checkpoints, log
 from training.log import read_rows
 from training.restore import restore_selected
-from training.seal import SEAL, Damaged, check, seal
+from training.seal import SEAL, check, seal
 
 
 def truncate(path):

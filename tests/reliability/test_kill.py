@@ -3,20 +3,11 @@
 import json
 import random
 import signal
-import time
 
 import pytest
 
-from tests.reliability.runs import (
-    SMALL,
-    STEPS,
-    assert_same_end,
-    finish,
-    newest_row,
-    phases,
-    start,
-    stop_when,
-)  # fmt: skip
+from tests.reliability.runs import SMALL, STEPS, assert_same_end, finish, killed_in, newest_row, start, stop_when
+from training.checkpoints import latest_step
 
 # Each list is the life of one run: where it is killed, again and again, before it is left alone. 20 kills.
 LIVES = [
@@ -40,10 +31,8 @@ def whole(tmp_path_factory):
 def test_a_run_killed_at_any_moment_comes_to_the_same_end(whole, tmp_path, life):
     workdir, chance, killed = tmp_path / 'x', random.Random(life), 0
     for phase in LIVES[life]:
-        process = start('train.py', workdir, *SMALL)
-        ready, delay = phases(workdir)[phase], chance.uniform(0, {'compiling': 2.0, 'stepping': 0.3}.get(phase, 0.02))
-        killed += stop_when(process, lambda ready=ready, delay=delay: ready() and not time.sleep(delay))
-        process.communicate()
+        longest = {'compiling': 2.0, 'stepping': 0.3}.get(phase, 0.02)
+        killed += killed_in(phase, workdir, chance.uniform(0, longest))
     assert killed >= len(LIVES[life]) - 1  # 'finishing' may be over before it is seen; then there is a result
     code, _, err = finish(start('train.py', workdir, *SMALL))
     assert code == 0, err
@@ -58,19 +47,13 @@ def test_a_signal_saves_says_so_and_is_the_exit_status(whole, tmp_path, signum):
     assert stop_when(process, lambda: newest_row(workdir) >= 50, signum)
     code, _, err = finish(process)
     assert code == 128 + signum
-    step = newest_step(workdir)
+    step = latest_step(workdir)
     assert f'interrupted by {signal.Signals(signum).name}; saved at step {step:,} of {STEPS}' in err
     assert 'Traceback' not in err
     assert not (workdir / 'result.json').exists()
     code, _, err = finish(start('train.py', workdir, *SMALL))
     assert code == 0, err
     assert_same_end(whole, workdir)
-
-
-def newest_step(workdir):
-    from training.checkpoints import latest_step
-
-    return latest_step(workdir)
 
 
 SWEEP = """

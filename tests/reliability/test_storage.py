@@ -7,7 +7,7 @@ import subprocess
 
 import pytest
 
-from tests.reliability.runs import SMALL, assert_same_end, finish, start
+from tests.reliability.runs import SMALL, assert_same_end, finish, start, wait_until
 from training import checkpoints
 from training.seal import check
 
@@ -38,8 +38,7 @@ def test_a_disk_that_fills_up(small_disk, tmp_path):
         pytest.skip('mounting a file system needs root; the test below has the same errors from a limit')
     workdir = small_disk / 'x'
     process = start('train.py', workdir, *SMALL)
-    while not checkpoints.latest_step(workdir) and process.poll() is None:
-        pass
+    assert wait_until(process, lambda: checkpoints.latest_step(workdir))
     fill(small_disk)
     code, _, err = finish(process)
     last = [line for line in err.splitlines() if line.startswith('train.py: ')]
@@ -61,8 +60,7 @@ def test_files_that_cannot_grow(tmp_path):
     """The same path through the system's limit on a file's size, which needs no right."""
     workdir = tmp_path / 'x'
     process = start('train.py', workdir, *SMALL)
-    while not checkpoints.latest_step(workdir) and process.poll() is None:
-        pass
+    assert wait_until(process, lambda: checkpoints.latest_step(workdir))
     limit = (workdir / 'metrics.jsonl').stat().st_size + 500
     resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (limit, limit))
     code, _, err = finish(process)
@@ -78,8 +76,7 @@ def test_a_folder_that_becomes_read_only(tmp_path):
         pytest.skip('root writes to any folder')
     workdir = tmp_path / 'x'
     process = start('train.py', workdir, *SMALL)
-    while not checkpoints.latest_step(workdir) and process.poll() is None:
-        pass
+    assert wait_until(process, lambda: checkpoints.latest_step(workdir))
     (workdir / 'checkpoints').chmod(0o500)
     code, _, err = finish(process)
     (workdir / 'checkpoints').chmod(0o700)
