@@ -5,9 +5,6 @@ needs (the normalised input, GELU's derivative) once costs memory and saves that
 and the tests hold it equal to flax's own layers.
 """
 
-from collections.abc import Sequence
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 from flax import nnx
@@ -80,31 +77,6 @@ class LayerNorm(nnx.Module):
 
     def __call__(self, x: Float[Array, '... embed']) -> Float[Array, '... embed']:
         return layer_norm(x, self.scale[...], self.bias[...])
-
-
-def convolve(x: Array, kernel: Array, strides: Sequence[int], padding: Any, **options: Any) -> Array:
-    """jax.lax.conv_general_dilated, with a gradient that reads `x` where the forward pass read it.
-
-    XLA would rather work out anew, transposed for the gradient of the kernel, all the norms and sums of earlier blocks
-    that `x` was made of; on the CPU that took as long as some of the convolutions.
-    """
-
-    @jax.custom_vjp
-    def convolution(x, kernel):
-        return jax.lax.conv_general_dilated(x, kernel, strides, padding, **options)
-
-    def forward(x, kernel):
-        return convolution(x, kernel), (x, kernel)
-
-    def backward(saved, gradient):
-        x, kernel = jax.lax.optimization_barrier(saved)
-        # Transposes of what is linear in each argument; jax.vjp would trace the forward pass once more.
-        (to_x,) = jax.linear_transpose(lambda x: convolution.fun(x, kernel), x)(gradient)
-        (to_kernel,) = jax.linear_transpose(lambda kernel: convolution.fun(x, kernel), kernel)(gradient)
-        return to_x, to_kernel
-
-    convolution.defvjp(forward, backward)
-    return convolution(x, kernel)
 
 
 class Dense(nnx.Linear):

@@ -12,7 +12,7 @@ from jaxtyping import Array, Float
 from ml_collections import ConfigDict
 
 from models.attention import MultiHeadAttention
-from models.layers import convolve
+from models.convolve import convolve
 from models.patches import Coordinates
 from models.positions import NoPositions
 from models.recurrent import GRU

@@ -9,7 +9,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 from ml_collections import ConfigDict
 
-from models.layers import convolve
+from models.convolve import convolve
 from models.patches import Coordinates
 
 Image = Float[Array, 'batch height width channels']

@@ -2,6 +2,7 @@
 
 import logging
 import os
+from typing import Any
 
 import jax
 from ml_collections import ConfigDict
@@ -14,7 +15,7 @@ logger = logging.getLogger(__name__)
 # are slower than those of Eigen, which does what remains.
 YNN = 'xla_cpu_experimental_ynn_fusion_type'
 SUMS_ALONE = {YNN: 'LIBRARY_FUSION_TYPE_REDUCE'}
-# The pass that takes barriers away before operations are fused. models.layers.convolve needs its own to stay, and so
+# The pass that takes barriers away before operations are fused. models.convolve needs its own to stay, and so
 # does rematerialisation: XLA would see that it computes something twice.
 KEEP_BARRIERS = {'xla_disable_hlo_passes': 'cse_barrier_expander'}
 LARGE = 128  # channels; the products of narrower models are faster by YNN
@@ -23,6 +24,11 @@ LARGE = 128  # channels; the products of narrower models are faster by YNN
 # that adds up in the order in which its threads come by: scatters, products split along their sum, convolutions, and
 # cuDNN's attention backwards each have another one (openxla.org/xla/determinism). What that costs was not measured.
 DETERMINISTIC = {'xla_gpu_deterministic_ops': True}
+
+
+# Of what runs once. At its usual level, 3, LLVM takes five times as long for the random numbers of a model; at either
+# level they are the same bits, drawn in milliseconds.
+IN_HASTE = {'xla_backend_optimization_level': 1}
 
 
 def options(config: ConfigDict) -> dict[str, str]:
@@ -46,7 +52,15 @@ def promises(config: ConfigDict) -> dict[str, bool]:
 
 def compiled(lowered: jax.stages.Lowered, config: ConfigDict) -> jax.stages.Compiled:
     """The program, compiled with `promises`, and with `options` unless this version of XLA has one of them no more."""
-    promised, chosen = promises(config), options(config)
+    return _compiled(lowered, promises(config), options(config))
+
+
+def compiled_in_haste(lowered: jax.stages.Lowered) -> jax.stages.Compiled:
+    """A program that runs once, on a CPU compiled with less effort."""
+    return _compiled(lowered, {}, IN_HASTE if jax.default_backend() == 'cpu' else {})
+
+
+def _compiled(lowered: jax.stages.Lowered, promised: dict[str, Any], chosen: dict[str, Any]) -> jax.stages.Compiled:
     if chosen:
         try:
             return lowered.compile(compiler_options=chosen | promised)

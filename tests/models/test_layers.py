@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from models.layers import Dense, convolve, gelu, layer_norm
+from models.layers import Dense, gelu, layer_norm
 
 
 @pytest.fixture
@@ -45,20 +45,3 @@ def test_bfloat16_stays_bfloat16_and_close(x, layer):
 def test_dense_is_a_linear_map_of_the_last_axis(x):
     dense = Dense(16, 3, rngs=nnx.Rngs(0))
     np.testing.assert_allclose(dense(x), x @ dense.kernel[...] + dense.bias[...], atol=1e-5)
-
-
-@pytest.mark.parametrize(('stride', 'padding', 'groups'), [(1, 1, 1), (2, 1, 1), (1, 'SAME', 4), (2, 0, 1)])
-def test_convolve_is_the_convolution_and_has_its_gradients(stride, padding, groups):
-    x = jax.random.normal(jax.random.key(0), (2, 7, 6, 4))
-    kernel = jax.random.normal(jax.random.key(1), (3, 3, 4 // groups, 8))
-    strides, pads = (stride, stride), padding if isinstance(padding, str) else ((padding, padding),) * 2
-    options = {'dimension_numbers': ('NHWC', 'HWIO', 'NHWC'), 'feature_group_count': groups}
-
-    def loss(convolution):
-        return lambda x, kernel: jnp.sum(jnp.sin(convolution(x, kernel, strides, pads, **options)))
-
-    ours, reference = (
-        jax.value_and_grad(loss(convolution), (0, 1))(x, kernel)
-        for convolution in (convolve, jax.lax.conv_general_dilated)
-    )
-    jax.tree.map(lambda one, other: np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-5), ours, reference)

@@ -1,0 +1,108 @@
+"""The convolution of the mixers and of ResNet, so that XLA's CPU backend computes it and its gradients well.
+
+It is jax.lax.conv_general_dilated, and the tests hold it equal to that.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.lax import ConvDimensionNumbers
+from jaxtyping import Array
+
+
+def convolve(
+    x: Array,
+    kernel: Array,
+    strides: Sequence[int],
+    padding: str | Sequence[tuple[int, int]],
+    *,
+    dimension_numbers: Any,
+    feature_group_count: int = 1,
+    **options: Any,
+) -> Array:
+    """jax.lax.conv_general_dilated, with a gradient that reads `x` where the forward pass read it.
+
+    XLA would rather work out anew, transposed for the gradient of the kernel, all the norms and sums of earlier blocks
+    that `x` was made of; on the CPU that took as long as some of the convolutions.
+    """
+    numbers = jax.lax.conv_dimension_numbers(x.shape, kernel.shape, dimension_numbers)
+    sides, sizes = _spatial(x, numbers.lhs_spec), _spatial(kernel, numbers.rhs_spec)
+    pads = jax.lax.padtype_to_pads(sides, sizes, strides, padding) if isinstance(padding, str) else padding
+    options |= {'dimension_numbers': numbers, 'feature_group_count': feature_group_count}
+
+    def plain(x, kernel):
+        return jax.lax.conv_general_dilated(x, kernel, strides, pads, **options)
+
+    @jax.custom_vjp
+    def convolution(x, kernel):
+        return _convolve_roomy(x, kernel, strides, pads, **options)
+
+    def forward(x, kernel):
+        return convolution(x, kernel), (x, kernel)
+
+    def backward(saved, gradient):
+        x, kernel = jax.lax.optimization_barrier(saved)
+        # Transposes of what is linear in each argument; jax.vjp would trace the forward pass once more.
+        (to_kernel,) = jax.linear_transpose(lambda kernel: plain(x, kernel), kernel)(gradient)
+        if feature_group_count > 1:
+            (to_x,) = jax.linear_transpose(lambda x: plain(x, kernel), x)(gradient)
+            return to_x, to_kernel
+        # What jax.linear_transpose makes of it, by hand, since its image can be too small for the kernel too.
+        places = [
+            (out - 1) * stride + 1 for out, stride in zip(_spatial(gradient, numbers.out_spec), strides, strict=True)
+        ]
+        turned = [
+            (size - 1 - low, side - place + low)
+            for side, size, (low, _), place in zip(sides, sizes, pads, places, strict=True)
+        ]
+        spec = numbers.rhs_spec
+        back = {
+            'dimension_numbers': ConvDimensionNumbers(
+                numbers.out_spec, (spec[1], spec[0], *spec[2:]), numbers.lhs_spec
+            ),
+            'lhs_dilation': strides,
+        }
+        flipped = jax.lax.rev(kernel, spec[2:])
+        return _convolve_roomy(gradient, flipped, (1,) * len(strides), turned, **options | back), to_kernel
+
+    convolution.defvjp(forward, backward)
+    return convolution(x, kernel)
+
+
+def _convolve_roomy(
+    x: Array,
+    kernel: Array,
+    strides: Sequence[int],
+    pads: Sequence[tuple[int, int]],
+    *,
+    dimension_numbers: ConvDimensionNumbers,
+    lhs_dilation: Sequence[int] | None = None,
+    **options: Any,
+) -> Array:
+    """jax.lax.conv_general_dilated of an image that is at least as large as the kernel.
+
+    XLA's CPU backend takes plain loops for smaller ones, which are thirty times slower. So as much of the padding as
+    is lacking becomes part of the image, behind a barrier, since XLA would take it back.
+    """
+    spec, dilation = dimension_numbers.lhs_spec, lhs_dilation or (1,) * len(strides)
+    sides, sizes = _spatial(x, spec), _spatial(kernel, dimension_numbers.rhs_spec)
+    lacks = [max(0, size - side) for side, size in zip(sides, sizes, strict=True)]
+    if any(lacks) and jax.default_backend() == 'cpu':
+        before = [min(lack, low // apart) for lack, (low, _), apart in zip(lacks, pads, dilation, strict=True)]
+        after = [lack - low for lack, low in zip(lacks, before, strict=True)]
+        widths = dict(zip(spec[2:], zip(before, after, strict=True), strict=True))
+        x = jax.lax.optimization_barrier(jnp.pad(x, [widths.get(axis, (0, 0)) for axis in range(x.ndim)]))
+        pads = [
+            (low - apart * first, high - apart * last)
+            for (low, high), apart, first, last in zip(pads, dilation, before, after, strict=True)
+        ]
+    return jax.lax.conv_general_dilated(
+        x, kernel, strides, pads, lhs_dilation=dilation, dimension_numbers=dimension_numbers, **options
+    )
+
+
+def _spatial(array: Array, spec: Sequence[int]) -> list[int]:
+    """Its sides, by a specification of jax.lax.ConvDimensionNumbers: two other axes, then the spatial ones."""
+    return [array.shape[axis] for axis in spec[2:]]

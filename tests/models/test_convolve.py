@@ -1,0 +1,27 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from models.convolve import convolve
+
+
+@pytest.mark.parametrize('sides', [(7, 6), (3, 4), (2, 2), (1, 2), (1, 1)])
+@pytest.mark.parametrize(
+    ('stride', 'padding', 'groups'), [(1, 1, 1), (2, 1, 1), (3, 1, 1), (1, 'SAME', 4), (2, 'SAME', 1), (2, 2, 1)]
+)
+def test_convolve_is_the_convolution_and_has_its_gradients(stride, padding, groups, sides):
+    """Of images smaller than the kernel too, which are padded."""
+    x = jax.random.normal(jax.random.key(0), (2, *sides, 4))
+    kernel = jax.random.normal(jax.random.key(1), (3, 3, 4 // groups, 8))
+    strides, pads = (stride, stride), padding if isinstance(padding, str) else ((padding, padding),) * 2
+    options = {'dimension_numbers': ('NHWC', 'HWIO', 'NHWC'), 'feature_group_count': groups}
+
+    def loss(convolution):
+        return lambda x, kernel: jnp.sum(jnp.sin(convolution(x, kernel, strides, pads, **options)))
+
+    ours, reference = (
+        jax.value_and_grad(loss(convolution), (0, 1))(x, kernel)
+        for convolution in (convolve, jax.lax.conv_general_dilated)
+    )
+    jax.tree.map(lambda one, other: np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-5), ours, reference)
