@@ -28,7 +28,6 @@ flags.register_validator('workdir', bool, 'the name of a folder would do')
 
 
 def main() -> int:
-    from analysis import figures, tables
     from experiment import folder, schedule, sweeps
     from experiment.lock import locked
     from training.compilation import use_cache
@@ -43,6 +42,8 @@ def main() -> int:
     with locked(workdir):
         sweeps.open_sweep(workdir, config_file, runs, figure)
         troubles = schedule.run_all(runs, workdir, workers=WORKERS.value, at_most=TOGETHER.value)
+    from analysis import figures, tables  # here, since workers should not wait for what it takes to draw
+
     tables.report(workdir)
     figures.report(workdir)
     for name, trouble in troubles.items():

@@ -20,6 +20,7 @@ from experiment.workers import Reporter, cores_allowed, in_processes
 from training.log import Row
 from training.loop import total_steps
 from training.programs import Programs, compile_programs, program_fields
+from training.strategy import convolves
 from training.track import Member
 
 LARGEST_SHARE = 0.9  # of the device's memory that the plan of a population may take
@@ -69,15 +70,16 @@ def run_all(
 def apart(groups: Sequence[Group]) -> list[Group]:
     """The first group of every program, then the second ones, and so on: these find in the cache what those compiled.
 
-    Side by side, groups of one program would each compile it.
+    Side by side, groups of one program would each compile it. Among the first ones those that convolve begin: they
+    take longest to compile and to train, and whoever took one last would keep the others waiting.
     """
     seen: collections.Counter[str] = collections.Counter()
-    rounds = []
+    places = []
     for group in groups:
         programs = json.dumps(program_fields(group[0].config) | {'size': len(group)}, sort_keys=True)
-        rounds.append(seen[programs])
+        places.append((seen[programs], not convolves(group[0].config)))
         seen[programs] += 1
-    return [groups[index] for index in sorted(range(len(groups)), key=lambda index: rounds[index])]
+    return [groups[index] for index in sorted(range(len(groups)), key=places.__getitem__)]
 
 
 def one_by_one(groups: Sequence[Group], workdir: Path, display: Display, ahead: int) -> dict[str, str]:

@@ -21,7 +21,7 @@ from training import placement, population
 from training import step as steps
 from training.batches import fed_examples, on_device
 from training.compilation import CacheCounts, counts
-from training.compiler import compiled
+from training.compiler import compiled, compiled_in_haste
 from training.numerics import first_bad_operation
 from training.optimiser import Rates, relative_learning_rate
 from training.placement import Placement
@@ -111,7 +111,7 @@ def _compile(
     traced = {count: _trace(config, spec, model, total_steps, count, images, where, state) for count, images in shapes}
     train_steps = {count: compiled(program.lower(), config) for count, program in traced.items()}
     return Programs(
-        initial_state=functools.partial(_draw, initial_state, where),
+        initial_state=_drawing(initial_state, where),
         train_steps=train_steps,
         evaluation_step=compile_evaluation(config, spec, model, state.params, where.size),
         where=where,
@@ -138,13 +138,17 @@ def _build(config: ConfigDict, spec: Spec) -> Model:
     return models.build(config.model, spec, np.dtype(config.train.compute_dtype))
 
 
-def _draw(initial_state: Callable[[jax.Array], steps.State], where: Placement, keys: jax.Array) -> steps.State:
-    """The initial state, drawn operation by operation.
+def _drawing(initial_state: Callable[[jax.Array], steps.State], where: Placement) -> Callable[[jax.Array], steps.State]:
+    """What draws the initial state of members from their keys.
 
-    Compiled as one program it would take seconds for something done once, and most of its pieces are shared between
-    models.
+    On a CPU a program of its own (benchmarks/NOTES.md). Elsewhere operation by operation: a program would grow with
+    the model's depth, and layers share their operations.
     """
-    return jax.device_put(population.vectorised(initial_state, where.size, [0])(keys), where.members)
+    draw = population.vectorised(initial_state, where.size, [0])
+    if jax.default_backend() == 'cpu':
+        keys = jax.eval_shape(lambda: population.together([jax.random.key(0)] * where.size))
+        draw = compiled_in_haste(jax.jit(draw).lower(keys))
+    return lambda keys: jax.device_put(draw(keys), where.members)
 
 
 def _trace(

@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from sklearn.datasets import load_digits
 
 import data
 from configs import base
@@ -25,6 +26,16 @@ def test_digits_are_all_there_once(config):
     # Disjoint: the 1,797 images are distinct, so equal bytes would be a leak.
     parts = [unique_images(split) for split in (digits.train, digits.validation, digits.test)]
     assert sum(map(len, parts)) == len(set.union(*parts)) == 1797
+
+
+def test_digits_are_what_scikit_learn_gives(config):
+    """Each with its label, whichever split it went to."""
+    given = load_digits()
+    images = np.round(given.images * (255 / 16)).astype(np.uint8)
+    expected = {image.tobytes(): label for image, label in zip(images, given.target, strict=True)}
+    dataset = data.load(config)
+    for split in (dataset.train, dataset.validation, dataset.test):
+        assert [expected[image.tobytes()] for image in split.images] == split.labels.tolist()
 
 
 def test_digits_test_split_is_stratified(config):
