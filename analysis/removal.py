@@ -55,6 +55,16 @@ def removal(trained: Trained, dataset: Dataset, split: str = 'test', images: int
     heads = np.ones((trained.config.model.depth, trained.config.model.num_heads), bool)
     without = [(layer, head) for layer, head in np.ndindex(*heads.shape)]
     validation, reported = (spread(getattr(dataset, name), images) for name in ('validation', split))
+    # The same for both, so that one program serves them.
+    batch_size = min(len(validation.labels), len(reported.labels), trained.config.train.eval_batch_size)
+
+    program = _compile(model_fields(trained.config), trained.spec)
+
+    def score(kept: Kept, examples: Split) -> dict:
+        def step(params: Params, sums, *batch):
+            return program(params, kept, sums, *batch)
+
+        return evaluate(step, trained.params, examples, batch_size, trained.spec.num_classes)
 
     def one_removed(which: tuple[int, int]) -> np.ndarray:
         kept = heads.copy()
@@ -63,26 +73,16 @@ def removal(trained: Trained, dataset: Dataset, split: str = 'test', images: int
 
     worth = {}
     for which in without:
-        scores = _score(trained, one_removed(which), validation)
+        scores = score(one_removed(which), validation)
         worth[which] = (-scores['accuracy'], scores['loss'])
     order = sorted(without, key=worth.__getitem__)
-    whole = _score(trained, heads, reported)['accuracy']
-    lost = [whole - _score(trained, one_removed(which), reported)['accuracy'] for which in without]
+    whole = score(heads, reported)['accuracy']
+    lost = [whole - score(one_removed(which), reported)['accuracy'] for which in without]
     accuracy, kept = [whole], heads.copy()
     for which in order:
         kept[which] = False
-        accuracy.append(_score(trained, kept, reported)['accuracy'])
+        accuracy.append(score(kept, reported)['accuracy'])
     return Removal(np.reshape(lost, heads.shape), tuple(order), np.array(accuracy), len(reported.labels))
-
-
-def _score(trained: Trained, kept: Kept, split: Split) -> dict:
-    program = _compile(model_fields(trained.config), trained.spec)
-
-    def step(params: Params, sums, *batch):
-        return program(params, kept, sums, *batch)
-
-    batch_size = min(len(split.labels), trained.config.train.eval_batch_size)
-    return evaluate(step, trained.params, split, batch_size, trained.spec.num_classes)
 
 
 @functools.lru_cache(maxsize=1)

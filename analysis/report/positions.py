@@ -21,6 +21,7 @@ from models import Params
 from models.patches import Grid, grid_coordinates
 from models.positions import POSITIONS, AbsolutePositions, NoPositions
 from models.positions.rotary import AXIAL_BASE
+from training.compiler import compiled_in_haste
 
 DIVERGING = 'RdBu_r'  # red above zero, blue below
 MOST_LAYERS, MOST_HEADS = 6, 8  # of a picture; the first and evenly between
@@ -30,10 +31,12 @@ Encodings = list[NoPositions]
 Maps = Float[np.ndarray, 'heads rows columns']
 
 
-def initial_params(config: ConfigDict, spec: Spec) -> Params:
-    """The params that a run of `config` started from: training.loop's own draw."""
+def initial_positions(config: ConfigDict, spec: Spec) -> dict[int, Params]:
+    """What a run of `config` had at the start below "positions", by copy: training.loop's own draw."""
     model = models.build(config.model, spec, np.dtype(config.train.compute_dtype))
-    return model.init(jax.random.split(jax.random.key(config.seed))[0])
+    key = jax.random.split(jax.random.key(config.seed))[0]
+    # As a program, which leaves out the draws of all other params.
+    return compiled_in_haste(jax.jit(lambda key: model.init(key).get('positions', {})).lower(key))(key)
 
 
 def fixed_as(trained: Trained) -> tuple | None:
@@ -57,7 +60,7 @@ def position_pictures(trained: Trained, name: str, title: str) -> tuple[list[Pic
     if variant is NoPositions:
         return [], 'Without positions there is nothing to draw.'
     after = encodings(model, trained.spec, trained.params)
-    before = encodings(model, trained.spec, initial_params(trained.config, trained.spec))
+    before = encodings(model, trained.spec, {'positions': initial_positions(trained.config, trained.spec)})
     learned = bool(jax.tree.leaves(trained.params.get('positions', {})))
     states = {'before training': before, 'after training': after} if learned else {'fixed': after}
 

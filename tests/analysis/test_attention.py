@@ -9,14 +9,9 @@ from flax import nnx
 import data
 import models
 from analysis.attention import attention_parts, batches_of_weights, encodings, lacks_parts, spread
-from analysis.report.positions import initial_params
-from experiment.validate import validate
 from models.attention import attend
 from models.patches import grid_coordinates
 from models.positions import POSITIONS, NoPositions, Shape
-from training import loop
-from training.restore import restore_selected
-from training.track import Member
 
 HEADS, HEAD_DIM, GRID = 2, 20, (4, 5)  # as many channels as tokens
 WITH_SCORES = [name for name, kind in POSITIONS.items() if kind.scores is not NoPositions.scores]
@@ -82,20 +77,6 @@ def test_parts_are_for_those_with_scores_beside_content(trained, name):
     assert bool(lacks_parts(trained(name).config.model)) == (name not in WITH_SCORES)
     if POSITIONS[name].scores_content_free:
         assert 'by position alone' in lacks_parts(trained(name, model__positions__content=False).config.model)
-
-
-def test_a_run_starts_from_its_initial_params(trained, tmp_path):
-    config = trained().config
-    config.update_from_flattened_dict({
-        'seed': 3, 'train.steps': 1, 'train.batch_size': 8, 'train.eval_batch_size': 8, 'train.learning_rate': 1e-12,
-        'train.weight_decay': 0.0, 'train.warmup': 0.0, 'checkpoint.count': 1, 'log.tensorboard': False,
-    })  # fmt: skip
-    spec = validate(config)
-    loop.train([Member(config, tmp_path, lambda row, steps: None)], data.load(config.data))
-    _, after, step = restore_selected(config, spec, tmp_path)
-    assert step == 1
-    before = initial_params(config, spec)
-    jax.tree.map(lambda one, other: np.testing.assert_allclose(one, other, atol=1e-6), before, after)
 
 
 def test_encodings_are_those_of_the_params(trained):

@@ -1,14 +1,20 @@
 import itertools
 
+import jax
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
 from matplotlib.patches import Ellipse
 from matplotlib.transforms import Affine2D
 
+import data
 from analysis.attention import encodings
 from analysis.report import pictures, positions
+from experiment.validate import validate
 from models.positions import POSITIONS
+from training import loop
+from training.restore import restore_selected
+from training.track import Member
 
 KINDS = {  # what is drawn of each, by the ends of the pictures' names
     'none': [],
@@ -22,6 +28,20 @@ KINDS = {  # what is drawn of each, by the ends of the pictures' names
 }
 SCALE = 100  # pixels a patch
 FIXED = ('sinusoidal_1d', 'sinusoidal_2d', 'alibi_2d', 'rope_axial')
+
+
+def test_a_run_starts_from_its_initial_positions(trained, tmp_path):
+    config = trained('learned_1d').config
+    config.update_from_flattened_dict({
+        'seed': 3, 'train.steps': 1, 'train.batch_size': 8, 'train.eval_batch_size': 8, 'train.learning_rate': 1e-12,
+        'train.weight_decay': 0.0, 'train.warmup': 0.0, 'checkpoint.count': 1, 'log.tensorboard': False,
+    })  # fmt: skip
+    spec = validate(config)
+    loop.train([Member(config, tmp_path, lambda row, steps: None)], data.load(config.data))
+    _, after, step = restore_selected(config, spec, tmp_path)
+    assert step == 1
+    before = positions.initial_positions(config, spec)
+    jax.tree.map(lambda one, other: np.testing.assert_allclose(one, other, atol=1e-6), before, after['positions'])
 
 
 @pytest.mark.parametrize('name', POSITIONS)
