@@ -1,9 +1,11 @@
-"""The dense layer, the norm and the activation of the backbone, in forms whose gradients are cheap.
+"""The dense layer, the norms and the activation of the models, in forms whose gradients are cheap.
 
 XLA recomputes a forward's elementwise work in its backward pass, on the CPU with one thread. Saving what the backward
 needs (the normalised input, GELU's derivative) once costs memory and saves that time; the mathematics is unchanged,
 and the tests hold it equal to flax's own layers.
 """
+
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -66,6 +68,69 @@ def _layer_norm_backward(saved, gradient):
 
 
 layer_norm.defvjp(_layer_norm_forward, _layer_norm_backward)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(3,))
+def group_norm(
+    x: Float[Array, 'batch height width channels'],
+    scale: Float[Array, 'channels'],
+    bias: Float[Array, 'channels'],
+    groups: int,
+) -> Float[Array, 'batch height width channels']:
+    """Zero mean and unit variance over an image and the channels of a group (Wu & He 2018, arXiv:1803.08494, eq. 1-6).
+
+    Then scale and bias. Statistics are float32 whatever the type of `x`.
+    """
+    return _group_norm_forward(x, scale, bias, groups)[0]
+
+
+# Sums are taken over the image first and over the channels of a group then, and what multiplies and shifts a pixel is
+# worked out once for each channel: so all that touches pixels runs along their channels.
+def _group_norm_forward(x, scale, bias, groups):
+    wide = x.astype(jnp.float32)
+    mean = _group_mean(jnp.mean(wide, axis=(1, 2)), groups)
+    square = _group_mean(jnp.mean(wide * wide, axis=(1, 2)), groups)
+    inverse = jax.lax.rsqrt(jnp.maximum(square - mean * mean, 0) + EPSILON)
+    slope = inverse * scale
+    return _linear(wide, slope, bias - mean * slope).astype(x.dtype), (x, mean, inverse, scale)
+
+
+def _group_norm_backward(groups, saved, gradient):
+    x, mean, inverse, scale = saved
+    x, wide = x.astype(jnp.float32), gradient.astype(jnp.float32)
+    along = jnp.sum(wide, axis=(1, 2)), jnp.sum(wide * x, axis=(1, 2))
+    to_bias, to_scale = along[0], (along[1] - mean * along[0]) * inverse
+    pixels = x.shape[1] * x.shape[2]
+    shared, slanted = (_group_mean(total * scale / pixels, groups) for total in (to_bias, to_scale))
+    # inverse * (wide * scale - shared - normalised * slanted), as a polynomial of the pixels.
+    bend = inverse * inverse * slanted
+    to_x = wide * (inverse * scale)[:, None, None] - _linear(x, bend, inverse * shared - mean * bend)
+    return to_x.astype(gradient.dtype), jnp.sum(to_scale, axis=0), jnp.sum(to_bias, axis=0)
+
+
+def _group_mean(x: Float[Array, 'batch channels'], groups: int) -> Float[Array, 'batch channels']:
+    """Of every channel, the mean over the channels of its group."""
+    mean = jnp.mean(x.reshape(len(x), groups, -1), axis=-1)
+    return jnp.repeat(mean, x.shape[-1] // groups, axis=-1)
+
+
+def _linear(x, slope, shift):
+    return x * slope[:, None, None] + shift[:, None, None]
+
+
+group_norm.defvjp(_group_norm_forward, _group_norm_backward)
+
+
+class GroupNorm(nnx.Module):
+    """`group_norm` with its scale, which starts as `initial`, and bias."""
+
+    def __init__(self, channels: int, groups: int, initial: float = 1.0):
+        self.groups = groups
+        self.scale = nnx.Param(jnp.full(channels, initial))
+        self.bias = nnx.Param(jnp.zeros(channels))
+
+    def __call__(self, x: Float[Array, 'batch height width channels']) -> Float[Array, 'batch height width channels']:
+        return group_norm(x, self.scale[...], self.bias[...], self.groups)
 
 
 class LayerNorm(nnx.Module):

@@ -10,6 +10,7 @@ from jaxtyping import Array, Float
 from ml_collections import ConfigDict
 
 from models.convolve import convolve
+from models.layers import GroupNorm
 from models.patches import Coordinates
 
 Image = Float[Array, 'batch height width channels']
@@ -30,10 +31,9 @@ def _conv(inputs: int, outputs: int, size: int, stride: int, *, dtype: DTypeLike
     )  # fmt: skip
 
 
-def _norm(channels: int, *, dtype: DTypeLike, rngs: nnx.Rngs, scale: float = 1.0) -> nnx.GroupNorm:
+def _norm(channels: int, scale: float = 1.0) -> GroupNorm:
     groups = math.gcd(channels, max(1, channels // CHANNELS_PER_GROUP))  # odd widths have larger groups
-    initial = nnx.initializers.constant(scale)
-    return nnx.GroupNorm(channels, num_groups=groups, scale_init=initial, dtype=dtype, rngs=rngs)
+    return GroupNorm(channels, groups, scale)
 
 
 class ResidualBlock(nnx.Module):
@@ -42,14 +42,12 @@ class ResidualBlock(nnx.Module):
     def __init__(self, inputs: int, outputs: int, stride: int, drop_path: float, *, dtype: DTypeLike, rngs: nnx.Rngs):
         made = {'dtype': dtype, 'rngs': rngs}
         self.conv1 = _conv(inputs, outputs, 3, stride, **made)
-        self.norm1 = _norm(outputs, **made)
+        self.norm1 = _norm(outputs)
         self.conv2 = _conv(outputs, outputs, 3, 1, **made)
-        self.norm2 = _norm(outputs, scale=0.0, **made)  # each block starts as its shortcut (Goyal et al. 2017, 5.1)
+        self.norm2 = _norm(outputs, scale=0.0)  # each block starts as its shortcut (Goyal et al. 2017, 5.1)
         self.drop_path = nnx.Dropout(drop_path, broadcast_dims=(1, 2, 3))
         projects = stride != 1 or inputs != outputs
-        self.shortcut = nnx.List(
-            [_conv(inputs, outputs, 1, stride, **made), _norm(outputs, **made)] if projects else []
-        )
+        self.shortcut = nnx.List([_conv(inputs, outputs, 1, stride, **made), _norm(outputs)] if projects else [])
 
     def __call__(self, x: Image, rngs: nnx.Rngs | None) -> Float[Array, 'batch smaller_height smaller_width outputs']:
         residual = self.norm2(self.conv2(jax.nn.relu(self.norm1(self.conv1(x)))))
@@ -75,7 +73,7 @@ class ResNet(nnx.Module):
         self.small = min(image_shape[:2]) < SMALL_IMAGE
         stem = (3, 1) if self.small else (7, 2)
         self.stem = _conv(image_shape[-1], width, *stem, dtype=dtype, rngs=rngs)
-        self.norm = _norm(width, dtype=dtype, rngs=rngs)
+        self.norm = _norm(width)
         blocks, inputs = [], width
         for stage, count in enumerate(STAGES):
             outputs = width * 2**stage

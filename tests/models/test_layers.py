@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from models.layers import Dense, gelu, layer_norm
+from models.layers import Dense, gelu, group_norm, layer_norm
 
 
 @pytest.fixture
@@ -34,7 +34,28 @@ def test_layer_norm_equals_flax_and_so_do_its_gradients(x):
     jax.tree.map(lambda ours, its: np.testing.assert_allclose(ours, its, atol=2e-5), *gradients)
 
 
-@pytest.mark.parametrize('layer', [gelu, lambda x: layer_norm(x, jnp.ones(16), jnp.zeros(16))])
+@pytest.mark.parametrize('groups', [1, 4, 16])
+def test_group_norm_equals_flax_and_so_do_its_gradients(groups):
+    x = 1 + 3 * jax.random.normal(jax.random.key(0), (2, 5, 4, 16))
+    scale, bias = jax.random.normal(jax.random.key(1), (2, 16))
+    reference = nnx.GroupNorm(16, num_groups=groups, rngs=nnx.Rngs(0))
+
+    def theirs(x, scale, bias):
+        return reference(x) * scale + bias
+
+    def ours(x, scale, bias):
+        return group_norm(x, scale, bias, groups)
+
+    np.testing.assert_allclose(ours(x, scale, bias), theirs(x, scale, bias), atol=1e-5)
+    gradients = [jax.grad(lambda *a, f=f: jnp.sum(jnp.sin(f(*a))), (0, 1, 2))(x, scale, bias) for f in (ours, theirs)]
+    jax.tree.map(lambda our, its: np.testing.assert_allclose(our, its, atol=2e-5), *gradients)
+
+
+def group_norm_of_one_row(x):
+    return group_norm(x[:, None], jnp.ones(16), jnp.zeros(16), 4)[:, 0]
+
+
+@pytest.mark.parametrize('layer', [gelu, lambda x: layer_norm(x, jnp.ones(16), jnp.zeros(16)), group_norm_of_one_row])
 def test_bfloat16_stays_bfloat16_and_close(x, layer):
     narrow = layer(x.astype(jnp.bfloat16))
     assert narrow.dtype == jnp.bfloat16
