@@ -41,11 +41,11 @@ def speed_notes(finished: list[records.Run]) -> list[str]:
     sizes = [result.population for result in results]
     if max(sizes) > 1:
         notes.append(
-            f'Runs trained together, in populations of {_range(sizes, "d")}: images/s are those of the population over '
-            'its size, FLOP/s those of all of it.'
+            f'Runs trained together, in populations of {_range(sizes, "d")}: images/s and FLOP/s are those of a whole '
+            'population.'
         )
     if min(sizes) < max(sizes):
-        notes.append('Arms whose populations differ in size differ in speed for that alone.')
+        notes.append('Arms whose populations differ in size may differ in speed for that alone.')
     processes = [result.processes for result in results]
     if max(processes) > 1:
         notes.append(

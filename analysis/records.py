@@ -32,9 +32,9 @@ class Result:
     forward_flops: int  # per image
     steps: int
     images_seen: int
-    images_per_second: float | None  # of this run alone, compilation excluded
+    images_per_second: float | None  # that trained, compilation excluded; of all members of a population together
     train_step_flops: int | None  # of a batch, forward and backward
-    flops_per_second: float | None  # what its devices achieved, compilation excluded; with all members of a population
+    flops_per_second: float | None  # what its devices achieved, likewise
     mfu: float | None  # the share of their peak that this was; None: the peak is not known
     host_gap_share: float | None  # of the time of training, in [0, 1]: the devices waited for the host, at most
     population: int  # runs that trained on these devices as one program, this one included
@@ -146,6 +146,8 @@ def _ended(run: Run, content: dict) -> Run:
 
 
 def _result(content: dict) -> Result:
+    population = _optional_count(content, 'population.size') or 1
+    alone = _optional_number(content, 'images_per_second')
     return Result(
         accuracy=_field(content, 'test.accuracy', lambda value: _is_number(value) and value <= 1, 'in [0, 1]'),
         test_examples=_field(content, 'test.examples', lambda value: _is_count(value) and value > 0, 'from 1'),
@@ -153,14 +155,15 @@ def _result(content: dict) -> Result:
         forward_flops=_count(content, 'forward_flops'),
         steps=_count(content, 'steps'),
         images_seen=_count(content, 'images_seen'),
-        images_per_second=_optional_number(content, 'images_per_second'),
+        # Together, as FLOP/s are: a share of what a device does would make arms slow that train beside others.
+        images_per_second=None if alone is None else alone * population,
         train_step_flops=_field(
             content, 'train_step_flops', lambda value: value is None or _is_count(value), 'a whole number from 0'
         ),
         flops_per_second=_optional_number(content, 'flops_per_second'),
         mfu=_optional_number(content, 'mfu'),
         host_gap_share=_optional_number(content, 'host_gap_share', 1.0),
-        population=_optional_count(content, 'population.size') or 1,
+        population=population,
         processes=_optional_count(content, 'population.processes') or 1,
         cache=_cache(content),
         width=_width(content),

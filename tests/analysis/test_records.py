@@ -89,6 +89,13 @@ def test_a_field_that_makes_no_sense_is_named_and_its_run_not_counted(workdir, f
     assert len(sweep.warnings[0]) < 500
 
 
+def test_the_speed_of_a_run_is_that_of_its_whole_population(workdir):
+    workdir.add('alone', 0)
+    workdir.add('together', 0, 0.9, {'model.mixer': 'conv'}, {'population': {'size': 3}})
+    alone, together = (arm.runs[0].result.images_per_second for arm in runs.read(workdir.write()).arms)
+    assert together == 3 * alone
+
+
 def test_context_of_the_wrong_type_is_unknown(workdir):
     path = workdir.add('arm', 0) / 'result.json'
     _change(path, git='x', versions=[1], device=None, selection=3, train='y', images_per_second=None)

@@ -140,8 +140,12 @@ def test_a_table_of_older_results_is_as_it_was(three_arms):
 @pytest.mark.parametrize(
     ('results', 'said', 'unsaid'),
     [
-        ([{'population': {'size': 3}}] * 2, ['in populations of 3:', 'over its size'], ['differ in size']),
-        ([{'population': {'size': 1}}, {'population': {'size': 8}}], ['populations of 1 to 8', 'differ in size'], []),
+        ([{'population': {'size': 3}}] * 2, ['in populations of 3:', 'of a whole population'], ['differ in size']),
+        (
+            [{'population': {'size': 1}}, {'population': {'size': 8}}],
+            ['populations of 1 to 8', 'may differ in speed'],
+            [],
+        ),
         ([{'population': {'size': 1}}] * 2, [], ['population', 'processes']),
         ([{'population': {'size': 1, 'processes': 2}}] * 2, ['2 processes trained at the same time'], ['populations']),
         (
