@@ -48,27 +48,40 @@ def convolve(
         (to_kernel,) = jax.linear_transpose(lambda kernel: plain(x, kernel), kernel)(gradient)
         if feature_group_count > 1:
             (to_x,) = jax.linear_transpose(lambda x: plain(x, kernel), x)(gradient)
-            return to_x, to_kernel
-        # What jax.linear_transpose makes of it, by hand, since its image can be too small for the kernel too.
-        places = [
-            (out - 1) * stride + 1 for out, stride in zip(_spatial(gradient, numbers.out_spec), strides, strict=True)
-        ]
-        turned = [
-            (size - 1 - low, side - place + low)
-            for side, size, (low, _), place in zip(sides, sizes, pads, places, strict=True)
-        ]
-        spec = numbers.rhs_spec
-        back = {
-            'dimension_numbers': ConvDimensionNumbers(
-                numbers.out_spec, (spec[1], spec[0], *spec[2:]), numbers.lhs_spec
-            ),
-            'lhs_dilation': strides,
-        }
-        flipped = jax.lax.rev(kernel, spec[2:])
-        return _convolve_roomy(gradient, flipped, (1,) * len(strides), turned, **options | back), to_kernel
+        else:
+            to_x = _to_image(gradient, kernel, sides, strides, pads, **options)
+        return to_x, to_kernel
 
     convolution.defvjp(forward, backward)
     return convolution(x, kernel)
+
+
+def _to_image(
+    gradient: Array,
+    kernel: Array,
+    sides: Sequence[int],
+    strides: Sequence[int],
+    pads: Sequence[tuple[int, int]],
+    *,
+    dimension_numbers: ConvDimensionNumbers,
+    **options: Any,
+) -> Array:
+    """The gradient of an image of these `sides`: the convolution that jax.linear_transpose makes, but a roomy one."""
+    of_image, (outputs, inputs, *spatial), of_output = dimension_numbers
+    turned = [
+        (size - 1 - low, side - stride * (out - 1) - 1 + low)
+        for side, size, stride, (low, _), out in zip(
+            sides,
+            _spatial(kernel, dimension_numbers.rhs_spec),
+            strides,
+            pads,
+            _spatial(gradient, of_output),
+            strict=True,
+        )
+    ]
+    options['lhs_dilation'] = strides
+    options['dimension_numbers'] = ConvDimensionNumbers(of_output, (inputs, outputs, *spatial), of_image)
+    return _convolve_roomy(gradient, jax.lax.rev(kernel, spatial), (1,) * len(strides), turned, **options)
 
 
 def _convolve_roomy(
