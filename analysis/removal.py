@@ -57,7 +57,6 @@ def removal(trained: Trained, dataset: Dataset, split: str = 'test', images: int
     validation, reported = (spread(getattr(dataset, name), images) for name in ('validation', split))
     # The same for both, so that one program serves them.
     batch_size = min(len(validation.labels), len(reported.labels), trained.config.train.eval_batch_size)
-
     program = _compile(model_fields(trained.config), trained.spec)
 
     def score(kept: Kept, examples: Split) -> dict:

@@ -42,6 +42,10 @@ def options(config: ConfigDict) -> dict[str, str]:
         chosen = SUMS_ALONE
     if config.model.remat:
         chosen = chosen | KEEP_BARRIERS
+    return _unless_set(chosen)
+
+
+def _unless_set(chosen: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in chosen.items() if name not in os.environ.get('XLA_FLAGS', '')}
 
 
@@ -57,7 +61,7 @@ def compiled(lowered: jax.stages.Lowered, config: ConfigDict) -> jax.stages.Comp
 
 def compiled_in_haste(lowered: jax.stages.Lowered) -> jax.stages.Compiled:
     """A program that runs once, on a CPU compiled with less effort."""
-    return _compiled(lowered, {}, IN_HASTE if jax.default_backend() == 'cpu' else {})
+    return _compiled(lowered, {}, _unless_set(IN_HASTE) if jax.default_backend() == 'cpu' else {})
 
 
 def _compiled(lowered: jax.stages.Lowered, promised: dict[str, Any], chosen: dict[str, Any]) -> jax.stages.Compiled:

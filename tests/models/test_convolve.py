@@ -8,7 +8,8 @@ from models.convolve import convolve
 
 @pytest.mark.parametrize('sides', [(7, 6), (3, 4), (2, 2), (1, 2), (1, 1)])
 @pytest.mark.parametrize(
-    ('stride', 'padding', 'groups'), [(1, 1, 1), (2, 1, 1), (3, 1, 1), (1, 'SAME', 4), (2, 'SAME', 1), (2, 2, 1)]
+    ('stride', 'padding', 'groups'),
+    [(1, 1, 1), (2, 1, 1), (3, 1, 1), (1, 'SAME', 4), (2, 'SAME', 1), (2, 2, 1), (2, 0, 1)],
 )
 def test_convolve_is_the_convolution_and_has_its_gradients(stride, padding, groups, sides):
     """Of images smaller than the kernel too, which are padded."""

@@ -63,6 +63,7 @@ def assert_equal_runs(one, other, atol=2e-3):
 @pytest.mark.parametrize(
     'fields',
     [
+        {'model.positions.name': 'learned_1d'},
         {'model.positions.name': 'rope_mixed', 'train.steps_per_dispatch': 3},
         {'model.mixer': 'conv', 'model.positions.name': 'none'},
         {'model.mixer': 'gru', 'model.positions.name': 'rnn', 'train.accumulate': 2},
