@@ -13,6 +13,7 @@ from ml_collections import ConfigDict
 
 from data.spec import Spec
 from models.backbone import Backbone
+from models.dropout import noise_of
 from models.matching import matched
 from models.patches import Coordinates
 from models.resnet import ResNet
@@ -86,9 +87,9 @@ def build(config: ConfigDict, spec: Spec, dtype: DTypeLike = jnp.float32) -> Mod
         coordinates: Coordinates | None = None,
         capture: tuple[str, ...] = (),
     ) -> Outputs:
-        rngs = None if key is None else nnx.Rngs(dropout=key)
+        noise = None if key is None else noise_of(key)
         module = nnx.merge(graph, params)
-        logits, captured = module(standardise(images, dtype), coordinates, rngs)
+        logits, captured = module(standardise(images, dtype), coordinates, noise)
         for name in capture:
             if name not in captured:
                 raise ValueError(f'capture={name!r}: this model has {", ".join(captured) or "nothing"} to capture')

@@ -6,9 +6,10 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 from jax.typing import DTypeLike
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Float
 from ml_collections import ConfigDict
 
+from models.dropout import Noise, dropout
 from models.layers import Dense, LayerNorm, gelu
 from models.mixers import Seen, Tokens, build_mixer
 from models.patches import Coordinates, PatchEmbedding, grid_coordinates, patch_grid
@@ -29,42 +30,41 @@ class MLP(nnx.Module):
 class Block(nnx.Module):
     """A pre-norm residual block (Xiong et al. 2020, arXiv:2002.04745): tokens mix, then each thinks by itself."""
 
-    def __init__(self, config: ConfigDict, drop_path: float, *, dtype: DTypeLike, rngs: nnx.Rngs):
+    def __init__(self, config: ConfigDict, layer: int, *, dtype: DTypeLike, rngs: nnx.Rngs):
         dim = config.embed_dim
         self.norm_mixer = LayerNorm(dim)
         self.mixer = build_mixer(config, dtype=dtype, rngs=rngs)
         self.norm_mlp = LayerNorm(dim)
         self.mlp = MLP(dim, round(config.mlp_ratio * dim), dtype=dtype, rngs=rngs)
-        self.dropout = nnx.Dropout(config.dropout)
+        self.layer, self.dropout = layer, config.dropout
         # Stochastic depth (Huang et al. 2016, arXiv:1603.09382): one draw an image, shared by tokens and channels.
-        self.drop_path = nnx.Dropout(drop_path, broadcast_dims=(1, 2))
+        self.drop_path = config.stochastic_depth * layer / max(1, config.depth - 1)
 
     def __call__(
-        self, x: Tokens, positions: NoPositions, coordinates: Coordinates, key: PRNGKeyArray | None
+        self, x: Tokens, positions: NoPositions, coordinates: Coordinates, noise: Noise | None
     ) -> tuple[Tokens, Seen]:
-        rngs = None if key is None else nnx.Rngs(dropout=key)
         mixed, seen = self.mixer(self.norm_mixer(x), positions, coordinates)
-        x = x + self._drop(mixed, rngs)
-        return x + self._drop(self.mlp(self.norm_mlp(x)), rngs), seen
+        x = x + self._drop(mixed, noise, 0)
+        return x + self._drop(self.mlp(self.norm_mlp(x)), noise, 2), seen
 
-    def _drop(self, x: Tokens, rngs: nnx.Rngs | None) -> Tokens:
-        evaluating = rngs is None
-        x = self.dropout(x, deterministic=evaluating, rngs=rngs)
-        return self.drop_path(x, deterministic=evaluating, rngs=rngs)
+    def _drop(self, x: Tokens, noise: Noise | None, stream: int) -> Tokens:
+        stream += 1 + 4 * self.layer  # the backbone's own is 0
+        x = dropout(x, self.dropout, noise, stream)
+        return dropout(x, self.drop_path, noise, stream + 1, shared=(1, 2))
 
 
 def _rematerialised(
-    block: Block, x: Tokens, positions: NoPositions, coordinates: Coordinates, key: PRNGKeyArray | None
+    block: Block, x: Tokens, positions: NoPositions, coordinates: Coordinates, noise: Noise | None
 ) -> tuple[Tokens, Seen]:
     """The block; the backward pass computes anew what is inside (Chen et al. 2016, arXiv:1604.06174)."""
     graph, state = nnx.split((block, positions))
 
     @jax.checkpoint
-    def pure(state, x, key):
+    def pure(state, x, noise):
         block, positions = nnx.merge(graph, state)
-        return block(x, positions, coordinates, key)
+        return block(x, positions, coordinates, noise)
 
-    return pure(state, x, key)
+    return pure(state, x, noise)
 
 
 class Backbone(nnx.Module):
@@ -87,9 +87,8 @@ class Backbone(nnx.Module):
         copies = depth if self.inject == 'every_layer' or variant.per_layer else 1
         shape = Shape(dim, config.num_heads, self.grid, config.window)
         self.positions = nnx.List([variant(shape, rngs=rngs) for _ in range(copies)])
-        self.dropout = nnx.Dropout(config.dropout)
-        rates = [config.stochastic_depth * layer / max(1, depth - 1) for layer in range(depth)]
-        self.blocks = nnx.List([Block(config, rate, dtype=dtype, rngs=rngs) for rate in rates])
+        self.dropout = config.dropout
+        self.blocks = nnx.List([Block(config, layer, dtype=dtype, rngs=rngs) for layer in range(depth)])
         self.norm = LayerNorm(dim)
         self.head = Dense(dim, num_classes, dtype=jnp.float32, rngs=rngs)
 
@@ -97,7 +96,7 @@ class Backbone(nnx.Module):
         self,
         images: Float[Array, 'batch height width channels'],
         coordinates: Coordinates | None,
-        rngs: nnx.Rngs | None,
+        noise: Noise | None,
     ) -> tuple[Float[Array, 'batch classes'], dict[str, list[Array]]]:
         """Class logits, and what can be captured: the tokens after each block, and what its mixer lets be seen."""
         if coordinates is None:
@@ -114,9 +113,8 @@ class Backbone(nnx.Module):
             if layer == 0 or self.inject != 'stem':
                 x = positions.tokens(x, coordinates)
             if layer == 0:
-                x = self.dropout(x, deterministic=rngs is None, rngs=rngs)
-            key = None if rngs is None else rngs.dropout()
-            x, seen = run(block, x, positions, coordinates, key)
+                x = dropout(x, self.dropout, noise, stream=0)
+            x, seen = run(block, x, positions, coordinates, noise)
             if layer == 0:
                 x = positions.between(x, coordinates)
             captured['tokens'].append(x)

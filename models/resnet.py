@@ -10,6 +10,7 @@ from jaxtyping import Array, Float
 from ml_collections import ConfigDict
 
 from models.convolve import convolve
+from models.dropout import Noise, dropout
 from models.layers import GroupNorm
 from models.patches import Coordinates
 
@@ -39,19 +40,21 @@ def _norm(channels: int, scale: float = 1.0) -> GroupNorm:
 class ResidualBlock(nnx.Module):
     """Two 3 x 3 convolutions and a shortcut (He et al. 2016, arXiv:1512.03385, figure 2)."""
 
-    def __init__(self, inputs: int, outputs: int, stride: int, drop_path: float, *, dtype: DTypeLike, rngs: nnx.Rngs):
+    def __init__(
+        self, inputs: int, outputs: int, stride: int, drop_path: float, number: int, *, dtype: DTypeLike, rngs: nnx.Rngs
+    ):
         made = {'dtype': dtype, 'rngs': rngs}
         self.conv1 = _conv(inputs, outputs, 3, stride, **made)
         self.norm1 = _norm(outputs)
         self.conv2 = _conv(outputs, outputs, 3, 1, **made)
         self.norm2 = _norm(outputs, scale=0.0)  # each block starts as its shortcut (Goyal et al. 2017, 5.1)
-        self.drop_path = nnx.Dropout(drop_path, broadcast_dims=(1, 2, 3))
+        self.drop_path, self.number = drop_path, number
         projects = stride != 1 or inputs != outputs
         self.shortcut = nnx.List([_conv(inputs, outputs, 1, stride, **made), _norm(outputs)] if projects else [])
 
-    def __call__(self, x: Image, rngs: nnx.Rngs | None) -> Float[Array, 'batch smaller_height smaller_width outputs']:
+    def __call__(self, x: Image, noise: Noise | None) -> Float[Array, 'batch smaller_height smaller_width outputs']:
         residual = self.norm2(self.conv2(jax.nn.relu(self.norm1(self.conv1(x)))))
-        residual = self.drop_path(residual, deterministic=rngs is None, rngs=rngs)
+        residual = dropout(residual, self.drop_path, noise, 1 + self.number, shared=(1, 2, 3))  # the head's is 0
         for layer in self.shortcut:
             x = layer(x)
         return jax.nn.relu(x + residual)
@@ -80,14 +83,14 @@ class ResNet(nnx.Module):
             for index in range(count):
                 stride = 2 if stage > 0 and index == 0 else 1
                 drop_path = config.stochastic_depth * len(blocks) / (sum(STAGES) - 1)
-                blocks.append(ResidualBlock(inputs, outputs, stride, drop_path, dtype=dtype, rngs=rngs))
+                blocks.append(ResidualBlock(inputs, outputs, stride, drop_path, len(blocks), dtype=dtype, rngs=rngs))
                 inputs = outputs
         self.blocks = nnx.List(blocks)
-        self.dropout = nnx.Dropout(config.dropout)
+        self.dropout = config.dropout
         self.head = nnx.Linear(inputs, num_classes, dtype=jnp.float32, rngs=rngs)
 
     def __call__(
-        self, images: Image, coordinates: Coordinates | None, rngs: nnx.Rngs | None
+        self, images: Image, coordinates: Coordinates | None, noise: Noise | None
     ) -> tuple[Float[Array, 'batch classes'], dict[str, list[Array]]]:
         """Class logits; there are no tokens to capture, and no coordinates to give."""
         if coordinates is not None:
@@ -96,6 +99,6 @@ class ResNet(nnx.Module):
         if not self.small:
             x = nnx.max_pool(x, (3, 3), strides=(2, 2), padding=((1, 1), (1, 1)))
         for block in self.blocks:
-            x = block(x, rngs)
-        pooled = self.dropout(jnp.mean(x, axis=(1, 2)), deterministic=rngs is None, rngs=rngs)
+            x = block(x, noise)
+        pooled = dropout(jnp.mean(x, axis=(1, 2)), self.dropout, noise, stream=0)
         return self.head(pooled), {}
