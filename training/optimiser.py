@@ -39,7 +39,11 @@ def build_optimiser(config: ConfigDict, model: Model, total_steps: int, rates: R
     only where `model.decays`.
     """
     schedule = relative_learning_rate(config, total_steps)
-    adamw = optax.adamw(
-        lambda count: rates.learning_rate * schedule(count), weight_decay=rates.weight_decay, mask=model.decays
+    moments = optax.scale_by_adam()
+    if config.clip_norm:
+        moments = optax.chain(optax.clip_by_global_norm(config.clip_norm), moments)
+    return optax.chain(
+        optax.flatten(moments),  # one vector: hundreds of small operations less to compile and to start
+        optax.add_decayed_weights(rates.weight_decay, mask=model.decays),
+        optax.scale_by_learning_rate(lambda count: rates.learning_rate * schedule(count)),
     )
-    return optax.chain(optax.clip_by_global_norm(config.clip_norm), adamw) if config.clip_norm else adamw

@@ -6,6 +6,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
+from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Bool, Float, Int32, PRNGKeyArray, UInt8
 from ml_collections import ConfigDict
 
@@ -87,7 +88,7 @@ def make_train_step(config: ConfigDict, model: Model, total_steps: int) -> Train
         )
         gradients = jax.tree.map(lambda gradient: gradient / len(labels), gradients)
         # Clipping takes the same norm, so it is computed once. A norm that overflows would clip gradients to zero.
-        finite = jnp.isfinite(sums.loss) & jnp.isfinite(optax.tree.norm(gradients))
+        finite = jnp.isfinite(sums.loss) & jnp.isfinite(optax.tree.norm(ravel_pytree(gradients)[0]))
         sums = sums._replace(diverged=jnp.where(finite, 0, state.step + 1))
         optimiser = build_optimiser(config.train, model, total_steps, rates)
         updates, opt_state = optimiser.update(gradients, state.opt_state, state.params)
