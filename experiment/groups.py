@@ -24,7 +24,7 @@ def grouped(
     Then the others, in the order of each group's first run.
 
     Args:
-      at_most: runs of a group; None: as many as pays, by the backend and the model (training.strategy).
+      at_most: runs of a group; None: as many as pays (training.strategy).
       finished: runs that need no training, but may be of a population that does.
     """
     known = {run.name: run for run in (*finished, *runs)}
@@ -48,7 +48,7 @@ def _by_program(runs: Sequence[Planned], workdir: Path, at_most: int | None) -> 
         alike.setdefault(json.dumps(same, sort_keys=True), []).append(run)
     groups = []
     for runs_alike in alike.values():
-        largest = largest_population(runs_alike[0].config) if at_most is None else at_most
+        largest = largest_population() if at_most is None else at_most
         sizes = chunk_sizes(len(runs_alike), largest, jax.device_count())
         while runs_alike:
             size = sizes.pop(0)
@@ -75,6 +75,11 @@ def chunk_sizes(runs: int, largest: int, devices: int) -> list[int]:
 def _even(runs: int, largest: int) -> list[int]:
     chunks = -(-runs // largest)
     return [runs // chunks + (index < runs % chunks) for index in range(chunks)]
+
+
+def programs_of(group: Group) -> str:
+    """What its programs follow from: groups that agree in it share them."""
+    return json.dumps(program_fields(group[0].config) | {'size': len(group)}, sort_keys=True)
 
 
 def label(group: Sequence[Planned]) -> str:

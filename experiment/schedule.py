@@ -1,8 +1,6 @@
 """Trains the runs of a sweep: in populations, and on a CPU of several cores in as many processes."""
 
-import collections
 import concurrent.futures
-import json
 import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -19,7 +17,7 @@ from experiment.sweeps import Planned
 from experiment.workers import Reporter, cores_allowed, in_processes
 from training.log import Row
 from training.loop import total_steps
-from training.programs import Programs, compile_programs, program_fields
+from training.programs import Programs, compile_programs
 from training.strategy import convolves
 from training.track import Member
 
@@ -58,7 +56,7 @@ def run_all(
             if run.name in troubles:
                 display.note(f'{run.arm}, seed {run.config.seed}: {troubles[run.name]}')
         if workers > 1 and groups:
-            done, lost = in_processes(run_group, workdir, apart(groups), workers, display)
+            done, lost = in_processes(run_group, workdir, slowest_first(groups), workers, display)
             troubles |= done
             for run in lost:
                 troubles |= _failed(run, workdir, 'its process died (out of memory?)', '', display.of(0))
@@ -67,19 +65,9 @@ def run_all(
     return troubles
 
 
-def apart(groups: Sequence[Group]) -> list[Group]:
-    """The first group of every program, then the second ones, and so on: these find in the cache what those compiled.
-
-    Side by side, groups of one program would each compile it. Among the first ones those that convolve begin: they
-    take longest to compile and to train, and whoever took one last would keep the others waiting.
-    """
-    seen: collections.Counter[str] = collections.Counter()
-    places = []
-    for group in groups:
-        programs = json.dumps(program_fields(group[0].config) | {'size': len(group)}, sort_keys=True)
-        places.append((seen[programs], not convolves(group[0].config)))
-        seen[programs] += 1
-    return [groups[index] for index in sorted(range(len(groups)), key=places.__getitem__)]
+def slowest_first(groups: Sequence[Group]) -> list[Group]:
+    """Those that convolve, then the others: they take longest, and whoever took one last would keep others waiting."""
+    return sorted(groups, key=lambda group: not convolves(group[0].config))
 
 
 def one_by_one(groups: Sequence[Group], workdir: Path, display: Display, ahead: int) -> dict[str, str]:

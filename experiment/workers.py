@@ -4,10 +4,10 @@ On a CPU two single-core trainings do more than one after the other on both core
 idle most of the time, and compilation uses one at all times (benchmarks/RESULTS.md, the sweep).
 """
 
-import collections
 import concurrent.futures
 import contextlib
 import ctypes
+import itertools
 import multiprocessing
 import multiprocessing.util
 import os
@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 from experiment.display import Display
-from experiment.groups import Group, label
+from experiment.groups import Group, label, programs_of
 from experiment.sweeps import Planned
 from training import interruption
 from training.interruption import Interrupted
@@ -46,6 +46,8 @@ def in_processes(
     work: Work, workdir: Path, groups: Sequence[Group], workers: int, display: Display
 ) -> tuple[dict[str, str], list[Planned]]:
     """Calls work(group, workdir, reporter, workers) for each group, `workers` of them at a time.
+
+    As far as can be, groups that share their programs go to one process, which has compiled them.
 
     A process that dies (killed for memory, say) takes its pool with it: what was under way then is tried once more,
     one group at a time, so that it costs only the group that killed it. The others go on beside each other.
@@ -79,7 +81,10 @@ def _pool(
     for share in core_shares(cores_allowed(), workers):
         cores.put(share)
     troubles: dict[str, str] = {}
-    waiting, under_way, cut_off, broken = collections.deque(groups), {}, [], False
+    waiting = [(programs_of(group), group) for group in groups]
+    under_way, cut_off, broken = {}, [], False
+    begun: set[str] = set()  # the programs that a process has, or is compiling
+    last = None  # those of the process that became free
     with (
         _shown(events, display),
         concurrent.futures.ProcessPoolExecutor(size, context, _begin, (events, cores)) as pool,
@@ -88,13 +93,17 @@ def _pool(
             while under_way or (waiting and not broken):
                 # No more than there are processes, so that it is known which groups one took with it.
                 while waiting and len(under_way) < size and not broken:
+                    programs, group = chosen = following(waiting, last, begun)
                     try:
-                        under_way[pool.submit(_work, work, waiting[0], workdir, workers)] = waiting[0]
-                        waiting.popleft()
+                        under_way[pool.submit(_work, work, group, workdir, workers)] = chosen
+                        begun.add(programs)
+                        waiting.remove(chosen)
                     except BrokenProcessPool:
                         broken = True
-                for future in concurrent.futures.wait(under_way, return_when=concurrent.futures.FIRST_COMPLETED).done:
-                    group = under_way.pop(future)
+                # One that is done at a time, so that the next group finds the process that is free now.
+                done = concurrent.futures.wait(under_way, return_when=concurrent.futures.FIRST_COMPLETED).done
+                for future in itertools.islice(done, 1):
+                    last, group = under_way.pop(future)
                     try:
                         troubles |= future.result()
                     except BrokenProcessPool:
@@ -106,7 +115,12 @@ def _pool(
             if isinstance(error, Interrupted):
                 raise Interrupted(error.signum, 'every run under way is saved') from None
             raise
-    return troubles, cut_off, list(waiting)
+    return troubles, cut_off, [group for _, group in waiting]
+
+
+def following(waiting: Sequence[tuple[str, Group]], last: str | None, begun: set[str]) -> tuple[str, Group]:
+    """What a process takes that had the programs `last`: a group of the same, else one of programs not `begun`."""
+    return min(waiting, key=lambda programs_and_group: (programs_and_group[0] != last, programs_and_group[0] in begun))
 
 
 def cores_allowed() -> list[int]:

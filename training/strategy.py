@@ -9,7 +9,6 @@ import jax
 from ml_collections import ConfigDict
 
 STEPS_PER_DISPATCH = 16  # on accelerators, at most; a step of a small model takes less time there than its dispatch
-LARGEST_POPULATION = {'cpu': 4}  # members at most; elsewhere memory alone decides
 
 
 def steps_per_dispatch(config: ConfigDict) -> int:
@@ -51,16 +50,11 @@ def dispatches(config: ConfigDict, steps: int) -> list[int]:
 
 
 def convolves(config: ConfigDict) -> bool:
-    """Whether tokens or pixels meet in a convolution, whose vectorised form is slow on the CPU."""
+    """Whether tokens or pixels meet in a convolution, which XLA's CPU backend compiles in a way of its own."""
     model = config.model
     return model.name == 'resnet' or 'conv' in model.mixer or model.positions.name == 'conditional'
 
 
-def largest_population(config: ConfigDict) -> int:
-    """How many runs like `config` should train as one, if memory lets them.
-
-    On the CPU a few, and none that convolve; on accelerators as many as there are.
-    """
-    if jax.default_backend() != 'cpu':
-        return 2**30
-    return 1 if convolves(config) else LARGEST_POPULATION['cpu']
+def largest_population() -> int:
+    """How many runs should train as one where memory lets them: as many as there are; on the CPU each by itself."""
+    return 1 if jax.default_backend() == 'cpu' else 2**30

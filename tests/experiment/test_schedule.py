@@ -22,7 +22,7 @@ def test_a_failed_run_does_not_stop_the_others_and_is_tried_again(config, tmp_pa
     sweeps.open_sweep(tmp_path, 'some.py', runs)
     (tmp_path / runs[1].name).mkdir()
     (tmp_path / runs[1].name / 'checkpoints').write_text('in the way')
-    troubles = schedule.run_all(runs, tmp_path, workers=2)
+    troubles = schedule.run_all(runs, tmp_path, workers=2, at_most=3)
     assert list(troubles) == [runs[1].name]
     assert troubles[runs[1].name].startswith('failed: ')
     failed = json.loads((tmp_path / runs[1].name / folder.FAILED).read_text())
@@ -32,7 +32,7 @@ def test_a_failed_run_does_not_stop_the_others_and_is_tried_again(config, tmp_pa
 
     (tmp_path / runs[1].name / 'checkpoints').unlink()
     times = {run.name: (tmp_path / run.name / folder.RESULT).stat().st_mtime_ns for run in runs if run is not runs[1]}
-    assert schedule.run_all(runs, tmp_path, workers=2) == {}
+    assert schedule.run_all(runs, tmp_path, workers=2, at_most=3) == {}
     assert not (tmp_path / runs[1].name / folder.FAILED).exists()
     for name, time in times.items():  # the finished were not run again
         assert (tmp_path / name / folder.RESULT).stat().st_mtime_ns == time
@@ -42,7 +42,7 @@ def test_divergence_is_reported_each_time(config, tmp_path):
     config.train.clip_norm, config.train.steps = 0.0, 20
     runs = sweeps.plan(config, [{'train.learning_rate': 1e30}, {}])
     for _ in range(2):
-        ((name, trouble),) = schedule.run_all(runs, tmp_path, workers=1).items()
+        ((name, trouble),) = schedule.run_all(runs, tmp_path, workers=1, at_most=2).items()
         assert name == runs[0].name
         assert trouble.startswith('diverged by step')
     diverged, finished = results(runs, tmp_path)
@@ -74,7 +74,7 @@ def test_a_result_that_says_nothing_counts_as_not_run(config, tmp_path, capsys):
 def test_company_changes_no_result(config, tmp_path):
     """Alone, as a population, and in processes: the same rows of a table."""
     runs = sweeps.plan(config, [{'seed': seed, 'model.depth': depth} for depth in (1, 2) for seed in range(2)])
-    for way, options in {'alone': (1, 1), 'together': (1, None), 'processes': (2, None)}.items():
+    for way, options in {'alone': (1, None), 'together': (1, 2), 'processes': (2, 2)}.items():
         assert schedule.run_all(runs, tmp_path / way, workers=options[0], at_most=options[1]) == {}
     alone, together, processes = (results(runs, tmp_path / way) for way in ('alone', 'together', 'processes'))
     assert [result['population']['size'] for result in alone] == [1] * 4
@@ -123,13 +123,11 @@ def test_a_population_that_does_not_fit_is_halved(config, tmp_path, monkeypatch)
     needs = {size: compile_programs(config, dataset, 4, size).peak_memory_bytes for size in (2, 4)}
     assert needs[2] < needs[4]
     monkeypatch.setattr(schedule, 'memory_limit', lambda: needs[4])
-    assert schedule.run_all(runs, tmp_path, workers=1) == {}
+    assert schedule.run_all(runs, tmp_path, workers=1, at_most=4) == {}
     assert [result['population']['size'] for result in results(runs, tmp_path)] == [2] * 4
 
 
-def test_groups_of_one_program_begin_apart(config, tmp_path):
-    rows = [{'model.mixer': mixer, 'seed': seed} for mixer in ('gru', 'conv') for seed in range(3)]
-    groups = grouped(sweeps.plan(config, rows), tmp_path, at_most=1)
-    order = [group[0].config for group in schedule.apart(groups)]
-    assert [one.model.mixer for one in order] == ['conv', 'gru'] * 3  # what convolves takes longest, so it goes first
-    assert [one.seed for one in order] == [0, 0, 1, 1, 2, 2]
+def test_what_convolves_takes_longest_so_it_goes_first(config, tmp_path):
+    rows = [{'model.mixer': mixer, 'seed': seed} for mixer in ('gru', 'conv') for seed in range(2)]
+    order = [group[0].config for group in schedule.slowest_first(grouped(sweeps.plan(config, rows), tmp_path))]
+    assert [(one.model.mixer, one.seed) for one in order] == [('conv', 0), ('conv', 1), ('gru', 0), ('gru', 1)]

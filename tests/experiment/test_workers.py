@@ -8,7 +8,7 @@ import pytest
 
 from experiment import sweeps
 from experiment.display import Display
-from experiment.workers import core_shares, in_processes
+from experiment.workers import core_shares, following, in_processes
 
 
 def work(group, workdir, reporter, processes):
@@ -37,6 +37,15 @@ def test_every_group_is_worked_on_once_on_the_cores_of_its_process(groups, tmp_p
     shares = {str(share) for share in core_shares(sorted(os.sched_getaffinity(0)), 2)}
     assert {text.split(' ', 2)[2] for text in seen} <= shares
     assert {text.split()[0] for text in seen} == {'2'}
+
+
+def test_a_process_goes_on_with_the_programs_that_it_has(groups):
+    waiting = [('a', groups[0]), ('a', groups[1]), ('b', groups[2]), ('c', groups[3]), ('b', groups[4])]
+    assert following(waiting, None, set()) == waiting[0]
+    assert following(waiting, None, {'a'}) == waiting[2]  # the next process leaves those to the first
+    assert following(waiting, 'b', {'a', 'b'}) == waiting[2]
+    assert following(waiting, 'd', {'a', 'b', 'd'}) == waiting[3]  # done with its own: what nobody has begun
+    assert following(waiting, 'd', {'a', 'b', 'c', 'd'}) == waiting[0]  # then it helps
 
 
 def test_a_process_that_dies_costs_its_own_group_alone(groups, tmp_path):

@@ -81,7 +81,7 @@ def test_a_killed_sweep_goes_on_in_the_populations_that_it_had(tmp_path):
     """Two processes, one with a population of three; killed, and then as if killed between the results of those."""
     config, runs = tmp_path / 'mine.py', {name: tmp_path / name for name in ('whole', 'cut')}
     config.write_text(SWEEP)
-    arguments = f'--config={config}', '--workers=2'
+    arguments = f'--config={config}', '--workers=2', '--together=4'
     code, _, err = finish(start('sweep.py', runs['whole'], *arguments))
     assert code == 0, err
     process = start('sweep.py', runs['cut'], *arguments)
