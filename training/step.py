@@ -74,19 +74,19 @@ def make_train_step(config: ConfigDict, model: Model, total_steps: int) -> Train
     def train_step(state: State, key: PRNGKeyArray, rates: Rates, images: Images, labels: Labels) -> State:
         augment_key, model_key = jax.random.split(jax.random.fold_in(key, state.step))
         images = augment(augment_key, images, config.data.augment)
+        batch = len(labels)
 
         def loss_of(params, key, images, labels):
             logits = model.apply(params, images, key=key).logits
             loss = jnp.sum(cross_entropy(logits, labels, rates.label_smoothing))
             correct = jnp.sum(jnp.argmax(logits, -1) == labels, dtype=jnp.int32)
-            return loss, Sums(loss, correct, jnp.int32(len(labels)), jnp.int32(0))
+            return loss / batch, Sums(loss, correct, jnp.int32(len(labels)), jnp.int32(0))
 
         differentiate = jax.grad(loss_of, has_aux=True)
         parts = config.train.accumulate
         gradients, sums = (differentiate if parts == 1 else accumulated(differentiate, parts))(
             state.params, model_key, images, labels
         )
-        gradients = jax.tree.map(lambda gradient: gradient / len(labels), gradients)
         # Clipping takes the same norm, so it is computed once. A norm that overflows would clip gradients to zero.
         finite = jnp.isfinite(sums.loss) & jnp.isfinite(optax.tree.norm(ravel_pytree(gradients)[0]))
         sums = sums._replace(diverged=jnp.where(finite, 0, state.step + 1))
