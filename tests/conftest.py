@@ -5,21 +5,6 @@ import os
 import pytest
 from jaxtyping import install_import_hook
 
-
-def _compile_in_haste() -> None:
-    """LLVM at level 1 of 3 in the processes of pytest: most of the tests' time is that of compiling small programs.
-
-    XLA reads its flags once, so the commands that tests start still compile as they do for users.
-    """
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv('XLA_FLAGS', f'--xla_backend_optimization_level=1 {os.environ.get("XLA_FLAGS", "")}')
-        import jax
-
-        jax.jit(lambda x: x + 1).lower(0.0).compile()
-
-
-_compile_in_haste()
-
 # Before any test imports one of them. The hook changes nothing but the check.
 PACKAGES = ['configs', 'data', 'models', 'training', 'analysis', 'experiment', 'benchmarks']
 _hook = install_import_hook(PACKAGES, 'beartype.beartype')

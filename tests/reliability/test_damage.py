@@ -65,15 +65,17 @@ def test_any_damage_to_any_file_of_a_checkpoint_is_noticed_and_the_one_before_is
             with pytest.raises(Damaged):
                 check(path.parents[len(name.parts) - 1])
             caplog.clear()
-            assert resume(copy) == (15 if best(copy) != 18 else 0), (damage.__name__, name)
+            # A checkpoint goes on with the one selected by then, unless that made room for the one that is damaged now.
+            whole = best(copy, until=15) in checkpoints.steps(cut)
+            assert resume(copy) == (15 if whole else 0), (damage.__name__, name)
             # A flip in the list of checksums may hit the name or the sum of any file.
             assert path.name in caplog.text or SEAL in (path.name, *caplog.text.split()) or path.name == SEAL
             shutil.rmtree(copy)
 
 
-def best(workdir):
+def best(workdir, until=20):
     """The best step so far, by the rows."""
-    rows = [row for row in read_rows(workdir / 'metrics.jsonl') if 'validation_loss' in row]
+    rows = [row for row in read_rows(workdir / 'metrics.jsonl') if 'validation_loss' in row and row['step'] <= until]
     return max(rows, key=lambda row: (row['validation_accuracy'], -row['validation_loss'], -row['step']))['step']
 
 
