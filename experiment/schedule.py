@@ -1,4 +1,4 @@
-"""Trains the runs of a sweep: in populations, and on a CPU of several cores in as many processes."""
+"""Trains the runs of a sweep: on accelerators in populations, on a CPU of several cores in as many processes."""
 
 import concurrent.futures
 import traceback
