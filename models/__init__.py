@@ -13,7 +13,7 @@ from ml_collections import ConfigDict
 
 from data.spec import Spec
 from models.backbone import Backbone
-from models.dropout import noise_of
+from models.keys import hashed
 from models.matching import matched
 from models.patches import Coordinates
 from models.resnet import ResNet
@@ -72,7 +72,7 @@ def build(config: ConfigDict, spec: Spec, dtype: DTypeLike = jnp.float32) -> Mod
 
     def create(key: PRNGKeyArray) -> nnx.Module:
         constructor = MODELS[config.name]
-        return constructor(config, spec.image_shape, spec.num_classes, dtype=dtype, rngs=nnx.Rngs(params=key))
+        return constructor(config, spec.image_shape, spec.num_classes, dtype=dtype, rngs=nnx.Rngs(params=hashed(key)))
 
     def init(key: PRNGKeyArray) -> Params:
         return nnx.to_pure_dict(nnx.state(create(key), nnx.Param))
@@ -87,9 +87,9 @@ def build(config: ConfigDict, spec: Spec, dtype: DTypeLike = jnp.float32) -> Mod
         coordinates: Coordinates | None = None,
         capture: tuple[str, ...] = (),
     ) -> Outputs:
-        noise = None if key is None else noise_of(key)
+        key = None if key is None else hashed(key)
         module = nnx.merge(graph, params)
-        logits, captured = module(standardise(images, dtype), coordinates, noise)
+        logits, captured = module(standardise(images, dtype), coordinates, key)
         for name in capture:
             if name not in captured:
                 raise ValueError(f'capture={name!r}: this model has {", ".join(captured) or "nothing"} to capture')

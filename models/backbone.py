@@ -6,10 +6,10 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 from jax.typing import DTypeLike
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, PRNGKeyArray
 from ml_collections import ConfigDict
 
-from models.dropout import Noise, dropout
+from models.dropout import dropout
 from models.layers import Dense, LayerNorm, gelu
 from models.mixers import Seen, Tokens, build_mixer
 from models.patches import Coordinates, PatchEmbedding, grid_coordinates, patch_grid
@@ -41,30 +41,30 @@ class Block(nnx.Module):
         self.drop_path = config.stochastic_depth * layer / max(1, config.depth - 1)
 
     def __call__(
-        self, x: Tokens, positions: NoPositions, coordinates: Coordinates, noise: Noise | None
+        self, x: Tokens, positions: NoPositions, coordinates: Coordinates, key: PRNGKeyArray | None
     ) -> tuple[Tokens, Seen]:
         mixed, seen = self.mixer(self.norm_mixer(x), positions, coordinates)
-        x = x + self._drop(mixed, noise, 0)
-        return x + self._drop(self.mlp(self.norm_mlp(x)), noise, 2), seen
+        x = x + self._drop(mixed, key, 0)
+        return x + self._drop(self.mlp(self.norm_mlp(x)), key, 2), seen
 
-    def _drop(self, x: Tokens, noise: Noise | None, stream: int) -> Tokens:
+    def _drop(self, x: Tokens, key: PRNGKeyArray | None, stream: int) -> Tokens:
         stream += 1 + 4 * self.layer  # the backbone's own is 0
-        x = dropout(x, self.dropout, noise, stream)
-        return dropout(x, self.drop_path, noise, stream + 1, shared=(1, 2))
+        x = dropout(x, self.dropout, key, stream)
+        return dropout(x, self.drop_path, key, stream + 1, shared=(1, 2))
 
 
 def _rematerialised(
-    block: Block, x: Tokens, positions: NoPositions, coordinates: Coordinates, noise: Noise | None
+    block: Block, x: Tokens, positions: NoPositions, coordinates: Coordinates, key: PRNGKeyArray | None
 ) -> tuple[Tokens, Seen]:
     """The block; the backward pass computes anew what is inside (Chen et al. 2016, arXiv:1604.06174)."""
     graph, state = nnx.split((block, positions))
 
     @jax.checkpoint
-    def pure(state, x, noise):
+    def pure(state, x, key):
         block, positions = nnx.merge(graph, state)
-        return block(x, positions, coordinates, noise)
+        return block(x, positions, coordinates, key)
 
-    return pure(state, x, noise)
+    return pure(state, x, key)
 
 
 class Backbone(nnx.Module):
@@ -96,7 +96,7 @@ class Backbone(nnx.Module):
         self,
         images: Float[Array, 'batch height width channels'],
         coordinates: Coordinates | None,
-        noise: Noise | None,
+        key: PRNGKeyArray | None,
     ) -> tuple[Float[Array, 'batch classes'], dict[str, list[Array]]]:
         """Class logits, and what can be captured: the tokens after each block, and what its mixer lets be seen."""
         if coordinates is None:
@@ -113,8 +113,8 @@ class Backbone(nnx.Module):
             if layer == 0 or self.inject != 'stem':
                 x = positions.tokens(x, coordinates)
             if layer == 0:
-                x = dropout(x, self.dropout, noise, stream=0)
-            x, seen = run(block, x, positions, coordinates, noise)
+                x = dropout(x, self.dropout, key, stream=0)
+            x, seen = run(block, x, positions, coordinates, key)
             if layer == 0:
                 x = positions.between(x, coordinates)
             captured['tokens'].append(x)

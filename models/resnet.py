@@ -6,11 +6,11 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 from jax.typing import DTypeLike
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, PRNGKeyArray
 from ml_collections import ConfigDict
 
 from models.convolve import convolve
-from models.dropout import Noise, dropout
+from models.dropout import dropout
 from models.layers import GroupNorm
 from models.patches import Coordinates
 
@@ -52,9 +52,11 @@ class ResidualBlock(nnx.Module):
         projects = stride != 1 or inputs != outputs
         self.shortcut = nnx.List([_conv(inputs, outputs, 1, stride, **made), _norm(outputs)] if projects else [])
 
-    def __call__(self, x: Image, noise: Noise | None) -> Float[Array, 'batch smaller_height smaller_width outputs']:
+    def __call__(
+        self, x: Image, key: PRNGKeyArray | None
+    ) -> Float[Array, 'batch smaller_height smaller_width outputs']:
         residual = self.norm2(self.conv2(jax.nn.relu(self.norm1(self.conv1(x)))))
-        residual = dropout(residual, self.drop_path, noise, 1 + self.number, shared=(1, 2, 3))  # the head's is 0
+        residual = dropout(residual, self.drop_path, key, 1 + self.number, shared=(1, 2, 3))  # the head's is 0
         for layer in self.shortcut:
             x = layer(x)
         return jax.nn.relu(x + residual)
@@ -90,7 +92,7 @@ class ResNet(nnx.Module):
         self.head = nnx.Linear(inputs, num_classes, dtype=jnp.float32, rngs=rngs)
 
     def __call__(
-        self, images: Image, coordinates: Coordinates | None, noise: Noise | None
+        self, images: Image, coordinates: Coordinates | None, key: PRNGKeyArray | None
     ) -> tuple[Float[Array, 'batch classes'], dict[str, list[Array]]]:
         """Class logits; there are no tokens to capture, and no coordinates to give."""
         if coordinates is not None:
@@ -99,6 +101,6 @@ class ResNet(nnx.Module):
         if not self.small:
             x = nnx.max_pool(x, (3, 3), strides=(2, 2), padding=((1, 1), (1, 1)))
         for block in self.blocks:
-            x = block(x, noise)
-        pooled = dropout(jnp.mean(x, axis=(1, 2)), self.dropout, noise, stream=0)
+            x = block(x, key)
+        pooled = dropout(jnp.mean(x, axis=(1, 2)), self.dropout, key, stream=0)
         return self.head(pooled), {}

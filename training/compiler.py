@@ -2,7 +2,6 @@
 
 import logging
 import os
-from typing import Any
 
 import jax
 from ml_collections import ConfigDict
@@ -26,11 +25,6 @@ LARGE = 128  # channels; the products of narrower models are faster by YNN
 DETERMINISTIC = {'xla_gpu_deterministic_ops': True}
 
 
-# Of what runs once. At its usual level, 3, LLVM takes five times as long for the random numbers of a model; at either
-# level they are the same bits, drawn in milliseconds.
-IN_HASTE = {'xla_backend_optimization_level': 1}
-
-
 def options(config: ConfigDict) -> dict[str, str]:
     """XLA's options for the programs of an experiment; none where the user set XLA_FLAGS of the same name."""
     if jax.default_backend() != 'cpu':
@@ -42,10 +36,6 @@ def options(config: ConfigDict) -> dict[str, str]:
         chosen = SUMS_ALONE
     if config.model.remat:
         chosen = chosen | KEEP_BARRIERS
-    return _unless_set(chosen)
-
-
-def _unless_set(chosen: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in chosen.items() if name not in os.environ.get('XLA_FLAGS', '')}
 
 
@@ -56,15 +46,7 @@ def promises(config: ConfigDict) -> dict[str, bool]:
 
 def compiled(lowered: jax.stages.Lowered, config: ConfigDict) -> jax.stages.Compiled:
     """The program, compiled with `promises`, and with `options` unless this version of XLA has one of them no more."""
-    return _compiled(lowered, promises(config), options(config))
-
-
-def compiled_in_haste(lowered: jax.stages.Lowered) -> jax.stages.Compiled:
-    """A program that runs once, on a CPU compiled with less effort."""
-    return _compiled(lowered, {}, _unless_set(IN_HASTE) if jax.default_backend() == 'cpu' else {})
-
-
-def _compiled(lowered: jax.stages.Lowered, promised: dict[str, Any], chosen: dict[str, Any]) -> jax.stages.Compiled:
+    promised, chosen = promises(config), options(config)
     if chosen:
         try:
             return lowered.compile(compiler_options=chosen | promised)

@@ -21,7 +21,7 @@ from training import placement, population
 from training import step as steps
 from training.batches import fed_examples, on_device
 from training.compilation import CacheCounts, counts
-from training.compiler import compiled, compiled_in_haste
+from training.compiler import compiled
 from training.numerics import first_bad_operation
 from training.optimiser import Rates, relative_learning_rate
 from training.placement import Placement
@@ -139,15 +139,9 @@ def _build(config: ConfigDict, spec: Spec) -> Model:
 
 
 def _drawing(initial_state: Callable[[jax.Array], steps.State], where: Placement) -> Callable[[jax.Array], steps.State]:
-    """What draws the initial state of members from their keys.
-
-    On a CPU a program of its own (benchmarks/NOTES.md). Elsewhere operation by operation: a program would grow with
-    the model's depth, and layers share their operations.
-    """
-    draw = population.vectorised(initial_state, where.size, [0])
-    if jax.default_backend() == 'cpu':
-        keys = jax.eval_shape(lambda: population.together([jax.random.key(0)] * where.size))
-        draw = compiled_in_haste(jax.jit(draw).lower(keys))
+    """What draws the initial state of members from their keys."""
+    keys = jax.eval_shape(lambda: population.together([jax.random.key(0)] * where.size))
+    draw = jax.jit(population.vectorised(initial_state, where.size, [0])).lower(keys).compile()
     return lambda keys: jax.device_put(draw(keys), where.members)
 
 

@@ -12,6 +12,7 @@ from ml_collections import ConfigDict
 
 from data.augment import augment
 from models import Model, Params
+from models.keys import hashed
 from training.optimiser import Rates, build_optimiser
 
 Images = UInt8[Array, 'batch height width channels']
@@ -73,7 +74,7 @@ def make_train_step(config: ConfigDict, model: Model, total_steps: int) -> Train
 
     def train_step(state: State, key: PRNGKeyArray, rates: Rates, images: Images, labels: Labels) -> State:
         augment_key, model_key = jax.random.split(jax.random.fold_in(key, state.step))
-        images = augment(augment_key, images, config.data.augment)
+        images = augment(hashed(augment_key), images, config.data.augment)
         batch = len(labels)
 
         def loss_of(params, key, images, labels):

@@ -21,7 +21,6 @@ from models import Params
 from models.patches import Grid, grid_coordinates
 from models.positions import POSITIONS, AbsolutePositions, NoPositions
 from models.positions.rotary import AXIAL_BASE
-from training.compiler import compiled_in_haste
 
 DIVERGING = 'RdBu_r'  # red above zero, blue below
 MOST_LAYERS, MOST_HEADS = 6, 8  # of a picture; the first and evenly between
@@ -36,7 +35,7 @@ def initial_positions(config: ConfigDict, spec: Spec) -> dict[int, Params]:
     model = models.build(config.model, spec, np.dtype(config.train.compute_dtype))
     key = jax.random.split(jax.random.key(config.seed))[0]
     # As a program, which leaves out the draws of all other params.
-    return compiled_in_haste(jax.jit(lambda key: model.init(key).get('positions', {})).lower(key))(key)
+    return jax.jit(lambda key: model.init(key).get('positions', {}))(key)
 
 
 def fixed_as(trained: Trained) -> tuple | None:

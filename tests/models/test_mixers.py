@@ -27,7 +27,7 @@ def test_every_mixer_overfits_one_batch(built, fields):
     model, params = built(**fields)
     images = np.random.default_rng(0).integers(0, 256, (8, 8, 8, 1), dtype=np.uint8)
     labels = np.arange(8)
-    optimiser = optax.adam(3e-3)
+    optimiser = optax.flatten(optax.adam(3e-3))
 
     @jax.jit
     def step(params, state):

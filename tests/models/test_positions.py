@@ -247,7 +247,7 @@ def test_which_quadrant_holds_the_mark(name):
     model = models.build(config, Spec('marks', (8, 8, 1), 4, tuple('0123'), flip=False))
     steps = 500
     schedule = optax.warmup_cosine_decay_schedule(0.0, 5e-3, 20, steps)
-    optimiser = optax.chain(optax.clip_by_global_norm(1.0), optax.adam(schedule))
+    optimiser = optax.flatten(optax.chain(optax.clip_by_global_norm(1.0), optax.adam(schedule)))
 
     def step(carry, key):
         params, state = carry
@@ -267,7 +267,7 @@ def test_which_quadrant_holds_the_mark(name):
         return jnp.mean(jnp.argmax(model.apply(params, images).logits, axis=-1) == quadrants)
 
     # Learnable, not learnt from every start: the first of three that finds it will do. Drawn outside of the program,
-    # since draws take longest to compile and the variants share most of them.
+    # since the variants share most of their draws.
     keys = (jax.random.key(seed) for seed in range(3))
     accuracies = (float(accuracy_after_training(model.init(key), key)) for key in keys)
     if name == 'none':

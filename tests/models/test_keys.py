@@ -1,0 +1,104 @@
+"""What these keys draw has its distribution, and shows no trace of the places, seeds and steps that it follows from."""
+
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import scipy.stats
+
+from models.keys import hash_of, hashed
+
+COUNT = 100_000
+
+
+def of_seed(seed):
+    return hashed(jax.random.key(seed))
+
+
+def unsuspicious(pvalue):
+    return pvalue > 1e-3
+
+
+def test_words_are_uniform():
+    """In their high bits and in their low ones, and over a run's keys as over a key's places."""
+    keys = jax.random.split(of_seed(0), COUNT)
+    for words in (jax.random.bits(of_seed(1), (COUNT,)), jax.vmap(jax.random.bits)(keys)):
+        for bits in (words >> 22, words & 1023):
+            counts = np.bincount(np.asarray(bits), minlength=1024)
+            assert unsuspicious(scipy.stats.chisquare(counts).pvalue)
+
+
+@pytest.mark.parametrize('seed', range(3))
+@pytest.mark.parametrize('draw', ['normal', 'uniform'])
+def test_numbers_have_their_distribution(draw, seed):
+    numbers = getattr(jax.random, draw)(of_seed(seed), (COUNT,))
+    assert unsuspicious(scipy.stats.kstest(numbers, {'normal': 'norm', 'uniform': 'uniform'}[draw]).pvalue)
+
+
+def test_small_words_are_uniform_too():
+    assert jax.random.bits(of_seed(0), (3, 4), jnp.uint8).dtype == jnp.uint8
+    counts = np.bincount(np.asarray(jax.random.bits(of_seed(0), (COUNT,), jnp.uint8)), minlength=256)
+    assert unsuspicious(scipy.stats.chisquare(counts).pvalue)
+
+
+def keys_of_runs():
+    """Of seeds that follow each other, of their steps, and of what a step divides its key into."""
+    for seed in range(3):
+        key = of_seed(seed)
+        yield key
+        yield from jax.random.split(key, 3)
+        for step in range(4):
+            yield jax.random.fold_in(key, step)
+            yield from jax.random.split(jax.random.fold_in(key, step))
+
+
+def test_keys_of_one_another_are_independent():
+    draws = [np.asarray(jax.random.normal(key, (4096,))) for key in keys_of_runs()]
+    found = [one @ other / 64 for one, other in itertools.combinations(draws, 2)]
+    assert unsuspicious(scipy.stats.kstest(found, 'norm').pvalue)
+
+
+def test_no_two_keys_are_equal():
+    keys = [tuple(np.asarray(jax.random.key_data(key))) for key in keys_of_runs()]
+    assert len(set(keys)) == len(keys)
+    assert len(np.unique(jax.random.key_data(jax.random.split(of_seed(0), COUNT)), axis=0)) == COUNT
+
+
+def test_places_that_stand_near_are_independent():
+    numbers = np.asarray(jax.random.normal(of_seed(0), (300, COUNT // 100)))
+    found = [
+        np.sum(one[:-lag] * one[lag:]) / (len(one) - lag) ** 0.5 for one in numbers for lag in (1, 2, 3, 4, 8, 16, 64)
+    ]
+    assert unsuspicious(scipy.stats.kstest(found, 'norm').pvalue)
+
+
+@pytest.mark.parametrize('word', range(4))
+def test_every_bit_follows_from_every_word(word):
+    """Turning one bit of what is hashed turns every bit of the hash in half of the cases."""
+    words = jax.random.bits(jax.random.key(2), (20000, 4), jnp.uint32)
+    hashes = jax.jit(jax.vmap(lambda words: hash_of(words[:2], words[2], words[3])))
+    for bit in range(32):
+        turned = words.at[:, word].set(words[:, word] ^ jnp.uint32(1 << bit))
+        changed = np.asarray(hashes(words) ^ hashes(turned))
+        shares = [np.mean(changed >> place & 1) for place in range(32)]
+        np.testing.assert_allclose(shares, 0.5, atol=5 * 0.5 / 20000**0.5)
+
+
+def test_a_member_of_a_population_draws_what_it_draws_alone():
+    keys = jnp.stack([of_seed(seed) for seed in range(3)])
+
+    def draw(key):
+        one, other = jax.random.split(jax.random.fold_in(key, 5))
+        return jax.random.normal(one, (7, 3)), jax.random.bits(other, (5,), jnp.uint16)
+
+    together = jax.jit(jax.vmap(draw))(keys)
+    for index, key in enumerate(keys):
+        for one, alone in zip(together, draw(key), strict=True):
+            np.testing.assert_array_equal(one[index], alone)
+
+
+def test_a_wider_word_is_refused():
+    with jax.enable_x64(True), pytest.raises(ValueError, match='64 random bits at a time: 32 at most'):
+        jax.random.bits(of_seed(0), (2,), jnp.uint64)
