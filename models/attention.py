@@ -1,5 +1,8 @@
 """Multi-head scaled dot-product attention, full and windowed."""
 
+import functools
+from collections.abc import Sequence
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -172,6 +175,32 @@ def attend_in_blocks(
     return windows.join_blocks(mixed, tiling), windows.dense_weights(weights, tiling)
 
 
+@functools.partial(jax.custom_vjp, nondiff_argnums=(1, 2))
+def split_heads(
+    x: Float[Array, 'batch tokens channels'], num_heads: int, head_dim: int
+) -> tuple[Float[Array, 'heads batch tokens head_dim'], ...]:
+    """The parts of the channels that belong to queries, keys and values, or to values alone, each by heads.
+
+    With a gradient that puts the parts side by side: that of slices, as XLA makes it, adds up padded ones element by
+    element.
+    """
+    parts = x.reshape(*x.shape[:2], -1, num_heads, head_dim)
+    return tuple(parts.transpose(2, 3, 0, 1, 4))
+
+
+def join_heads(
+    parts: Sequence[Float[Array, 'heads batch tokens head_dim']],
+) -> Float[Array, 'batch tokens channels']:
+    """The reverse: each part's heads side by side, and the parts too."""
+    return jnp.concatenate([part.transpose(1, 2, 0, 3).reshape(*part.shape[1:3], -1) for part in parts], axis=-1)
+
+
+split_heads.defvjp(
+    lambda x, num_heads, head_dim: (split_heads(x, num_heads, head_dim), None),
+    lambda num_heads, head_dim, saved, parts: (join_heads(parts),),
+)
+
+
 class MultiHeadAttention(nnx.Module):
     """Every token looks at every token, or at those in its window, once per head; heads are joined and projected.
 
@@ -202,15 +231,14 @@ class MultiHeadAttention(nnx.Module):
     ) -> tuple[Float[Array, 'batch tokens embed'], dict[str, Array]]:
         """The mixed tokens, and what models.build lets be captured: who looked at whom, by which queries and keys."""
         batch, tokens, embed_dim = x.shape
-        heads = self.qkv(x).reshape(batch, tokens, -1, self.num_heads, embed_dim // self.num_heads)
-        heads = heads.transpose(2, 3, 0, 1, 4)
+        *queries_and_keys, v = split_heads(self.qkv(x), self.num_heads, embed_dim // self.num_heads)
         if self.content:
-            q, k = positions.rotate(heads[0], heads[1], coordinates)
+            q, k = positions.rotate(*queries_and_keys, coordinates)
             q = q * self.scale
         else:
             q = k = None
-        mixed, weights = attend(q, k, heads[-1], positions, coordinates, self.window, self.kernel)
+        mixed, weights = attend(q, k, v, positions, coordinates, self.window, self.kernel)
         seen = {'attention': jnp.broadcast_to(weights, (self.num_heads, batch, tokens, tokens))}
         if self.content:
             seen |= {'queries': q, 'keys': k}
-        return self.out(mixed.transpose(1, 2, 0, 3).reshape(x.shape)), seen
+        return self.out(join_heads([mixed])), seen

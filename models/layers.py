@@ -144,8 +144,30 @@ class LayerNorm(nnx.Module):
         return layer_norm(x, self.scale[...], self.bias[...])
 
 
+@jax.custom_vjp
+def product(x: Float[Array, 'rows inputs'], kernel: Float[Array, 'inputs outputs']) -> Float[Array, 'rows outputs']:
+    """x kernel."""
+    return x @ kernel
+
+
+def _product_backward(saved, gradient):
+    x, kernel = saved
+    if x.shape[1] <= gradient.shape[1]:
+        to_kernel = x.T @ gradient
+    else:
+        # The CPU's products are slow where the first factor is to be turned, and slower the larger it is
+        # (benchmarks/NOTES.md). Without the barrier XLA would turn that one all the same.
+        to_kernel = jax.lax.optimization_barrier(gradient.T @ x).T
+    return gradient @ kernel.T, to_kernel
+
+
+product.defvjp(lambda x, kernel: (product(x, kernel), (x, kernel)), _product_backward)
+
+
 class Dense(nnx.Linear):
     """A linear layer over the last axis, as one two-dimensional product."""
 
     def __call__(self, x: Float[Array, '... inputs']) -> Float[Array, '... outputs']:
-        return super().__call__(x.reshape(-1, x.shape[-1])).reshape(*x.shape[:-1], -1)
+        rows = x.reshape(-1, x.shape[-1])
+        rows, kernel, bias = self.promote_dtype((rows, self.kernel[...], self.bias[...]), dtype=self.dtype)
+        return (product(rows, kernel) + bias).reshape(*x.shape[:-1], -1)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from models.attention import MultiHeadAttention, dot_product_attention, mixture, products
+from models.attention import MultiHeadAttention, dot_product_attention, join_heads, mixture, products, split_heads
 from models.patches import grid_coordinates
 from models.positions import NoPositions, Shape
 
@@ -47,6 +47,27 @@ def call(attention, x):
 @pytest.fixture
 def x():
     return jax.random.normal(jax.random.key(3), (2, TOKENS, DIM))
+
+
+@pytest.mark.parametrize('parts', [1, 3])
+def test_heads_are_equal_slices_of_the_channels(parts):
+    """In PyTorch's order, [q of every head, k of every head, v of every head]; and the gradient is that of slices."""
+    x = jax.random.normal(jax.random.key(0), (2, 5, parts * 4 * 3))
+
+    def slices(x):
+        by_part = np.split(np.arange(x.shape[-1]), parts)
+        return tuple(jnp.stack([x[..., head] for head in np.split(channels, 4)]) for channels in by_part)
+
+    results, expected = split_heads(x, 4, 3), slices(x)
+    assert len(results) == parts
+    for ours, theirs in zip(results, expected, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    np.testing.assert_array_equal(join_heads(results), x)
+    gradients = [
+        jax.grad(lambda x, f=f: sum(jnp.sum(jnp.sin((2 + place) * part)) for place, part in enumerate(f(x))))(x)
+        for f in (lambda x: split_heads(x, 4, 3), slices)
+    ]
+    np.testing.assert_allclose(*gradients, atol=1e-6)
 
 
 @pytest.mark.parametrize('num_heads', [1, 2, 4, 8])

@@ -63,6 +63,24 @@ def test_bfloat16_stays_bfloat16_and_close(x, layer):
     assert jax.grad(lambda x: jnp.sum(layer(x).astype(jnp.float32)))(x.astype(jnp.bfloat16)).dtype == jnp.bfloat16
 
 
-def test_dense_is_a_linear_map_of_the_last_axis(x):
-    dense = Dense(16, 3, rngs=nnx.Rngs(0))
-    np.testing.assert_allclose(dense(x), x @ dense.kernel[...] + dense.bias[...], atol=1e-5)
+@pytest.mark.parametrize('outputs', [3, 16, 40])
+def test_dense_equals_flax_and_so_do_its_gradients(x, outputs):
+    layers = Dense(16, outputs, rngs=nnx.Rngs(0)), nnx.Linear(16, outputs, rngs=nnx.Rngs(0))
+    found = []
+    for layer in layers:
+        layer.bias[...] = jnp.arange(outputs, dtype=jnp.float32)
+        graph, state = nnx.split(layer)
+        found.append([layer(x)])
+
+        def total(state, x, graph=graph):
+            return jnp.sum(jnp.sin(nnx.merge(graph, state)(x)))
+
+        found[-1] += jax.tree.leaves(jax.grad(total, (0, 1))(state, x))
+    for ours, theirs in zip(*found, strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=1e-5)
+
+
+def test_dense_computes_in_its_type(x):
+    dense = Dense(16, 3, dtype=jnp.bfloat16, rngs=nnx.Rngs(0))
+    assert dense(x).dtype == jnp.bfloat16
+    assert dense.kernel[...].dtype == jnp.float32
