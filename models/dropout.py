@@ -15,7 +15,7 @@ def dropout(
     Srivastava et al. 2014 (JMLR 15, section 10).
 
     Args:
-      key: the forward pass's; None: `x` as it is, for evaluation.
+      key: the forward pass's, best a hashed one (models.keys); None: `x` as it is, for evaluation.
       stream: which of the forward pass's masks this is; each has its own.
       shared: axes along which one draw serves all elements.
     """

@@ -17,10 +17,10 @@ Words = UInt32[Array, '2']  # what a key is made of
 
 
 def hashed(key: PRNGKeyArray) -> PRNGKeyArray:
-    """A key of that kind which follows from `key`, of any kind. To be split and drawn with by jax.random, as any other.
+    """A key of this kind that follows from `key`, one of JAX's own. To be split and drawn with by jax.random.
 
-    Where programs draw, not where runs begin: what derives a key is repeated in whatever reads numbers of it, back to
-    the last key of another kind.
+    To be called inside of the program that draws: XLA repeats in whatever reads a number all that derives its key, back
+    to here, where Threefry's loop keeps it from that.
     """
     return jax.random.wrap_key_data(jax.random.bits(key, (2,), jnp.uint32), impl=_HASHED)
 
@@ -28,11 +28,16 @@ def hashed(key: PRNGKeyArray) -> PRNGKeyArray:
 def hash_of(words: Words, stream: int | UInt32[Array, ''], places: UInt32[Array, '...']) -> UInt32[Array, '...']:
     """A word for each place that shows no trace of what it follows from.
 
-    A permutation of the words between two secret ones (Even & Mansour 1997, J. Cryptology 10), taken twice.
+    Two rounds of a public permutation, each after a secret word is added: the cipher of Even & Mansour (1997,
+    J. Cryptology 10) without its last addition.
     """
-    first = mixed(jnp.uint32(stream) ^ words[0])
-    second = mixed(first ^ words[1])
+    first, second = _secrets(words, stream)
     return mixed(mixed(places ^ first) ^ second)
+
+
+def _secrets(words, stream):
+    first = mixed(jnp.uint32(stream) ^ words[0])
+    return first, mixed(first ^ words[1])
 
 
 def mixed(word: UInt32[Array, '...']) -> UInt32[Array, '...']:
@@ -42,7 +47,8 @@ def mixed(word: UInt32[Array, '...']) -> UInt32[Array, '...']:
     return word ^ (word >> 16)
 
 
-DRAWN, SPLIT, FOLDED = range(3)  # streams of a key: its numbers, and the keys that it is split or folded into
+# Streams of a key: its numbers, their lower halves where those have 64 bits, and the keys it is split or folded into.
+DRAWN, LOWER, SPLIT, FOLDED = range(4)
 
 
 def _seeded(seed: Shaped[Array, '']) -> Words:
@@ -58,14 +64,14 @@ def _folded(words: Words, data: UInt32[Array, '']) -> Words:
 
 
 def _keys(words, stream, places):
-    first = hash_of(words, stream, places)
-    return jnp.stack([first, mixed(first ^ words[1])], axis=-1)
+    word = hash_of(words, stream, places)
+    return jnp.stack([word, mixed(word ^ _secrets(words, stream)[0])], axis=-1)
 
 
 def _bits(words: Words, width: int, shape: tuple[int, ...]) -> Shaped[Array, '*shape']:
-    if width > 32:
-        raise ValueError(f'{width} random bits at a time: 32 at most')
     word = hash_of(words, DRAWN, _places(shape))
+    if width == 64:
+        return word.astype(jnp.uint64) << 32 | hash_of(words, LOWER, _places(shape)).astype(jnp.uint64)
     return (word >> (32 - width)).astype(jnp.dtype(f'uint{width}'))
 
 

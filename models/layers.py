@@ -10,6 +10,7 @@ import functools
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 
@@ -152,12 +153,12 @@ def product(x: Float[Array, 'rows inputs'], kernel: Float[Array, 'inputs outputs
 
 def _product_backward(saved, gradient):
     x, kernel = saved
-    if x.shape[1] <= gradient.shape[1]:
-        to_kernel = x.T @ gradient
-    else:
+    if x.shape[1] > gradient.shape[1] and jax.default_backend() == 'cpu':
         # The CPU's products are slow where the first factor is to be turned, and slower the larger it is
-        # (benchmarks/NOTES.md). Without the barrier XLA would turn that one all the same.
+        # (benchmarks/NOTES.md). Without the barrier XLA would turn x all the same.
         to_kernel = jax.lax.optimization_barrier(gradient.T @ x).T
+    else:
+        to_kernel = x.T @ gradient
     return gradient @ kernel.T, to_kernel
 
 
@@ -166,6 +167,9 @@ product.defvjp(lambda x, kernel: (product(x, kernel), (x, kernel)), _product_bac
 
 class Dense(nnx.Linear):
     """A linear layer over the last axis, as one two-dimensional product."""
+
+    def __init__(self, inputs: int, outputs: int, *, dtype: DTypeLike | None = None, rngs: nnx.Rngs):
+        super().__init__(inputs, outputs, dtype=dtype, rngs=rngs)
 
     def __call__(self, x: Float[Array, '... inputs']) -> Float[Array, '... outputs']:
         rows = x.reshape(-1, x.shape[-1])

@@ -24,7 +24,7 @@ logger = logging.getLogger(__name__)
 LARGEST_CACHE = 2 * 2**30  # bytes; a model on a CPU takes about one MiB
 SLOW = 1 / 3  # of the first start's time, from which a later start should say why it took so long
 
-# JAX keeps only what took a second to compile; the small programs that draw the params take as long together.
+# JAX keeps only what took a second to compile; the small programs of a start take as long together.
 KEEP_ALL = {'jax_persistent_cache_min_compile_time_secs': 0.0, 'jax_persistent_cache_min_entry_size_bytes': -1}
 
 # Events of jax.monitoring. JAX's own event of a miss is left out where it decides not to keep the program.

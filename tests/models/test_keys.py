@@ -11,6 +11,7 @@ import scipy.stats
 from models.keys import hash_of, hashed
 
 COUNT = 100_000
+KIND = jax.random.key_impl(hashed(jax.random.key(0)))
 
 
 def of_seed(seed):
@@ -66,6 +67,16 @@ def test_no_two_keys_are_equal():
     assert len(np.unique(jax.random.key_data(jax.random.split(of_seed(0), COUNT)), axis=0)) == COUNT
 
 
+def test_streams_of_a_key_have_no_word_in_common():
+    """By chance 2 of COUNT would meet in 2^32; of a stream that is used twice all would."""
+    key = of_seed(0)
+    children = jax.random.split(key, COUNT), jax.vmap(lambda place: jax.random.fold_in(key, place))(jnp.arange(COUNT))
+    streams = [np.asarray(words) for keys in children for words in jax.random.key_data(keys).T]
+    for one, other in itertools.combinations([*streams, np.asarray(jax.random.bits(key, (COUNT,)))], 2):
+        assert len(np.intersect1d(one, other)) < 20
+        assert abs(np.corrcoef(one, other)[0, 1]) < 5 / COUNT**0.5
+
+
 def test_places_that_stand_near_are_independent():
     numbers = np.asarray(jax.random.normal(of_seed(0), (300, COUNT // 100)))
     found = [
@@ -74,11 +85,21 @@ def test_places_that_stand_near_are_independent():
     assert unsuspicious(scipy.stats.kstest(found, 'norm').pvalue)
 
 
-@pytest.mark.parametrize('word', range(4))
-def test_every_bit_follows_from_every_word(word):
-    """Turning one bit of what is hashed turns every bit of the hash in half of the cases."""
+def both_words_of_a_key(make):
+    """Of a hashed key, from its parent's words and one more."""
+    return lambda words: jax.random.key_data(make(jax.random.wrap_key_data(words[:2], impl=KIND), words[2]))
+
+
+@pytest.mark.parametrize(
+    ('word', 'made'),
+    [(word, lambda words: hash_of(words[:2], words[2], words[3])) for word in range(4)]
+    + [(word, both_words_of_a_key(jax.random.fold_in)) for word in range(3)]
+    + [(word, both_words_of_a_key(lambda key, _: jax.random.split(key)[1])) for word in range(2)],
+)
+def test_every_bit_follows_from_every_word(word, made):
+    """Turning one bit of what is hashed turns every bit of the hash in half of the cases; of a key's two words too."""
     words = jax.random.bits(jax.random.key(2), (20000, 4), jnp.uint32)
-    hashes = jax.jit(jax.vmap(lambda words: hash_of(words[:2], words[2], words[3])))
+    hashes = jax.jit(jax.vmap(made))
     for bit in range(32):
         turned = words.at[:, word].set(words[:, word] ^ jnp.uint32(1 << bit))
         changed = np.asarray(hashes(words) ^ hashes(turned))
@@ -99,6 +120,13 @@ def test_a_member_of_a_population_draws_what_it_draws_alone():
             np.testing.assert_array_equal(one[index], alone)
 
 
-def test_a_wider_word_is_refused():
-    with jax.enable_x64(True), pytest.raises(ValueError, match='64 random bits at a time: 32 at most'):
-        jax.random.bits(of_seed(0), (2,), jnp.uint64)
+def test_a_seed_has_the_key_of_the_seed_of_jax():
+    np.testing.assert_array_equal(*map(jax.random.key_data, (jax.random.key(3, impl=KIND), of_seed(3))))
+
+
+def test_wide_words_have_the_plain_ones_above_and_others_below():
+    with jax.enable_x64(True):
+        wide = np.asarray(jax.random.bits(of_seed(0), (COUNT,), jnp.uint64))
+    np.testing.assert_array_equal(wide >> 32, jax.random.bits(of_seed(0), (COUNT,)))
+    assert unsuspicious(scipy.stats.chisquare(np.bincount(wide >> 22 & 1023, minlength=1024)).pvalue)
+    assert len(np.unique(wide)) == COUNT

@@ -83,4 +83,5 @@ def test_dense_equals_flax_and_so_do_its_gradients(x, outputs):
 def test_dense_computes_in_its_type(x):
     dense = Dense(16, 3, dtype=jnp.bfloat16, rngs=nnx.Rngs(0))
     assert dense(x).dtype == jnp.bfloat16
+    assert jax.grad(lambda x: jnp.sum(dense(x).astype(jnp.float32)))(x).dtype == x.dtype
     assert dense.kernel[...].dtype == jnp.float32
