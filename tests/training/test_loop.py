@@ -47,12 +47,12 @@ def run(config, folder, until=None):
 
 def test_a_run_learns_and_says_what_it_did(config, tmp_path):
     config.data.synthetic.train_examples, config.data.augment.crop = 500, 0
-    config.train.steps, config.model.dropout = 150, 0.0
+    config.train.steps, config.model.dropout = 300, 0.0
     result = run(config, tmp_path)
     assert result['test']['accuracy'] > 0.8
     assert result['test']['examples'] == 37
-    assert result['steps'] == 150
-    assert result['images_seen'] == 150 * 16
+    assert result['steps'] == 300
+    assert result['images_seen'] == 300 * 16
     assert result['train_seconds'] > 0
     assert 'confusion' not in result['test']
     json.dumps(result, allow_nan=False)
