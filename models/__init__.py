@@ -1,4 +1,4 @@
-"""build(config, spec) -> Model(init, apply, decays): pure functions of a params tree."""
+"""build(config, spec) -> Model(init, apply, decays, shapes): pure functions of a params tree."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -37,11 +37,12 @@ class Outputs(NamedTuple):
 
 
 class Model(NamedTuple):
-    """A model is its params and these three functions; it has no other state."""
+    """A model is its params and these functions of them; it has no other state."""
 
     init: Callable[[PRNGKeyArray], Params]
     apply: Callable[..., Outputs]  # apply(params, images, *, key=None, coordinates=None, capture=())
     decays: Callable[[Params], Params]  # a tree of bools: which leaves weight decay may touch
+    shapes: Params  # jax.ShapeDtypeStruct at the leaves: what `init` draws, known without tracing it again
 
 
 def standardise(images: Images, dtype: DTypeLike) -> Float[Array, 'batch height width channels']:
@@ -75,9 +76,13 @@ def build(config: ConfigDict, spec: Spec, dtype: DTypeLike = jnp.float32) -> Mod
         return constructor(config, spec.image_shape, spec.num_classes, dtype=dtype, rngs=nnx.Rngs(params=hashed(key)))
 
     def init(key: PRNGKeyArray) -> Params:
-        return nnx.to_pure_dict(nnx.state(create(key), nnx.Param))
+        return params_of(create(key))
 
-    graph = nnx.graphdef(nnx.eval_shape(lambda: create(jax.random.key(0))))
+    def params_of(module: nnx.Module) -> Params:
+        return nnx.to_pure_dict(nnx.state(module, nnx.Param))
+
+    abstract = nnx.eval_shape(lambda: create(jax.random.key(0)))
+    graph = nnx.graphdef(abstract)
 
     def apply(
         params: Params,
@@ -95,7 +100,7 @@ def build(config: ConfigDict, spec: Spec, dtype: DTypeLike = jnp.float32) -> Mod
                 raise ValueError(f'capture={name!r}: this model has {", ".join(captured) or "nothing"} to capture')
         return Outputs(logits, {name: captured[name] for name in capture})
 
-    return Model(init, apply, _decays)
+    return Model(init, apply, _decays, params_of(abstract))
 
 
 def _decays(params: Params) -> Params:

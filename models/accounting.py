@@ -34,11 +34,11 @@ def forward_flops(model: Model, spec: Spec) -> int:
 
     What a batch computes once, whatever its size (codes that a network generates), is no image's.
     """
-    params = jax.eval_shape(model.init, jax.random.key(0))
 
     def flops(batch: int) -> Flops:
         images = jax.ShapeDtypeStruct((batch, *spec.image_shape), np.uint8)
-        return _flops(jax.make_jaxpr(lambda params, images: model.apply(params, images).logits)(params, images).jaxpr)
+        forward = jax.make_jaxpr(lambda params, images: model.apply(params, images).logits)
+        return _flops(forward(model.shapes, images).jaxpr)
 
     one, two = flops(1), flops(2)
     if one.uncounted != two.uncounted:

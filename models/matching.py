@@ -10,7 +10,6 @@ import math
 from collections.abc import Callable
 from typing import NamedTuple
 
-import jax
 from ml_collections import ConfigDict
 
 import models
@@ -170,7 +169,7 @@ def _count_of(fields: str, spec: Spec, quantity: str) -> int:
     model = models.build(ConfigDict(json.loads(fields)), spec)
     if quantity == 'flops':
         return forward_flops(model, spec)
-    return count_params(jax.eval_shape(model.init, jax.random.key(0)))
+    return count_params(model.shapes)
 
 
 def _with(config: ConfigDict, changes: dict[str, object]) -> ConfigDict:

@@ -106,12 +106,11 @@ def _compile(
     made_at, mark = time.perf_counter(), counts()
     config = _without_arguments(fields)
     model = _build(config, spec)
-    initial_state = functools.partial(steps.initial_state, config, model)
-    state = jax.eval_shape(initial_state, jax.random.key(0))
+    state = steps.state_shapes(config, model)
     traced = {count: _trace(config, spec, model, total_steps, count, images, where, state) for count, images in shapes}
     train_steps = {count: compiled(program.lower(), config) for count, program in traced.items()}
     return Programs(
-        initial_state=_drawing(initial_state, where),
+        initial_state=_drawing(functools.partial(steps.initial_state, config, model), where),
         train_steps=train_steps,
         evaluation_step=compile_evaluation(config, spec, model, state.params, where.size),
         where=where,

@@ -4,7 +4,6 @@ import functools
 import json
 from pathlib import Path
 
-import jax
 import numpy as np
 from ml_collections import ConfigDict
 
@@ -14,7 +13,7 @@ from data.json_files import Damaged
 from data.spec import Spec
 from models import Model, Params
 from training import checkpoints
-from training.step import State, initial_state
+from training.step import State, state_shapes
 
 
 def restore_selected(config: ConfigDict, spec: Spec, folder: Path) -> tuple[Model, Params, int]:
@@ -46,4 +45,4 @@ def model_and_state(fields: str, spec: Spec) -> tuple[Model, State]:
     """The model, and the shapes and types of its state: a second to build, and the seeds of an arm share them."""
     config = ConfigDict(json.loads(fields))
     model = models.build(config.model, spec, np.dtype(config.train.compute_dtype))
-    return model, jax.eval_shape(lambda key: initial_state(config, model, key), jax.random.key(0))
+    return model, state_shapes(config, model)

@@ -1,5 +1,6 @@
 """One training step, and one evaluation step: pure functions of arrays."""
 
+import functools
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -60,7 +61,15 @@ def cross_entropy(
 
 def initial_state(config: ConfigDict, model: Model, key: PRNGKeyArray) -> State:
     """The state before the first step of an experiment."""
-    params = model.init(key)
+    return _unstepped(config, model, model.init(key))
+
+
+def state_shapes(config: ConfigDict, model: Model) -> State:
+    """The shapes and types of the state; no model is drawn, or traced, for them."""
+    return jax.eval_shape(functools.partial(_unstepped, config, model), model.shapes)
+
+
+def _unstepped(config: ConfigDict, model: Model, params: Params) -> State:
     # The schedule and the rates have no place in the optimiser's state, so any will do.
     optimiser = build_optimiser(config.train, model, 1, Rates.of(config.train))
     return State(jnp.zeros((), jnp.int32), params, optimiser.init(params), Sums.zeros())

@@ -102,7 +102,7 @@ def trained():
         } | {field.replace('__', '.'): value for field, value in fields.items()})  # fmt: skip
         spec = validate(config)
         draws = np.random.default_rng(seed)
-        shapes = jax.eval_shape(models.build(config.model, spec).init, jax.random.key(0))
+        shapes = models.build(config.model, spec).shapes
         params = jax.tree.map(lambda leaf: jnp.asarray(0.4 * draws.normal(size=leaf.shape), leaf.dtype), shapes)
         return Trained(config, spec, params, 1)
 

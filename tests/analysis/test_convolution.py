@@ -19,7 +19,7 @@ from models.mixers import Convolution
 from models.patches import grid_coordinates
 from models.positions import NoPositions, Shape
 from training import checkpoints
-from training.step import initial_state
+from training.step import state_shapes
 
 SHARP = 64.0
 
@@ -39,7 +39,7 @@ def checkpointed(config, workdir):
     folder.open_run(workdir, config)
     model = models.build(config.model, validate(config))
     draws = np.random.default_rng(0)
-    like = jax.eval_shape(lambda key: initial_state(config, model, key), jax.random.key(0))
+    like = state_shapes(config, model)
     state = jax.tree.map(lambda leaf: draws.normal(size=leaf.shape).astype(leaf.dtype), like)
     with contextlib.closing(checkpoints.Checkpoints(workdir, keep=1)) as saver:
         progress = checkpoints.Progress(compile_seconds=0.0).validated(1, {'accuracy': 0.5, 'loss': 1.0})

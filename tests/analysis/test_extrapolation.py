@@ -18,7 +18,7 @@ from experiment import folder, schedule, sweeps
 from models.patches import grid_coordinates
 from training import checkpoints
 from training.restore import restore_selected
-from training.step import initial_state
+from training.step import state_shapes
 
 SIDES, POLICIES = [8, 12], ['extend', 'rescale']
 SEEDS = 4
@@ -58,7 +58,7 @@ def trained(tmp_path_factory):
 def leave_untrained(workdir, config):
     folder.open_run(workdir, config)
     model = models.build(config.model, data.spec(config.data))
-    shapes = jax.eval_shape(lambda key: initial_state(config, model, key), jax.random.key(0))
+    shapes = state_shapes(config, model)
     draw = np.random.default_rng(0).normal
     state = jax.tree.map(lambda leaf: np.asarray(draw(0, 0.3, leaf.shape), leaf.dtype), shapes)
     with contextlib.closing(checkpoints.Checkpoints(workdir, keep=1)) as saver:

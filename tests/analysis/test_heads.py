@@ -20,7 +20,7 @@ from experiment.run import execute, load_data
 from experiment.validate import validate
 from training import checkpoints
 from training.restore import restore_selected
-from training.step import initial_state
+from training.step import state_shapes
 
 ROOT = Path(__file__).resolve().parents[2]
 GRID, TOKENS, PATCH = (4, 5), 20, 3
@@ -152,7 +152,7 @@ def checkpointed(workdir, scale=1.0):
     config = folder.read_config(workdir)
     model = models.build(config.model, validate(config))
     draws = np.random.default_rng(config.seed)
-    like = jax.eval_shape(lambda key: initial_state(config, model, key), jax.random.key(0))
+    like = state_shapes(config, model)
     state = jax.tree.map(lambda leaf: draws.normal(size=leaf.shape).astype(leaf.dtype), like)
     state = state._replace(params=jax.tree.map(lambda leaf: leaf * np.float32(scale), state.params))
     with contextlib.closing(checkpoints.Checkpoints(workdir, keep=1)) as saver:

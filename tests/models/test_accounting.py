@@ -7,7 +7,7 @@ from configs import cifar10, digits, fashion_mnist, imagenet
 from data.spec import Spec
 from models.accounting import count_params, forward_flops, train_step_flops
 from training.optimiser import Rates
-from training.step import initial_state, make_train_step
+from training.step import make_train_step, state_shapes
 
 
 def counts(config, shape, classes=10):
@@ -98,7 +98,7 @@ def test_flops_agree_with_xla(mixer):
 
 
 def looping(apply):
-    model = models.Model(lambda key: {}, lambda params, images: models.Outputs(apply(images), {}), lambda params: {})
+    model = models.Model(lambda _: {}, lambda _, images: models.Outputs(apply(images), {}), lambda _: {}, {})
     return forward_flops(model, Spec('any', (2, 2, 1), 2, ('0', '1'), False))
 
 
@@ -130,7 +130,7 @@ def traced_step(mixer, size=28):
         config.model.mixer = mixer
     spec = Spec('any', (size, size, 1), 10, tuple('0123456789'), flip=True)
     model = models.build(config.model, spec)
-    state = jax.eval_shape(lambda key: initial_state(config, model, key), jax.random.key(0))
+    state = state_shapes(config, model)
     batch = jax.ShapeDtypeStruct((BATCH, size, size, 1), jnp.uint8), jax.ShapeDtypeStruct((BATCH,), jnp.int32)
     step = jax.jit(make_train_step(config, model, total_steps=10))
     traced = step.trace(state, jax.random.key(0), Rates.of(config.train), *batch)

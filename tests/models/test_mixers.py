@@ -150,7 +150,14 @@ def test_decay_spares_norms_biases_and_positions(built):
 
 @pytest.mark.parametrize('width', [1, 8, 16, 50, 56, 64])
 def test_resnets_of_any_width_build(built, images, width):
-    model, _ = built(name='resnet', resnet_width=width)
-    params = jax.eval_shape(model.init, jax.random.key(0))
+    model, params = built(name='resnet', resnet_width=width)
     shape = jax.eval_shape(lambda params: model.apply(params, images).logits, params).shape
     assert shape == (4, 10)
+
+
+@pytest.mark.parametrize('fields', ARMS, ids=IDS)
+def test_shapes_are_those_of_what_is_drawn(built, fields):
+    model, params = built(**fields)
+    assert jax.tree.structure(model.shapes) == jax.tree.structure(params)
+    for shape, leaf in zip(jax.tree.leaves(model.shapes), jax.tree.leaves(params), strict=True):
+        assert (shape.shape, shape.dtype) == (leaf.shape, leaf.dtype)

@@ -49,7 +49,7 @@ def stepped(config, dataset, count, dispatch=1):
     """The loss of each dispatch of `dispatch` steps on `count` devices, the state at the end, and FLOPs of a device."""
     model, train = models.build(config.model, dataset.spec), dataset.train
     where = placement.of_training(config, resident=batches.on_device(train), only=jax.devices()[:count])
-    shape = jax.eval_shape(lambda key: step.initial_state(config, model, key), jax.random.key(0))
+    shape = step.state_shapes(config, model)
     fed = batches.fed_examples(train, dispatch * config.train.batch_size)
     traced = programs._trace(config, dataset.spec, model, STEPS, dispatch, fed, where, shape)
     program = compiler.compiled(traced.lower(), config)

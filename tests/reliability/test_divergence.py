@@ -44,7 +44,8 @@ def test_a_gradient_that_is_not_finite_is_divergence_though_the_loss_is(config):
     def apply(params, images, **_):
         return Outputs(jnp.sqrt(params['w']) * jnp.ones((len(images), 10)), {})
 
-    model = Model(lambda key: {'w': jnp.zeros(10)}, apply, lambda params: {'w': False})
+    shapes = {'w': jax.ShapeDtypeStruct((10,), jnp.float32)}
+    model = Model(lambda key: {'w': jnp.zeros(10)}, apply, lambda params: {'w': False}, shapes)
     config.data.augment.crop = 0
     state = initial_state(config, model, jax.random.key(0))
     step = make_train_step(config, model, 10)
