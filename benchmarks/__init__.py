@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from experiment.allocator import keep_memory
 
-keep_memory()  # before JAX starts threads, as train.py does: later it is not for them, and steps take a third longer
+keep_memory()  # before JAX starts threads, as train.py does: later it is not for them (NOTES.md)
 
 import jax  # noqa: E402
 import numpy as np  # noqa: E402

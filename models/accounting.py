@@ -34,10 +34,10 @@ def forward_flops(model: Model, spec: Spec) -> int:
 
     What a batch computes once, whatever its size (codes that a network generates), is no image's.
     """
+    forward = jax.make_jaxpr(lambda params, images: model.apply(params, images).logits)
 
     def flops(batch: int) -> Flops:
         images = jax.ShapeDtypeStruct((batch, *spec.image_shape), np.uint8)
-        forward = jax.make_jaxpr(lambda params, images: model.apply(params, images).logits)
         return _flops(forward(model.shapes, images).jaxpr)
 
     one, two = flops(1), flops(2)
