@@ -1,5 +1,7 @@
 """What every positional encoding must do, whatever it is. test_position_variants.py has what each says it is."""
 
+import itertools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -245,7 +247,7 @@ def test_which_quadrant_holds_the_mark(name):
         {'patch_size': 2, 'embed_dim': 16, 'depth': 2, 'num_heads': 4, 'positions.name': name}
     )
     model = models.build(config, Spec('marks', (8, 8, 1), 4, tuple('0123'), flip=False))
-    steps = 500
+    steps = 1000
     schedule = optax.warmup_cosine_decay_schedule(0.0, 5e-3, 20, steps)
     optimiser = optax.flatten(optax.chain(optax.clip_by_global_norm(1.0), optax.adam(schedule)))
 
@@ -261,15 +263,21 @@ def test_which_quadrant_holds_the_mark(name):
         return (optax.apply_updates(params, updates), state), None
 
     @jax.jit
-    def accuracy_after_training(params, key):
-        (params, _), _ = jax.lax.scan(step, (params, optimiser.init(params)), jax.random.split(key, steps))
+    def quarter(carry, keys):
+        (params, state), _ = jax.lax.scan(step, carry, keys)
         images, quadrants = marks(jax.random.key(1), 512)
-        return jnp.mean(jnp.argmax(model.apply(params, images).logits, axis=-1) == quadrants)
+        return (params, state), jnp.mean(jnp.argmax(model.apply(params, images).logits, axis=-1) == quadrants)
 
-    # Learnable, not learnt from every start: the first of three that finds it will do. Drawn outside of the program,
-    # since the variants share most of their draws.
-    keys = (jax.random.key(seed) for seed in range(3))
-    accuracies = (float(accuracy_after_training(model.init(key), key)) for key in keys)
+    def course(seed):
+        params = model.init(jax.random.key(seed))
+        carry = params, optimiser.init(params)
+        for keys in jax.random.split(jax.random.key(seed), steps).reshape(4, -1):
+            carry, accuracy = quarter(carry, keys)
+            yield float(accuracy)
+
+    # Most learn it within 250 steps; a GRU's codes take up to 1,000 to tell the last two places apart, and a flow's
+    # longer, from one start of 40: the first of three starts that finds it will do.
+    accuracies = itertools.chain.from_iterable(map(course, range(3)))
     if name == 'none':
         assert max(accuracies) < 0.4
     else:
