@@ -114,7 +114,7 @@ def _compile(
         train_steps=train_steps,
         evaluation_step=compile_evaluation(config, spec, model, state.params, where.size),
         where=where,
-        learning_rates=np.asarray(jax.vmap(relative_learning_rate(config.train, total_steps))(np.arange(total_steps))),
+        learning_rates=_learning_rates(config, total_steps),
         params=count_params(state.params),
         forward_flops=forward_flops(model, spec),
         train_step_flops=_flops_of_a_step(*min(traced.items()), config, spec, total_steps, where, state),
@@ -124,6 +124,11 @@ def _compile(
         made_at=made_at,
         made_by=threading.get_ident(),
     )
+
+
+def _learning_rates(config: ConfigDict, total_steps: int) -> np.ndarray:
+    """Of every step, relative to `train.learning_rate`; by one program, not one for each operation of the schedule."""
+    return np.asarray(jax.jit(jax.vmap(relative_learning_rate(config.train, total_steps)))(np.arange(total_steps)))
 
 
 def _without_arguments(fields: str) -> ConfigDict:
