@@ -50,6 +50,7 @@ class Result:
     versions: str | None
     commit: str | None
     dirty: bool
+    mixed: bool  # other code, versions or another device made its first steps
 
 
 @dataclass(frozen=True)
@@ -176,6 +177,7 @@ def _result(content: dict) -> Result:
         versions=_versions(content),
         commit=_text(_lookup(content, 'git.commit')),
         dirty=_lookup(content, 'git.dirty') is True,
+        mixed=bool(_lookup(content, 'begun_by')),
     )
 
 

@@ -274,9 +274,11 @@ def _arm_warnings(arm: runs.Arm) -> list[str]:
     if differs:
         warnings.append(f'runs of {arm.label} differ in {", ".join(differs)}')
     for run in arm.runs:
+        seed = '' if run.seed is None else f', seed {run.seed}'
         if run.status in ('diverged', 'failed'):
-            seed = '' if run.seed is None else f', seed {run.seed}'
             warnings.append(f'{run.name} ({arm.label}{seed}) {run.status} {run.detail.rstrip(".")}'.rstrip())
+        elif run.result and run.result.mixed:
+            warnings.append(f'{run.name} ({arm.label}{seed}) was begun by other code or elsewhere')
     return warnings
 
 

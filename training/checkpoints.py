@@ -9,7 +9,7 @@ import contextlib
 import logging
 import shutil
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -36,6 +36,10 @@ class Spent(NamedTuple):
     idle: float = 0.0
 
 
+Maker = dict[str, dict[str, Any]]  # code, versions and device, each with its fields
+UNKNOWN: Maker = {}
+
+
 class Progress(NamedTuple):
     """What a run knows of itself beside its arrays; it resumes with it, so that times and selection go on.
 
@@ -49,6 +53,7 @@ class Progress(NamedTuple):
     best: dict[str, float] | None = None  # those of the best checkpoint
     best_step: int = 0
     rows: dict[str, Any] = EMPTY._asdict()  # of metrics.jsonl: a training.log.Mark
+    makers: Sequence[Maker] = ()  # who made the steps until here, each that differs from the one before it
 
     def after(self, spent: Spent, rows: Mark) -> 'Progress':
         """With more training behind it, and the rows that it wrote."""
@@ -57,6 +62,10 @@ class Progress(NamedTuple):
             idle_seconds=self.idle_seconds + spent.idle,
             rows=rows._asdict(),
         )
+
+    def by(self, maker: Maker) -> 'Progress':
+        """With `maker` making what comes next."""
+        return self if self.makers and self.makers[-1] == maker else self._replace(makers=[*self.makers, maker])
 
     def validated(self, step: int, scores: dict[str, Any]) -> 'Progress':
         """With the validation `scores` of `step`."""

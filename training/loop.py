@@ -236,6 +236,7 @@ def _results(run: Run, state: State) -> list[dict[str, Any]]:
         for index, track in enumerate(run.tracks)
     ]
     for track, result in zip(run.tracks, results, strict=True):
+        result['begun_by'] = list(track.progress.makers[:-1])
         track.finished(result)
     return results
 

@@ -12,7 +12,7 @@ from ml_collections import ConfigDict
 from configs.errors import StorageError
 from data.json_files import Damaged
 from training import checkpoints, log
-from training.checkpoints import Checkpoints, Progress, Spent
+from training.checkpoints import UNKNOWN, Checkpoints, Maker, Progress, Spent
 from training.log import EMPTY, Mark, MetricsLog, Row
 from training.step import State, Sums
 
@@ -25,6 +25,7 @@ class Member(NamedTuple):
     config: ConfigDict
     folder: Path
     report: Callable[[Row, int], None]  # called with each row of metrics, and the number of steps in the run
+    maker: Maker = UNKNOWN  # what trains it: written down with its progress, and told where it changes
 
 
 def common_start(members: Sequence[Member]) -> tuple[int, list[Progress | None]]:
@@ -50,7 +51,12 @@ class Track:
         self.config, self.folder, self.report, self.steps = member.config, member.folder, member.report, steps
         self.diverged_step: int | None = None
         self.first_bad_operation: str | None = None  # of that step; None: it was not looked for, or not found
-        self.progress = progress or Progress(0.0)
+        self.progress = (progress or Progress(0.0)).by(member.maker)
+        if progress and progress.makers and progress.makers[-1] != member.maker:
+            logger.warning(
+                '%s goes on from step %s, but not as it began (%s): its numbers are of both; a new folder would '
+                'hold those of one', self.folder, f'{start:,}', _changes(progress.makers[-1], member.maker),
+            )  # fmt: skip
         self.progress = self.progress._replace(compile_seconds=self.progress.compile_seconds + compile_seconds)
         self.saved = start  # the newest step that is saved, or is being saved
         self.checkpoints = Checkpoints(self.folder, self.config.checkpoint.keep)
@@ -132,3 +138,13 @@ class Track:
             if kind is None:
                 raise
             logger.warning('%s', failure)  # what ended the run goes before it
+
+
+def _changes(before: Maker, now: Maker) -> str:
+    """The fields of one maker that another has otherwise."""
+    return '; '.join(
+        f'{group}.{name}={before.get(group, {}).get(name)} before, {value} now'
+        for group, fields in now.items()
+        for name, value in fields.items()
+        if before.get(group, {}).get(name) != value
+    )

@@ -28,7 +28,7 @@ SMALL = (
 )
 STEPS = 420
 # What a clock measured, and at which commit a run came to its end.
-TIMES = ('git', 'rows', 'compilation_cache', 'host_gap_share', 'mfu', 'sha256', 'flops_per_second')
+TIMES = ('git', 'begun_by', 'rows', 'compilation_cache', 'host_gap_share', 'mfu', 'sha256', 'flops_per_second')
 
 
 def start(script: str, workdir: Path, *arguments: str, **environment: str) -> subprocess.Popen:

@@ -1,3 +1,4 @@
+import contextlib
 import json
 import shutil
 
@@ -76,6 +77,26 @@ def test_a_resumed_run_equals_an_uninterrupted_one(config, tmp_path, until):
     assert timeless(whole) == timeless(resumed)
     one, other = (read_rows(tmp_path / name / 'metrics.jsonl') for name in ('whole', 'cut'))
     assert [timeless(row) for row in one] == [timeless(row) for row in other]
+
+
+def test_a_run_that_goes_on_by_other_code_says_so(config, tmp_path, caplog):
+    old, new = ({'git': {'commit': commit, 'dirty': False}} for commit in ('0123', '4567'))
+
+    def run_by(maker, until=100):
+        def report(row, steps):
+            if row['step'] >= until:
+                raise Killed
+
+        (result,) = loop.train([Member(config, tmp_path, report, maker)], data.load(config.data))
+        return result
+
+    for maker, until, told in ((old, 8, 0), (old, 14, 0), (new, 20, 1), (new, 100, 1)):
+        with contextlib.nullcontext() if until == 100 else pytest.raises(Killed):
+            result = run_by(maker, until)
+        warnings = [record.getMessage() for record in caplog.records if 'goes on from step' in record.getMessage()]
+        assert len(warnings) == told
+    assert 'from step 12, but not as it began (git.commit=0123 before, 4567 now)' in warnings[0]
+    assert result['begun_by'] == [old]
 
 
 def test_runs_reproduce_and_seeds_differ(config, tmp_path):
