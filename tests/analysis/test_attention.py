@@ -4,7 +4,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from flax import nnx
 
 import data
 import models
@@ -12,6 +11,7 @@ from analysis.attention import attention_parts, batches_of_weights, encodings, l
 from models.attention import attend
 from models.patches import grid_coordinates
 from models.positions import POSITIONS, NoPositions, Shape
+from tests.draws import normal, rngs
 
 HEADS, HEAD_DIM, GRID = 2, 20, (4, 5)  # as many channels as tokens
 WITH_SCORES = [name for name, kind in POSITIONS.items() if kind.scores is not NoPositions.scores]
@@ -21,9 +21,9 @@ WITH_SCORES = [name for name, kind in POSITIONS.items() if kind.scores is not No
 @pytest.mark.parametrize('name', POSITIONS)
 def test_captured_weights_are_those_of_the_fast_path(name, window):
     """Values that are one-hot turn what attention computes, in blocks or not, into the weights that it used."""
-    positions = POSITIONS[name](Shape(HEADS * HEAD_DIM, HEADS, GRID, window), rngs=nnx.Rngs(0))
+    positions = POSITIONS[name](Shape(HEADS * HEAD_DIM, HEADS, GRID, window), rngs=rngs())
     coordinates, tokens = grid_coordinates(GRID), GRID[0] * GRID[1]
-    q, k = jax.random.normal(jax.random.key(1), (2, HEADS, 3, tokens, HEAD_DIM))
+    q, k = normal(1, (2, HEADS, 3, tokens, HEAD_DIM))
     q, k = positions.rotate(q, k, coordinates)
     one_hot = jnp.broadcast_to(jnp.eye(tokens), (HEADS, 3, tokens, tokens))
     used, captured = jax.jit(lambda q, k: attend(q, k, one_hot, positions, coordinates, window))(q, k)

@@ -4,7 +4,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from flax import nnx
 
 import models
 from analysis import convolution
@@ -18,6 +17,7 @@ from models.attention import MultiHeadAttention, attend
 from models.mixers import Convolution
 from models.patches import grid_coordinates
 from models.positions import NoPositions, Shape
+from tests.draws import rngs
 from training import checkpoints
 from training.step import state_shapes
 
@@ -103,9 +103,9 @@ def test_with_zeros_around_it_is_the_convolution_of_the_models():
 
     @jax.jit
     def both(images):
-        layer = Convolution(4, 3, depthwise=False, dtype=jnp.float32, rngs=nnx.Rngs(0))
+        layer = Convolution(4, 3, depthwise=False, dtype=jnp.float32, rngs=rngs())
         layer.conv.kernel[...], layer.conv.bias[...] = kernel, bias
-        positions = NoPositions(Shape(4, 1, (4, 6)), rngs=nnx.Rngs(0))
+        positions = NoPositions(Shape(4, 1, (4, 6)), rngs=rngs())
         theirs, _ = layer(images.reshape(2, 24, 4), positions, grid_coordinates((4, 6)))
         ours = attend_to_images(attention_from_convolution(kernel, bias, SHARP), images, zeros=1)
         return ours, theirs.reshape(ours.shape)
@@ -170,7 +170,7 @@ def test_a_whole_attention_layer_is_a_convolution_of_its_heads_rank():
 
     @jax.jit
     def attend_in_a_layer(images):
-        layer = MultiHeadAttention(embed_dim, heads, 'none', content=False, dtype=jnp.float32, rngs=nnx.Rngs(0))
+        layer = MultiHeadAttention(embed_dim, heads, 'none', content=False, dtype=jnp.float32, rngs=rngs())
         layer.qkv.kernel[...] = np.moveaxis(narrow, 0, 1).reshape(embed_dim, embed_dim)
         layer.out.kernel[...], layer.out.bias[...] = np.moveaxis(wide, 1, 2).reshape(embed_dim, embed_dim), bias
         positions = attention_from_convolution(kernel, bias, SHARP).positions

@@ -2,11 +2,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from flax import nnx
 
 from models.attention import MultiHeadAttention, dot_product_attention, join_heads, mixture, products, split_heads
 from models.patches import grid_coordinates
 from models.positions import NoPositions, Shape
+from tests.draws import normal, rngs
 
 TOKENS, DIM = 9, 16
 
@@ -32,27 +32,27 @@ def reference(x, qkv, qkv_bias, out, out_bias, num_heads, scaled=True):
 
 
 def make(num_heads, attention_scale='sqrt_head_dim'):
-    attention = MultiHeadAttention(DIM, num_heads, attention_scale, dtype=jnp.float32, rngs=nnx.Rngs(0))
+    attention = MultiHeadAttention(DIM, num_heads, attention_scale, dtype=jnp.float32, rngs=rngs())
     # Biases start at zero, where a mistake in them would not show.
-    attention.qkv.bias[...] = jax.random.normal(jax.random.key(1), attention.qkv.bias.shape)
-    attention.out.bias[...] = jax.random.normal(jax.random.key(2), attention.out.bias.shape)
+    attention.qkv.bias[...] = normal(1, attention.qkv.bias.shape)
+    attention.out.bias[...] = normal(2, attention.out.bias.shape)
     return attention
 
 
 def call(attention, x):
-    positions = NoPositions(Shape(DIM, attention.num_heads, (3, 3)), rngs=nnx.Rngs(0))
+    positions = NoPositions(Shape(DIM, attention.num_heads, (3, 3)), rngs=rngs())
     return attention(x, positions, grid_coordinates((3, 3)))
 
 
 @pytest.fixture
 def x():
-    return jax.random.normal(jax.random.key(3), (2, TOKENS, DIM))
+    return normal(3, (2, TOKENS, DIM))
 
 
 @pytest.mark.parametrize('parts', [1, 3])
 def test_heads_are_equal_slices_of_the_channels(parts):
     """In PyTorch's order, [q of every head, k of every head, v of every head]; and the gradient is that of slices."""
-    x = jax.random.normal(jax.random.key(0), (2, 5, parts * 4 * 3))
+    x = normal(0, (2, 5, parts * 4 * 3))
 
     def slices(x):
         by_part = np.split(np.arange(x.shape[-1]), parts)
@@ -82,8 +82,8 @@ def test_equals_a_float64_reference(x, num_heads, attention_scale):
 
 @pytest.mark.parametrize('num_heads', [1, 2, 4, 8])
 def test_inside_equals_jax_dot_product_attention(num_heads):
-    q, k, v = jax.random.normal(jax.random.key(0), (3, num_heads, 2, TOKENS, 8))
-    bias = jax.random.normal(jax.random.key(1), (num_heads, 1, TOKENS, TOKENS))
+    q, k, v = normal(0, (3, num_heads, 2, TOKENS, 8))
+    bias = normal(1, (num_heads, 1, TOKENS, TOKENS))
     ours, _ = dot_product_attention(0.3 * q, k, v, scores=bias)
     theirs = jax.nn.dot_product_attention(
         *(jnp.transpose(part, (1, 2, 0, 3)) for part in (q, k, v)), bias=bias.swapaxes(0, 1), scale=0.3
@@ -92,7 +92,7 @@ def test_inside_equals_jax_dot_product_attention(num_heads):
 
 
 def test_weights_are_those_that_mixed_the_values(x):
-    q, k, v = jax.random.normal(jax.random.key(0), (3, 2, 3, TOKENS, 8))
+    q, k, v = normal(0, (3, 2, 3, TOKENS, 8))
     mixed, weights = dot_product_attention(0.3 * q, k, v)
     np.testing.assert_allclose(weights.sum(-1), 1, atol=1e-6)
     np.testing.assert_allclose(mixed, weights @ v, atol=1e-6)
@@ -100,7 +100,7 @@ def test_weights_are_those_that_mixed_the_values(x):
 
 def test_softmax_saturates_without_the_scale():
     """With unit-variance queries and keys, unscaled logits have the variance head_dim: one key takes nearly all."""
-    q, k, v = jax.random.normal(jax.random.key(0), (3, 1, 8, 32, 64))
+    q, k, v = normal(0, (3, 1, 8, 32, 64))
     largest = [dot_product_attention(scale * q, k, v)[1].max(-1).mean() for scale in (64**-0.5, 1.0)]
     assert largest[0] < 0.3 < 0.8 < largest[1]
 
@@ -115,7 +115,7 @@ def test_softmax_is_float32_in_bfloat16_compute():
 
 @pytest.mark.parametrize('lead', [(2, 3), (2, 3, 4)], ids=['heads batch', 'heads batch blocks'])
 def test_the_products_have_the_gradients_of_plain_ones(lead):
-    q, k, v = (jax.random.normal(jax.random.key(index), (*lead, count, 8)) for index, count in enumerate((5, 7, 7)))
+    q, k, v = (normal(index, (*lead, count, 8)) for index, count in enumerate((5, 7, 7)))
 
     def loss(first, second):
         return lambda q, k, v: jnp.sum(jnp.cos(second(first(q, k), v)))
@@ -128,7 +128,7 @@ def test_the_products_have_the_gradients_of_plain_ones(lead):
 
 
 def test_the_products_of_bfloat16_are_float32_and_their_gradients_bfloat16():
-    q, k = (jax.random.normal(jax.random.key(index), (2, 3, 5, 8), jnp.bfloat16) for index in range(2))
+    q, k = (normal(index, (2, 3, 5, 8), jnp.bfloat16) for index in range(2))
     logits, gradients = jax.value_and_grad(lambda q, k: jnp.sum(products(q, k)), (0, 1))(q, k)
     assert logits.dtype == jnp.float32
     assert [gradient.dtype for gradient in gradients] == [jnp.bfloat16] * 2

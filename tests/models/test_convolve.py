@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from models.convolve import convolve
+from tests.draws import normal
 
 
 @pytest.mark.parametrize('sides', [(7, 6), (3, 4), (2, 2), (1, 2), (1, 1)])
@@ -13,8 +14,8 @@ from models.convolve import convolve
 )
 def test_convolve_is_the_convolution_and_has_its_gradients(stride, padding, groups, sides):
     """Of images smaller than the kernel too, which are padded."""
-    x = jax.random.normal(jax.random.key(0), (2, *sides, 4))
-    kernel = jax.random.normal(jax.random.key(1), (3, 3, 4 // groups, 8))
+    x = normal(0, (2, *sides, 4))
+    kernel = normal(1, (3, 3, 4 // groups, 8))
     strides, pads = (stride, stride), padding if isinstance(padding, str) else ((padding, padding),) * 2
     options = {'dimension_numbers': ('NHWC', 'HWIO', 'NHWC'), 'feature_group_count': groups}
 

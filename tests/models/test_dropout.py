@@ -10,6 +10,7 @@ import scipy.stats
 
 from models.dropout import dropout
 from models.keys import hashed
+from tests.draws import normal
 
 SHAPE = 64, 16, 48  # images, tokens, channels
 
@@ -31,7 +32,7 @@ def test_the_share_that_is_dropped(rate):
 
 
 def test_what_stays_keeps_the_mean():
-    x = jax.random.normal(jax.random.key(1), SHAPE)
+    x = normal(1, SHAPE)
     dropped = dropout(x, 0.3, key(), 0)
     kept = dropped != 0
     np.testing.assert_allclose(dropped[kept], x[kept] / 0.7, rtol=1e-6)
@@ -88,6 +89,6 @@ def test_a_member_of_a_population_has_its_own_masks():
 
 
 def test_the_gradient_passes_where_the_element_did():
-    x = jax.random.normal(jax.random.key(3), SHAPE)
+    x = normal(3, SHAPE)
     gradient = jax.grad(lambda x: jnp.sum(dropout(x, 0.25, key(), 0)))(x)
     np.testing.assert_allclose(gradient, dropout(jnp.ones(SHAPE), 0.25, key(), 0), rtol=1e-6)

@@ -7,12 +7,13 @@ import pytest
 
 from models import fused
 from models.attention import dot_product_attention
+from tests.draws import normal
 
 
 @pytest.fixture
 def heads():
     """Scaled queries, keys and values."""
-    return [jax.random.normal(jax.random.key(index), (2, 3, 5, 8)) for index in range(3)]
+    return [normal(index, (2, 3, 5, 8)) for index in range(3)]
 
 
 def test_the_kernel_is_handed_what_attention_computes(heads):

@@ -7,6 +7,7 @@ import pytest
 from flax import nnx
 
 from models.layers import Dense, gelu, group_norm, layer_norm
+from tests.draws import normal, rngs
 
 
 @pytest.fixture
@@ -21,8 +22,8 @@ def test_gelu_equals_jax_and_so_does_its_gradient(x):
 
 
 def test_layer_norm_equals_flax_and_so_do_its_gradients(x):
-    scale, bias = jax.random.normal(jax.random.key(1), (2, 16))
-    reference = nnx.LayerNorm(16, epsilon=1e-6, use_fast_variance=False, rngs=nnx.Rngs(0))
+    scale, bias = normal(1, (2, 16))
+    reference = nnx.LayerNorm(16, epsilon=1e-6, use_fast_variance=False, rngs=rngs())
 
     def theirs(x, scale, bias):
         return reference(x) * scale + bias
@@ -36,9 +37,9 @@ def test_layer_norm_equals_flax_and_so_do_its_gradients(x):
 
 @pytest.mark.parametrize('groups', [1, 4, 16])
 def test_group_norm_equals_flax_and_so_do_its_gradients(groups):
-    x = 1 + 3 * jax.random.normal(jax.random.key(0), (2, 5, 4, 16))
-    scale, bias = jax.random.normal(jax.random.key(1), (2, 16))
-    reference = nnx.GroupNorm(16, num_groups=groups, rngs=nnx.Rngs(0))
+    x = 1 + 3 * normal(0, (2, 5, 4, 16))
+    scale, bias = normal(1, (2, 16))
+    reference = nnx.GroupNorm(16, num_groups=groups, rngs=rngs())
 
     def theirs(x, scale, bias):
         return reference(x) * scale + bias
@@ -65,7 +66,7 @@ def test_bfloat16_stays_bfloat16_and_close(x, layer):
 
 @pytest.mark.parametrize('outputs', [3, 16, 40])
 def test_dense_equals_flax_and_so_do_its_gradients(x, outputs):
-    layers = Dense(16, outputs, rngs=nnx.Rngs(0)), nnx.Linear(16, outputs, rngs=nnx.Rngs(0))
+    layers = Dense(16, outputs, rngs=rngs()), nnx.Linear(16, outputs, rngs=rngs())
     found = []
     for layer in layers:
         layer.bias[...] = jnp.arange(outputs, dtype=jnp.float32)
@@ -81,7 +82,7 @@ def test_dense_equals_flax_and_so_do_its_gradients(x, outputs):
 
 
 def test_dense_computes_in_its_type(x):
-    dense = Dense(16, 3, dtype=jnp.bfloat16, rngs=nnx.Rngs(0))
+    dense = Dense(16, 3, dtype=jnp.bfloat16, rngs=rngs())
     assert dense(x).dtype == jnp.bfloat16
     assert jax.grad(lambda x: jnp.sum(dense(x).astype(jnp.float32)))(x).dtype == x.dtype
     assert dense.kernel[...].dtype == jnp.float32

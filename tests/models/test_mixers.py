@@ -1,3 +1,5 @@
+import itertools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -6,6 +8,7 @@ import pytest
 
 from models.mixers import MIXERS
 from models.patches import grid_coordinates
+from tests.draws import normal
 
 ARMS = [{'mixer': mixer} for mixer in MIXERS] + [{'name': 'resnet', 'resnet_width': 16}]
 IDS = [*MIXERS, 'resnet']
@@ -15,8 +18,8 @@ IDS = [*MIXERS, 'resnet']
 def test_gradients_reach_every_parameter(built, images, fields):
     model, params = built(**fields)
     # Norm scales that start at zero (ResNet) would hide what is behind them.
-    noise = iter(jax.random.split(jax.random.key(1), len(jax.tree.leaves(params))))
-    params = jax.tree.map(lambda leaf: leaf + 0.05 * jax.random.normal(next(noise), leaf.shape), params)
+    seeds = itertools.count()
+    params = jax.tree.map(lambda leaf: leaf + 0.05 * normal(next(seeds), leaf.shape), params)
     gradients = jax.jit(jax.grad(lambda params: jnp.sum(jnp.sin(model.apply(params, images).logits))))(params)
     for path, leaf in jax.tree_util.tree_leaves_with_path(gradients):
         assert np.abs(leaf).max() > 0, jax.tree_util.keystr(path)

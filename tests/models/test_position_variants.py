@@ -4,7 +4,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from flax import nnx
 from scipy.integrate import solve_ivp
 from scipy.ndimage import map_coordinates
 
@@ -14,6 +13,7 @@ from models.positions.rotary import turn
 from models.positions.sinusoidal import sinusoid
 from models.positions.tables import interpolate
 from models.windows import offsets
+from tests.draws import normal, rngs
 
 GRID = (4, 4)
 TRAINED = grid_coordinates(GRID)
@@ -21,11 +21,11 @@ OFFSETS = offsets(TRAINED)
 
 
 def make(name, embed_dim=32, num_heads=4, grid=GRID):
-    return POSITIONS[name](Shape(embed_dim, num_heads, grid), rngs=nnx.Rngs(0))
+    return POSITIONS[name](Shape(embed_dim, num_heads, grid), rngs=rngs())
 
 
 def queries(num_heads=4, head_dim=8, tokens=16):
-    return jax.random.normal(jax.random.key(5), (num_heads, 2, tokens, head_dim))
+    return normal(5, (num_heads, 2, tokens, head_dim))
 
 
 def at(places, grid=GRID):
@@ -254,7 +254,7 @@ def test_rope_mixed_starts_as_two_orthogonal_directions_a_head():
 def test_conditional_adds_a_depthwise_convolution_with_zeros_beyond_the_border():
     positions = make('conditional', embed_dim=4, num_heads=1)
     positions.conv.bias[...] = jnp.arange(4.0)
-    x = jax.random.normal(jax.random.key(0), (2, 16, 4))
+    x = normal(0, (2, 16, 4))
     image = np.pad(np.asarray(x).reshape(2, 4, 4, 4), ((0, 0), (1, 1), (1, 1), (0, 0)))
     kernel = np.asarray(positions.conv.kernel[...])[:, :, 0]
     expected = np.asarray(x).reshape(2, 4, 4, 4) + np.arange(4.0)

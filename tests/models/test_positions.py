@@ -15,6 +15,7 @@ from data.spec import Spec
 from models.patches import Coordinates, grid_coordinates
 from models.positions import INJECTIONS, POSITIONS, AbsolutePositions, Shape
 from models.windows import offsets
+from tests.draws import normal, rngs
 
 VARIANTS = sorted(POSITIONS)
 AWARE = [name for name in VARIANTS if name != 'none']
@@ -53,8 +54,7 @@ def aware(built):
     def build(name, **fields):
         model, params = built(embed_dim=DIM, positions__name=name, **fields)
         leaves, tree = jax.tree.flatten(params.get('positions', []))
-        keys = jax.random.split(jax.random.key(7), len(leaves) + 1)
-        noisy = [leaf + 0.3 * jax.random.normal(key, leaf.shape) for leaf, key in zip(leaves, keys, strict=False)]
+        noisy = [leaf + 0.3 * normal(seed, leaf.shape) for seed, leaf in enumerate(leaves)]
         return model, params | ({'positions': jax.tree.unflatten(tree, noisy)} if leaves else {})
 
     return build
@@ -142,8 +142,8 @@ def test_bfloat16_is_close_to_float32(config, spec, aware, images, name):
     model, params = aware(name)
     half = models.build(config, spec, jnp.bfloat16)
     full = model.apply(params, images).logits
-    positions = POSITIONS[name](Shape(DIM, HEADS, GRID), rngs=nnx.Rngs(0))
-    q = jax.random.normal(jax.random.key(0), (HEADS, 1, TOKENS, HEAD_DIM), jnp.bfloat16)
+    positions = POSITIONS[name](Shape(DIM, HEADS, GRID), rngs=rngs())
+    q = normal(0, (HEADS, 1, TOKENS, HEAD_DIM), jnp.bfloat16)
     # Codes and logits are float32 whatever the compute type, and angles too: far away bfloat16 would have none left.
     if name in ABSOLUTE:
         assert positions.codes(grid_coordinates(GRID)).dtype == jnp.float32
@@ -159,7 +159,7 @@ def test_bfloat16_is_close_to_float32(config, spec, aware, images, name):
 
 @pytest.mark.parametrize('name', VARIANTS)
 def test_parameter_count_is_the_documented_one(name):
-    positions = POSITIONS[name](Shape(DIM, HEADS, GRID), rngs=nnx.Rngs(0))
+    positions = POSITIONS[name](Shape(DIM, HEADS, GRID), rngs=rngs())
     assert sum(leaf.size for leaf in jax.tree.leaves(nnx.state(positions, nnx.Param))) == PARAMETERS[name]
 
 
@@ -213,7 +213,7 @@ def test_absolute_codes_go_in_where_inject_says(aware, images, name, inject):
 
 @pytest.mark.parametrize('name', ABSOLUTE)
 def test_codes_of_different_places_differ(name):
-    positions = POSITIONS[name](Shape(DIM, HEADS, GRID), rngs=nnx.Rngs(0))
+    positions = POSITIONS[name](Shape(DIM, HEADS, GRID), rngs=rngs())
     codes = np.asarray(positions.codes(grid_coordinates(GRID)))
     assert codes.shape == (16, DIM)
     distances = np.linalg.norm(codes[:, None] - codes[None], axis=-1)
@@ -223,7 +223,7 @@ def test_codes_of_different_places_differ(name):
 @pytest.mark.parametrize('name', ABSOLUTE)
 def test_extending_the_range_keeps_the_codes_of_the_trained_places(name):
     """The corner of a larger image has the codes that it had alone, except where the raster order itself moves."""
-    positions = POSITIONS[name](Shape(DIM, HEADS, GRID), rngs=nnx.Rngs(0))
+    positions = POSITIONS[name](Shape(DIM, HEADS, GRID), rngs=rngs())
     trained = grid_coordinates(GRID)
     # The trained tokens, said to come from a grid twice as high: the sequence goes on after them.
     higher = grid_coordinates((8, 4), GRID)

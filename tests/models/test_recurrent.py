@@ -1,9 +1,8 @@
-import jax
 import jax.numpy as jnp
 import numpy as np
-from flax import nnx
 
 from models.recurrent import GRU
+from tests.draws import normal, rngs
 
 
 def sigmoid(x):
@@ -11,9 +10,9 @@ def sigmoid(x):
 
 
 def test_gru_equals_its_equations_step_by_step():
-    gru = GRU(5, 4, dtype=jnp.float32, rngs=nnx.Rngs(0))
-    gru.recurrent.bias[...] = jax.random.normal(jax.random.key(1), (12,))
-    x = np.asarray(jax.random.normal(jax.random.key(2), (3, 7, 5)), np.float64)
+    gru = GRU(5, 4, dtype=jnp.float32, rngs=rngs())
+    gru.recurrent.bias[...] = normal(1, (12,))
+    x = np.asarray(normal(2, (3, 7, 5)), np.float64)
     kernel, bias = (np.asarray(leaf[...], np.float64) for leaf in (gru.inputs.kernel, gru.inputs.bias))
     recurrent, recurrent_bias = (
         np.asarray(leaf[...], np.float64) for leaf in (gru.recurrent.kernel, gru.recurrent.bias)
@@ -29,6 +28,6 @@ def test_gru_equals_its_equations_step_by_step():
 
 
 def test_reverse_is_the_walk_over_the_reversed_sequence():
-    gru = GRU(5, 4, dtype=jnp.float32, rngs=nnx.Rngs(0))
-    x = jax.random.normal(jax.random.key(2), (3, 7, 5))
+    gru = GRU(5, 4, dtype=jnp.float32, rngs=rngs())
+    x = normal(2, (3, 7, 5))
     np.testing.assert_allclose(gru(x, reverse=True), gru(x[:, ::-1])[:, ::-1], atol=1e-6)
