@@ -2,8 +2,15 @@
 
 import os
 
+import jax
 import pytest
 from jaxtyping import install_import_hook
+
+# Most of what tests compile is one operation on a few numbers, and XLA's other emitters take half the time for it.
+# XLA reads its flags as the backend starts: the commands that tests run as processes compile as a user's do.
+with pytest.MonkeyPatch.context() as patch:
+    patch.setenv('XLA_FLAGS', f'{os.environ.get("XLA_FLAGS", "")} --xla_cpu_use_fusion_emitters=false')
+    jax.devices()
 
 # Before any test imports one of them. The hook changes nothing but the check.
 PACKAGES = ['configs', 'data', 'models', 'training', 'analysis', 'experiment', 'benchmarks']
@@ -20,8 +27,6 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 @pytest.fixture(scope='session', autouse=True)
 def _caches(tmp_path_factory):
     """Tests, and processes that they start, share their compiled programs here, not where the user's are."""
-    import jax
-
     from training.compilation import KEEP_ALL
 
     shared = tmp_path_factory.getbasetemp()
