@@ -59,13 +59,16 @@ def _layer_norm_forward(x, scale, bias):
 
 def _layer_norm_backward(saved, gradient):
     normalised, inverse, scale = saved
-    wide = gradient.astype(jnp.float32)
-    axes = tuple(range(wide.ndim - 1))
+    # Rows of one matrix: a broadcast of another shape than the forward pass's is not shared with it, so that each is
+    # part of what it feeds rather than an array of its own.
+    flat = gradient.reshape(-1, gradient.shape[-1])
+    normalised, inverse = normalised.reshape(flat.shape), inverse.reshape(-1, 1)
+    wide = flat.astype(jnp.float32)
     inner = wide * scale
     mean = jnp.mean(inner, axis=-1, keepdims=True)
     along = jnp.mean(inner * normalised, axis=-1, keepdims=True)
-    to_input = inverse * (inner - mean - normalised * along)
-    return to_input.astype(gradient.dtype), jnp.sum(wide * normalised, axis=axes), jnp.sum(wide, axis=axes)
+    to_input = (inverse * (inner - mean - normalised * along)).astype(gradient.dtype)
+    return to_input.reshape(gradient.shape), jnp.sum(wide * normalised, axis=0), jnp.sum(wide, axis=0)
 
 
 layer_norm.defvjp(_layer_norm_forward, _layer_norm_backward)
