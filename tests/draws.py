@@ -13,6 +13,6 @@ def normal(seed, shape, dtype=jnp.float32):
     return jnp.asarray(np.random.default_rng(seed).standard_normal(shape), dtype)
 
 
-def rngs(seed=0):
+def rngs():
     """What layers draw their parameters from in models.build too."""
-    return nnx.Rngs(params=hashed(jax.random.key(seed)))
+    return nnx.Rngs(params=hashed(jax.random.key(0)))

@@ -52,10 +52,11 @@ class Track:
         self.diverged_step: int | None = None
         self.first_bad_operation: str | None = None  # of that step; None: it was not looked for, or not found
         self.progress = (progress or Progress(0.0)).by(member.maker)
-        if progress and progress.makers and progress.makers[-1] != member.maker:
+        makers = self.progress.makers
+        if len(makers) > 1 and makers is not progress.makers:  # one was added just now
             logger.warning(
                 '%s goes on from step %s, but not as it began (%s): its numbers are of both; a new folder would '
-                'hold those of one', self.folder, f'{start:,}', _changes(progress.makers[-1], member.maker),
+                'hold those of one', self.folder, f'{start:,}', _changes(*makers[-2:]),
             )  # fmt: skip
         self.progress = self.progress._replace(compile_seconds=self.progress.compile_seconds + compile_seconds)
         self.saved = start  # the newest step that is saved, or is being saved

@@ -8,6 +8,7 @@ import pytest
 import data
 from tests.experiments import small
 from training import loop
+from training.checkpoints import UNKNOWN
 from training.log import read_rows
 from training.loop import total_steps
 from training.programs import compile_programs
@@ -35,14 +36,14 @@ class Killed(Exception):
     pass
 
 
-def run(config, folder, until=None):
+def run(config, folder, until=None, maker=UNKNOWN):
     """Trains in `folder`; with `until`, the run is cut off when it reports that step."""
 
     def report(row, steps):
         if until is not None and row['step'] >= until:
             raise Killed
 
-    (result,) = loop.train([Member(config, folder, report)], data.load(config.data))
+    (result,) = loop.train([Member(config, folder, report, maker)], data.load(config.data))
     return result
 
 
@@ -81,18 +82,9 @@ def test_a_resumed_run_equals_an_uninterrupted_one(config, tmp_path, until):
 
 def test_a_run_that_goes_on_by_other_code_says_so(config, tmp_path, caplog):
     old, new = ({'git': {'commit': commit, 'dirty': False}} for commit in ('0123', '4567'))
-
-    def run_by(maker, until=100):
-        def report(row, steps):
-            if row['step'] >= until:
-                raise Killed
-
-        (result,) = loop.train([Member(config, tmp_path, report, maker)], data.load(config.data))
-        return result
-
-    for maker, until, told in ((old, 8, 0), (old, 14, 0), (new, 20, 1), (new, 100, 1)):
-        with contextlib.nullcontext() if until == 100 else pytest.raises(Killed):
-            result = run_by(maker, until)
+    for maker, until, told in ((old, 8, 0), (old, 14, 0), (new, 20, 1), (new, None, 1)):
+        with pytest.raises(Killed) if until else contextlib.nullcontext():
+            result = run(config, tmp_path, until, maker)
         warnings = [record.getMessage() for record in caplog.records if 'goes on from step' in record.getMessage()]
         assert len(warnings) == told
     assert 'from step 12, but not as it began (git.commit=0123 before, 4567 now)' in warnings[0]
