@@ -7,15 +7,11 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from experiment.allocator import keep_memory
+import jax
+import numpy as np
+from jaxtyping import Float
 
-keep_memory()  # before JAX starts threads, as train.py does: later it is not for them (NOTES.md)
-
-import jax  # noqa: E402
-import numpy as np  # noqa: E402
-from jaxtyping import Float  # noqa: E402
-
-from experiment import environment  # noqa: E402
+from experiment import environment
 
 SAMPLE = 0.005  # seconds that one timing lasts at least: a short program is called several times
 LONG = 1.0  # seconds; a longer program is not slowed by what the one before left in the caches, nor called untimed

@@ -3,9 +3,10 @@
 import ctypes
 import os
 
+import jax
+
 # glibc's mallopt(3): parameter, value.
 SETTINGS = (
-    (-8, 1),  # M_ARENA_MAX: with more, a block that one thread freed is not there for the next that asks
     (-4, 0),  # M_MMAP_MAX: blocks of any size come from the heap, none from a mapping of its own
     (-1, -1),  # M_TRIM_THRESHOLD: the top of the heap is never given back
     (-2, 64 * 2**20),  # M_TOP_PAD: it grows by so much more than is asked for
@@ -17,8 +18,11 @@ def keep_memory() -> bool:
 
     XLA's CPU backend asks for its temporary memory anew in every call. By default glibc maps such blocks from the
     kernel and unmaps them when they are freed, so each step pays for hundreds of thousands of page faults: a sixth of
-    the time of a ViT-S/16's step (benchmarks/NOTES.md). Only for this process and from now on, so early is best; a user
-    who set glibc's own variables is not overruled, and other allocators and systems are left alone.
+    the time of a ViT-S/16's step (benchmarks/NOTES.md). Only for this process and from now on, before JAX's backend
+    starts; a user who set glibc's own variables is not overruled, and other allocators and systems are left alone.
+
+    Only the main thread's heap holds blocks of any size. The other threads have heaps of their own, which none waits
+    for, but of 64 MiB at most. So a step is to begin in the thread that calls for it: JAX would hand it to another.
     """
     if 'malloc' in os.environ.get('GLIBC_TUNABLES', '') or any(name.startswith('MALLOC_') for name in os.environ):
         return False
@@ -26,5 +30,6 @@ def keep_memory() -> bool:
         mallopt = ctypes.CDLL(None).mallopt
     except (AttributeError, OSError, TypeError):  # musl, macOS, Windows
         return False
+    jax.config.update('jax_cpu_enable_async_dispatch', False)
     taken = [mallopt(parameter, value) for parameter, value in SETTINGS]
     return all(taken)

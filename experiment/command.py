@@ -11,7 +11,6 @@ from absl import app, flags, logging
 
 from configs import base
 from configs.errors import OF_STORAGE, ConfigError, StorageError, nearest
-from experiment.allocator import keep_memory
 from experiment.folder import flatten
 from training.interruption import Interrupted, listen
 
@@ -25,7 +24,6 @@ def run(main: Callable[[], int | None]) -> NoReturn:
 
     Anything else that is raised is a defect and keeps its traceback.
     """
-    keep_memory()
     listen()
     logging.set_verbosity(logging.WARNING)
     # Of a save that fails Orbax logs tracebacks, and raises what is told here in one line; the run's log has them.
@@ -34,6 +32,9 @@ def run(main: Callable[[], int | None]) -> NoReturn:
     def guarded(argv: list[str]) -> int | None:
         if len(argv) > 1:
             _fail(f'{argv[1]!r} is not a flag; flags are written --name=value')
+        from experiment.allocator import keep_memory  # imports JAX, which a typing error need not wait for
+
+        keep_memory()
         try:
             return main()
         except ConfigError as error:

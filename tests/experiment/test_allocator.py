@@ -30,10 +30,31 @@ print(kept, resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 """
 
 
-def churn(how, **environment):
+# The same of a program whose temporary memory is more than glibc lets the heap of a thread other than the first have.
+STEPS = """
+import resource, sys
+from experiment.allocator import keep_memory
+
+if sys.argv[1] == 'keep':
+    assert keep_memory()
+import jax
+import jax.numpy as jnp
+
+step = jax.jit(lambda x: jnp.sin(jax.lax.optimization_barrier(jnp.outer(x, x))).sum())
+x = jnp.arange(5000.0)
+for _ in range(3):
+    step(x).block_until_ready()
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+for _ in range(10):
+    step(x).block_until_ready()
+print(None, resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+def churn(how, *, of=CHURN, **environment):
     clean = {name: value for name, value in os.environ.items() if 'MALLOC' not in name and name != 'GLIBC_TUNABLES'}
     done = subprocess.run(
-        [sys.executable, '-c', CHURN, how],
+        [sys.executable, '-c', of, how],
         cwd=ROOT, env=clean | environment, capture_output=True, text=True, check=True,
     )  # fmt: skip
     kept, pages = done.stdout.split()
@@ -46,6 +67,13 @@ def test_freed_memory_is_used_again_without_asking_the_kernel():
     assert kept == 'True'
     assert pages < 100
     assert churn('leave')[1] > 100 * max(pages, 1)
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != 'glibc', reason='another allocator')
+def test_a_steps_memory_is_used_again_too():
+    _, pages = churn('keep', of=STEPS)
+    assert pages < 40_000  # of 100 MB each time: 24,414 if once it was not
+    assert churn('leave', of=STEPS)[1] > 200_000
 
 
 @pytest.mark.parametrize(
