@@ -128,7 +128,7 @@ def _train_until(milestone: int, run: Run, state: State, start: int) -> State:
 def _run_steps(run: Run, state: State, start: int, stop: int) -> tuple[State, int, float]:
     """The state after the steps from `start` to `stop`, the last step, and the seconds that the device idled, at most.
 
-    It is the last before `stop` when all members diverged or a signal came. The host runs ahead of the device, and
+    It is the last before `stop` when all members diverged or a signal came. The host runs ahead of an accelerator, and
     waits for a row's sums `LAG` dispatches after it asked for them; it hears of a divergence without waiting.
     """
     every, dispatch = run.config.log.every, max(run.programs.train_steps)
