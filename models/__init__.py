@@ -8,12 +8,12 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 from jax.typing import DTypeLike
-from jaxtyping import Array, Float, PRNGKeyArray, UInt8
+from jaxtyping import Array, Float, Int32, PRNGKeyArray, UInt8
 from ml_collections import ConfigDict
 
 from data.spec import Spec
 from models.backbone import Backbone
-from models.keys import hashed
+from models.keys import from_row, hashed
 from models.matching import matched
 from models.patches import Coordinates
 from models.resnet import ResNet
@@ -40,7 +40,7 @@ class Model(NamedTuple):
     """A model is its params and these functions of them; it has no other state."""
 
     init: Callable[[PRNGKeyArray], Params]
-    apply: Callable[..., Outputs]  # apply(params, images, *, key=None, coordinates=None, capture=())
+    apply: Callable[..., Outputs]  # apply(params, images, *, key=None, first=0, coordinates=None, capture=())
     decays: Callable[[Params], Params]  # a tree of bools: which leaves weight decay may touch
     shapes: Params  # jax.ShapeDtypeStruct at the leaves: what `init` draws, known without tracing it again
 
@@ -58,8 +58,9 @@ def build(config: ConfigDict, spec: Spec, dtype: DTypeLike = jnp.float32) -> Mod
     """The model that `config` (an experiment's `config.model`) describes, for images of `spec`.
 
     `init(key)` draws float32 params. `apply` takes images in 0..255, [batch, height, width, channels], and computes
-    in `dtype`; with `key` it drops out, without it is deterministic. `coordinates` (models.patches.Coordinates) say
-    where tokens are when that is not the trained grid, or its raster order. `capture` names what to return beside
+    in `dtype`; with `key` it drops out, without it is deterministic: `first` is the place of the first of the images
+    where they are part of a batch, all of which `key` is for. `coordinates` (models.patches.Coordinates) say where
+    tokens are when that is not the trained grid, or its raster order. `capture` names what to return beside
     the logits: 'attention' (weights, [heads, batch, tokens, tokens]), 'tokens' ([batch, tokens, embed]), 'queries' and
     'keys' as their product makes the logits: turned by rotary codes, queries scaled ([heads, batch, tokens, head_dim]).
 
@@ -89,10 +90,11 @@ def build(config: ConfigDict, spec: Spec, dtype: DTypeLike = jnp.float32) -> Mod
         images: Images,
         *,
         key: PRNGKeyArray | None = None,
+        first: int | Int32[Array, ''] = 0,
         coordinates: Coordinates | None = None,
         capture: tuple[str, ...] = (),
     ) -> Outputs:
-        key = None if key is None else hashed(key)
+        key = None if key is None else from_row(hashed(key), first)
         module = nnx.merge(graph, params)
         logits, captured = module(standardise(images, dtype), coordinates, key)
         for name in capture:

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from jax.extend.random import define_prng_impl
 from jaxtyping import Array, PRNGKeyArray, Shaped, UInt32
 
-Words = UInt32[Array, '2']  # what a key is made of
+Words = UInt32[Array, '3']  # what a key is made of: two secrets, and the row of its draws that is their first
 
 
 def hashed(key: PRNGKeyArray) -> PRNGKeyArray:
@@ -22,7 +22,21 @@ def hashed(key: PRNGKeyArray) -> PRNGKeyArray:
     To be called inside of the program that draws: XLA repeats in whatever reads a number all that derives its key, back
     to here, where Threefry's loop keeps it from that.
     """
-    return jax.random.wrap_key_data(jax.random.bits(key, (2,), jnp.uint32), impl=_HASHED)
+    return _key(*jax.random.bits(key, (2,), jnp.uint32), jnp.uint32(0))
+
+
+def from_row(key: PRNGKeyArray, row: int | Shaped[Array, '']) -> PRNGKeyArray:
+    """A key that draws what `key`, of this kind, draws, but for the first `row` rows of it: those of the leading axis.
+
+    What belongs to a part of a batch is then drawn as it is for the whole of it. The keys that follow from this one by
+    jax.random.fold_in or split leave out as many.
+    """
+    first, second, begin = jax.random.key_data(key)
+    return _key(first, second, begin + jnp.asarray(row, jnp.uint32))
+
+
+def _key(*words):
+    return jax.random.wrap_key_data(jnp.stack(words), impl=_HASHED)
 
 
 def hash_of(words: Words, stream: int | UInt32[Array, ''], places: UInt32[Array, '...']) -> UInt32[Array, '...']:
@@ -55,7 +69,7 @@ def _seeded(seed: Shaped[Array, '']) -> Words:
     return jax.random.key_data(hashed(jax.random.key(seed, impl='threefry2x32')))
 
 
-def _split(words: Words, shape: tuple[int, ...]) -> UInt32[Array, '*shape 2']:
+def _split(words: Words, shape: tuple[int, ...]) -> UInt32[Array, '*shape 3']:
     return _keys(words, SPLIT, _places(shape))
 
 
@@ -65,13 +79,14 @@ def _folded(words: Words, data: UInt32[Array, '']) -> Words:
 
 def _keys(words, stream, places):
     word = hash_of(words, stream, places)
-    return jnp.stack([word, mixed(word ^ _secrets(words, stream)[0])], axis=-1)
+    return jnp.stack([word, mixed(word ^ _secrets(words, stream)[0]), jnp.broadcast_to(words[2], word.shape)], axis=-1)
 
 
 def _bits(words: Words, width: int, shape: tuple[int, ...]) -> Shaped[Array, '*shape']:
-    word = hash_of(words, DRAWN, _places(shape))
+    places = _places(shape) + words[2] * jnp.uint32(math.prod(shape[1:]))
+    word = hash_of(words, DRAWN, places)
     if width == 64:
-        return word.astype(jnp.uint64) << 32 | hash_of(words, LOWER, _places(shape)).astype(jnp.uint64)
+        return word.astype(jnp.uint64) << 32 | hash_of(words, LOWER, places).astype(jnp.uint64)
     return (word >> (32 - width)).astype(jnp.dtype(f'uint{width}'))
 
 
@@ -80,5 +95,5 @@ def _places(shape: tuple[int, ...]) -> UInt32[Array, '*shape']:
 
 
 _HASHED = define_prng_impl(
-    key_shape=(2,), seed=_seeded, split=_split, random_bits=_bits, fold_in=_folded, name='hashed', tag='hash'
+    key_shape=(3,), seed=_seeded, split=_split, random_bits=_bits, fold_in=_folded, name='hashed', tag='hash'
 )

@@ -86,8 +86,8 @@ def make_train_step(config: ConfigDict, model: Model, total_steps: int) -> Train
         images = augment(hashed(augment_key), images, config.data.augment)
         batch = len(labels)
 
-        def loss_of(params, key, images, labels):
-            logits = model.apply(params, images, key=key).logits
+        def loss_of(params, images, labels, first=0):
+            logits = model.apply(params, images, key=model_key, first=first).logits
             loss = jnp.sum(cross_entropy(logits, labels, rates.label_smoothing))
             correct = jnp.sum(jnp.argmax(logits, -1) == labels, dtype=jnp.int32)
             return loss / batch, Sums(loss, correct, jnp.int32(len(labels)), jnp.int32(0))
@@ -95,7 +95,7 @@ def make_train_step(config: ConfigDict, model: Model, total_steps: int) -> Train
         differentiate = jax.grad(loss_of, has_aux=True)
         parts = config.train.accumulate
         gradients, sums = (differentiate if parts == 1 else accumulated(differentiate, parts))(
-            state.params, model_key, images, labels
+            state.params, images, labels
         )
         # Clipping takes the same norm, so it is computed once. A norm that overflows would clip gradients to zero.
         finite = jnp.isfinite(sums.loss) & jnp.isfinite(optax.tree.norm(ravel_pytree(gradients)[0]))
@@ -113,15 +113,17 @@ def make_train_step(config: ConfigDict, model: Model, total_steps: int) -> Train
 
 
 def accumulated(differentiate: Callable[..., tuple[Params, Sums]], parts: int) -> Callable[..., tuple[Params, Sums]]:
-    """`differentiate` of a batch, as the sum over `parts` equal parts of it that are held in memory one by one.
+    """`differentiate` of a batch, as the sum over `parts` equal parts of it.
 
-    Written out rather than scanned on the CPU, whose convolutions are an order of magnitude slower inside a loop
+    One by one, so that memory is held for one alone. On the CPU they are written out rather than scanned: several cores
+    then compute several parts at the same time, and convolutions are an order of magnitude slower inside a loop
     (benchmarks/RESULTS.md, the loop).
     """
 
-    def whole(params: Params, key: PRNGKeyArray, images: Images, labels: Labels) -> tuple[Params, Sums]:
-        keys = jax.random.split(key, parts)
-        pieces = keys, images.reshape(parts, -1, *images.shape[1:]), labels.reshape(parts, -1)
+    def whole(params: Params, images: Images, labels: Labels) -> tuple[Params, Sums]:
+        size = len(labels) // parts
+        firsts = jnp.arange(0, len(labels), size)
+        pieces = images.reshape(parts, size, *images.shape[1:]), labels.reshape(parts, size), firsts
 
         def add(total, piece):
             gradients, sums = differentiate(params, *piece)

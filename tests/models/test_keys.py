@@ -1,5 +1,6 @@
 """What these keys draw has its distribution, and shows no trace of the places, seeds and steps that it follows from."""
 
+import functools
 import itertools
 
 import jax
@@ -8,7 +9,7 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from models.keys import hash_of, hashed
+from models.keys import from_row, hash_of, hashed
 
 COUNT = 100_000
 KIND = jax.random.key_impl(hashed(jax.random.key(0)))
@@ -71,7 +72,7 @@ def test_streams_of_a_key_have_no_word_in_common():
     """By chance 2 of COUNT would meet in 2^32; of a stream that is used twice all would."""
     key = of_seed(0)
     children = jax.random.split(key, COUNT), jax.vmap(lambda place: jax.random.fold_in(key, place))(jnp.arange(COUNT))
-    streams = [np.asarray(words) for keys in children for words in jax.random.key_data(keys).T]
+    streams = [np.asarray(words) for keys in children for words in jax.random.key_data(keys)[:, :2].T]
     for one, other in itertools.combinations([*streams, np.asarray(jax.random.bits(key, (COUNT,)))], 2):
         assert len(np.intersect1d(one, other)) < 20
         assert abs(np.corrcoef(one, other)[0, 1]) < 5 / COUNT**0.5
@@ -87,12 +88,17 @@ def test_places_that_stand_near_are_independent():
 
 def both_words_of_a_key(make):
     """Of a hashed key, from its parent's words and one more."""
-    return lambda words: jax.random.key_data(make(jax.random.wrap_key_data(words[:2], impl=KIND), words[2]))
+
+    def made(words):
+        key = jax.random.wrap_key_data(jnp.stack([*words[:2], jnp.uint32(0)]), impl=KIND)
+        return jax.random.key_data(make(key, words[2]))[:2]
+
+    return made
 
 
 @pytest.mark.parametrize(
     ('word', 'made'),
-    [(word, lambda words: hash_of(words[:2], words[2], words[3])) for word in range(4)]
+    [(word, lambda words: hash_of(words[:3], words[2], words[3])) for word in range(4)]
     + [(word, both_words_of_a_key(jax.random.fold_in)) for word in range(3)]
     + [(word, both_words_of_a_key(lambda key, _: jax.random.split(key)[1])) for word in range(2)],
 )
@@ -118,6 +124,23 @@ def test_a_member_of_a_population_draws_what_it_draws_alone():
     for index, key in enumerate(keys):
         for one, alone in zip(together, draw(key), strict=True):
             np.testing.assert_array_equal(one[index], alone)
+
+
+@pytest.mark.parametrize('shape', [(12,), (12, 5), (12, 3, 1)])
+@pytest.mark.parametrize('key', [of_seed(0), jax.random.fold_in(of_seed(0), 7), jax.random.split(of_seed(0))[1]])
+def test_what_is_drawn_from_a_row_on_is_the_rest_of_all(key, shape):
+    for draw in (jax.random.normal, functools.partial(jax.random.bits, dtype=jnp.uint16)):
+        whole = draw(key, shape)
+        for row in (0, 1, 7):
+            np.testing.assert_array_equal(draw(from_row(key, row), (12 - row, *shape[1:])), whole[row:])
+        np.testing.assert_array_equal(draw(from_row(from_row(key, 2), 3), (7, *shape[1:])), whole[5:])
+
+
+def test_keys_that_follow_begin_at_that_row_too():
+    key = of_seed(0)
+    for made in (lambda key: jax.random.fold_in(key, 3), lambda key: jax.random.split(key)[1]):
+        whole, rest = (jax.random.bits(made(one), (6, 4)) for one in (key, from_row(key, 2)))
+        np.testing.assert_array_equal(rest[:4], whole[2:])
 
 
 def test_a_seed_has_the_key_of_the_seed_of_jax():

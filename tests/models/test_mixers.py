@@ -97,6 +97,18 @@ def test_dropout_and_stochastic_depth_act_only_with_a_key(built, images):
     np.testing.assert_array_equal(one, model.apply(params, images, key=jax.random.key(0)).logits)
 
 
+@pytest.mark.parametrize('fields', [{}, {'name': 'resnet', 'resnet_width': 4}])
+def test_a_part_of_a_batch_drops_what_it_drops_in_the_whole(built, images, fields):
+    model, params = built(dropout=0.3, stochastic_depth=0.5, **fields)
+    key = jax.random.key(0)
+    apply = jax.jit(model.apply)
+    whole = apply(params, images, key=key).logits
+    for first in (0, 2):
+        part = apply(params, images[first : first + 2], key=key, first=first).logits
+        np.testing.assert_allclose(part, whole[first : first + 2], atol=1e-5)
+    assert np.abs(apply(params, images[2:], key=key, first=0).logits - whole[2:]).max() > 1e-3
+
+
 def test_stochastic_depth_drops_whole_branches_of_an_image(built):
     """In the last block at a rate near one, almost every image passes unchanged by the block."""
     model, params = built(stochastic_depth=0.99, positions__name='none')
