@@ -22,11 +22,11 @@ from benchmarks import options
 from configs import base
 from data.spec import Dataset, Spec, Split
 from experiment import command, folder
-from experiment.workers import cores_allowed
 from training import population
 from training.optimiser import Rates
+from training.placement import cores_allowed
 from training.programs import compile_programs
-from training.strategy import steps_per_dispatch
+from training.strategy import PARTS, steps_per_dispatch
 
 CORES = flags.DEFINE_integer('cores', None, 'Cores to use; left out: all.', lower_bound=1)
 flags.adopt_module_key_flags(options)
@@ -35,6 +35,7 @@ STEPS = 16  # of the arm with several steps a dispatch, and of one timing of the
 MEMBERS = (2, 4, 8)
 SINGLE = 'one by one'
 DISPATCH = f'{STEPS} steps a dispatch'
+IN_PARTS = f'in {PARTS} parts'
 
 
 class Case(NamedTuple):
@@ -88,6 +89,7 @@ def measure(case: Case, *, seconds: float, fewest: int) -> dict[str, Any]:
     config, dataset = experiment(case)
     arms = {SINGLE: runner(config, dataset, 1, 1), DISPATCH: runner(config, dataset, STEPS, 1)}
     arms |= {f'{size} together': runner(config, dataset, 1, size) for size in MEMBERS}
+    arms |= {IN_PARTS: runner(config, dataset, 1, 1, PARTS)}
     times = benchmarks.time_in_turns(arms, seconds=seconds, fewest=fewest)
     sizes = {f'{size} together': size for size in MEMBERS}
     a_step = {name: taken / STEPS / sizes.get(name, 1) for name, taken in times.items()}
@@ -114,10 +116,10 @@ def experiment(case: Case) -> tuple[ConfigDict, Dataset]:
     return config, Dataset(spec, split, split, split)
 
 
-def runner(config: ConfigDict, dataset: Dataset, dispatch: int, size: int) -> Callable[[], Any]:
+def runner(config: ConfigDict, dataset: Dataset, dispatch: int, size: int, parts: int = 1) -> Callable[[], Any]:
     """STEPS training steps of `size` members, each call from where the last one ended."""
     config = config.copy_and_resolve_references()
-    config.train.steps_per_dispatch = dispatch
+    config.train.steps_per_dispatch, config.train.accumulate = dispatch, parts
     program = compile_programs(config, dataset, 1000, size)
     keys = population.together([jax.random.key(seed) for seed in range(size)])
     state = program.initial_state(keys)

@@ -29,9 +29,9 @@ from configs import base
 from configs.errors import ConfigError
 from data.spec import Dataset, Spec, Split
 from experiment import command, folder
-from experiment.workers import cores_allowed
 from models import Params, build
 from training.optimiser import Rates
+from training.placement import cores_allowed
 from training.programs import compile_programs
 
 SIZES = flags.DEFINE_list('sizes', None, 'Which sizes; left out: all.')

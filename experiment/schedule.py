@@ -14,9 +14,10 @@ from experiment.display import Display
 from experiment.groups import Group, grouped, label
 from experiment.run import execute_together, load_data
 from experiment.sweeps import Planned
-from experiment.workers import Reporter, cores_allowed, in_processes
+from experiment.workers import Reporter, in_processes
 from training.log import Row
 from training.loop import total_steps
+from training.placement import cores_allowed
 from training.programs import Programs, compile_programs
 from training.strategy import convolves
 from training.track import Member

@@ -94,14 +94,15 @@ def _check_names(config: ConfigDict) -> None:
 def _check_ranges(config: ConfigDict) -> None:
     counts = (
         'model.kernel_size model.patch_size model.embed_dim model.depth model.num_heads model.resnet_width '
-        'train.batch_size train.accumulate train.eval_batch_size log.every checkpoint.count checkpoint.keep '
+        'train.batch_size train.eval_batch_size log.every checkpoint.count checkpoint.keep '
         'data.synthetic.image_size data.synthetic.channels data.synthetic.num_classes data.synthetic.train_examples '
         'data.synthetic.test_examples'
     )
     for field in counts.split():
         if base.get(config, field) < 1:
             raise ConfigError(f'{field}={base.get(config, field)}: 1 or more would do')
-    for field in ('train.steps', 'train.steps_per_dispatch', 'data.train_examples', 'data.image_size', 'model.window'):
+    optional = 'train.steps train.accumulate train.steps_per_dispatch data.train_examples data.image_size model.window'
+    for field in optional.split():
         if base.get(config, field) is not None and base.get(config, field) < 1:
             raise ConfigError(f'{field}={base.get(config, field)}: 1 or more would do')
     for field in ('model.dropout', 'model.stochastic_depth', 'train.warmup', 'train.label_smoothing'):
@@ -117,7 +118,7 @@ def _check_ranges(config: ConfigDict) -> None:
     for field in ('train.weight_decay', 'train.clip_norm', 'data.augment.crop'):
         if not 0 <= base.get(config, field) < float('inf'):
             raise ConfigError(f'{field}={base.get(config, field)} must be 0 or a positive number')
-    if config.train.batch_size % config.train.accumulate:
+    if config.train.batch_size % (config.train.accumulate or 1):
         raise ConfigError(
             f'train.accumulate={config.train.accumulate} must divide train.batch_size={config.train.batch_size}'
         )

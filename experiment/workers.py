@@ -25,6 +25,7 @@ from experiment.sweeps import Planned
 from training import interruption
 from training.interruption import Interrupted
 from training.log import Row
+from training.placement import cores_allowed
 
 PR_SET_PDEATHSIG = 1  # of Linux's prctl
 
@@ -121,11 +122,6 @@ def _pool(
 def following(waiting: Sequence[tuple[str, Group]], last: str | None, begun: set[str]) -> tuple[str, Group]:
     """What a process takes that had the programs `last`: a group of the same, else one of programs not `begun`."""
     return min(waiting, key=lambda programs_and_group: (programs_and_group[0] != last, programs_and_group[0] in begun))
-
-
-def cores_allowed() -> list[int]:
-    """The cores that this process may use."""
-    return sorted(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else list(range(os.cpu_count() or 1))
 
 
 def core_shares(cores: Sequence[int], workers: int) -> list[list[int]]:

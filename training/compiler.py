@@ -18,6 +18,8 @@ SUMS_ALONE = {YNN: 'LIBRARY_FUSION_TYPE_REDUCE'}
 # does rematerialisation: XLA would see that it computes something twice.
 KEEP_BARRIERS = {'xla_disable_hlo_passes': 'cse_barrier_expander'}
 LARGE = 128  # channels; the products of narrower models are faster by YNN
+# Parts of a batch in the order that keeps cores busy rather than memory small, which it takes no more of.
+AT_THE_SAME_TIME = {'xla_cpu_scheduler_type': 'CPU_SCHEDULER_TYPE_CONCURRENCY_OPTIMIZED'}
 
 # XLA's GPU backend then takes the first kernel that works rather than the one that was fastest just now, and no kernel
 # that adds up in the order in which its threads come by: scatters, products split along their sum, convolutions, and
@@ -36,6 +38,8 @@ def options(config: ConfigDict) -> dict[str, str]:
         chosen = SUMS_ALONE
     if config.model.remat:
         chosen = chosen | KEEP_BARRIERS
+    if (config.train.accumulate or 1) > 1:
+        chosen = chosen | AT_THE_SAME_TIME
     return {name: value for name, value in chosen.items() if name not in os.environ.get('XLA_FLAGS', '')}
 
 

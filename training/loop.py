@@ -257,6 +257,7 @@ def _result(run: Run, track: Track, scores: dict[str, dict]) -> dict[str, Any]:
         'peak_memory_bytes': run.programs.peak_memory_bytes,
         'population': {'size': run.size},
         'steps_per_dispatch': max(run.programs.train_steps),
+        'accumulate': run.programs.accumulate,
         'selection': {
             'split': f'validation: {share:g}% of train, stratified, the same for every seed',
             'rule': config.checkpoint.select,

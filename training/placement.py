@@ -1,4 +1,4 @@
-"""Where arrays live: on one device, or spread over all of them.
+"""Where arrays live: on one device, or spread over all of them; and which devices and cores there are.
 
 Members of a population are spread over the devices, and so are the examples of a single run's batch: then every device
 has the whole state and computes its share of the examples, and XLA adds up what they find (GSPMD, Xu et al. 2021,
@@ -6,6 +6,7 @@ arXiv:2105.04663). The program stays that of one device, with its batch and its 
 over a batch are rounded in another order, no more. What does not divide evenly stays on the first device.
 """
 
+import os
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -27,6 +28,11 @@ class Placement(NamedTuple):
     def devices(self) -> list[jax.Device]:
         """Those that share the work."""
         return sorted(self.members.device_set, key=lambda device: device.id)
+
+
+def cores_allowed() -> list[int]:
+    """The cores that this process may use."""
+    return sorted(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else list(range(os.cpu_count() or 1))
 
 
 def devices() -> Sequence[jax.Device]:
@@ -59,4 +65,4 @@ def of_training(
     config: ConfigDict, size: int = 1, *, resident: bool = True, only: Sequence[jax.Device] | None = None
 ) -> Placement:
     """`of` the training of `size` runs like `config`."""
-    return of(size, config.train.batch_size // config.train.accumulate, resident=resident, only=only)
+    return of(size, config.train.batch_size // (config.train.accumulate or 1), resident=resident, only=only)

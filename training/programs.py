@@ -25,7 +25,7 @@ from training.compiler import compiled
 from training.numerics import first_bad_operation
 from training.optimiser import Rates, relative_learning_rate
 from training.placement import Placement
-from training.strategy import dispatches
+from training.strategy import dispatches, parts_of_a_batch
 
 
 class Programs(NamedTuple):
@@ -39,6 +39,7 @@ class Programs(NamedTuple):
     params: int  # of a member, as are the next two
     forward_flops: int  # per image
     train_step_flops: int  # of a batch, forward and backward
+    accumulate: int  # parts of a batch that are differentiated by themselves
     peak_memory_bytes: int  # of a training step of all members, on each device
     name: str  # what they follow from, as text
     cache: CacheCounts  # of them, found in the cache or compiled when they were made
@@ -106,6 +107,9 @@ def _compile(
     made_at, mark = time.perf_counter(), counts()
     config = _without_arguments(fields)
     model = _build(config, spec)
+    flops = forward_flops(model, spec)
+    a_step = 3 * flops * config.train.batch_size  # nearly; it cannot be counted before the parts are chosen
+    config.train.accumulate = parts_of_a_batch(config, where, a_step, total_steps)
     state = steps.state_shapes(config, model)
     traced = {count: _trace(config, spec, model, total_steps, count, images, where, state) for count, images in shapes}
     train_steps = {count: compiled(program.lower(), config) for count, program in traced.items()}
@@ -116,8 +120,9 @@ def _compile(
         where=where,
         learning_rates=_learning_rates(config, total_steps),
         params=count_params(state.params),
-        forward_flops=forward_flops(model, spec),
+        forward_flops=flops,
         train_step_flops=_flops_of_a_step(*min(traced.items()), config, spec, total_steps, where, state),
+        accumulate=config.train.accumulate,
         peak_memory_bytes=max(peak_memory_bytes(program) for program in train_steps.values()),
         name=f'{spec} {total_steps} {where.size} on {len(where.devices)} {shapes} {fields}',
         cache=counts().since(mark),

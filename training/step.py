@@ -93,7 +93,7 @@ def make_train_step(config: ConfigDict, model: Model, total_steps: int) -> Train
             return loss / batch, Sums(loss, correct, jnp.int32(len(labels)), jnp.int32(0))
 
         differentiate = jax.grad(loss_of, has_aux=True)
-        parts = config.train.accumulate
+        parts = config.train.accumulate or 1  # where it is None, training.programs has not chosen for the run
         gradients, sums = (differentiate if parts == 1 else accumulated(differentiate, parts))(
             state.params, images, labels
         )

@@ -1,4 +1,6 @@
-"""How many steps a dispatch takes and how many runs train together: by backend and model, as benchmarks.loop measured.
+"""How many steps a dispatch takes, in how many parts a batch is computed, and how many runs train together.
+
+By backend and model, as benchmarks.loop measured.
 
 None of it changes results by more than float error.
 """
@@ -8,7 +10,12 @@ import itertools
 import jax
 from ml_collections import ConfigDict
 
+from training.placement import Placement, cores_allowed
+
 STEPS_PER_DISPATCH = 16  # on accelerators, at most; a step of a small model takes less time there than its dispatch
+PARTS = 2  # of a batch, for a CPU's cores to compute at the same time
+LARGE_STEP = 2e9  # FLOPs from which on they gain
+LONG_RUN = 3e12  # FLOPs, half a minute on two cores, that earn the time to compile them
 
 
 def steps_per_dispatch(config: ConfigDict) -> int:
@@ -47,6 +54,21 @@ def dispatches(config: ConfigDict, steps: int) -> list[int]:
     lengths = {stop - start for start, stop in itertools.pairwise([0, *sorted(stops)])}
     singly = {1} if any(length % count for length in lengths) else set()
     return sorted(singly | {count for length in lengths if length >= count})
+
+
+def parts_of_a_batch(config: ConfigDict, where: Placement, flops: int | float, steps: int) -> int:
+    """Equal parts of a batch that are differentiated by themselves: `train.accumulate`, else by backend and model.
+
+    Two on a CPU of several cores, for a run of `steps` steps of `flops` each that makes up for compiling twice as much:
+    XLA leaves a core idle wherever a product is too small to share, and fills it from the other part. Not for dense
+    convolutions of patches and for recurrence, which gain nothing or lose.
+    """
+    if config.train.accumulate is not None:
+        return config.train.accumulate
+    alone = jax.default_backend() == 'cpu' and where.size == len(where.devices) == 1
+    gains = config.model.name == 'resnet' or config.model.mixer not in ('conv', 'gru')
+    pays = flops >= LARGE_STEP and flops * steps >= LONG_RUN and config.train.batch_size % PARTS == 0
+    return PARTS if alone and gains and pays and len(cores_allowed()) > 1 else 1
 
 
 def convolves(config: ConfigDict) -> bool:

@@ -93,7 +93,7 @@ GOOD = {
     'train.label_smoothing': [0.0, 0.1, 0.99],
     'train.clip_norm': [0.0, 1.0, 1e300, 1e-300],
     'train.compute_dtype': ['float32', 'bfloat16'],
-    'train.accumulate': [1, 2, 4],
+    'train.accumulate': [None, 1, 2, 4],
     'train.steps_per_dispatch': [None, 1, 2, 10**9],
     'train.eval_batch_size': [4, 1, 3],
     'log.every': [1, 2, 3, 10**9],

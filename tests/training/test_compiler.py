@@ -29,12 +29,17 @@ def test_options_follow_the_model(config, monkeypatch):
     assert compiler.options(config) == compiler.SUMS_ALONE | compiler.KEEP_BARRIERS
     config.model.remat, config.model.mixer = False, 'conv'
     assert compiler.options(config) == compiler.SUMS_ALONE | compiler.KEEP_BARRIERS
+    config.train.accumulate = 1
+    assert compiler.options(config) == compiler.SUMS_ALONE | compiler.KEEP_BARRIERS
+    config.train.accumulate = 2
+    assert compiler.options(config) == compiler.SUMS_ALONE | compiler.KEEP_BARRIERS | compiler.AT_THE_SAME_TIME
+    config.train.accumulate = None
     monkeypatch.setenv('XLA_FLAGS', f'--{compiler.YNN}=')  # a user who chose is not overruled
     assert compiler.options(config) == compiler.KEEP_BARRIERS
 
 
 def test_they_are_known_to_this_version_and_leave_results_as_they_are(config, lowered, caplog):
-    config.model.mixer = 'conv'
+    config.model.mixer, config.train.accumulate = 'conv', 2
     with caplog.at_level(logging.WARNING):
         program = compiler.compiled(lowered, config)
     assert not caplog.records
