@@ -114,7 +114,7 @@ def _compile(
     traced = {count: _trace(config, spec, model, total_steps, count, images, where, state) for count, images in shapes}
     train_steps = {count: compiled(program.lower(), config) for count, program in traced.items()}
     return Programs(
-        initial_state=_drawing(functools.partial(steps.initial_state, config, model), where),
+        initial_state=compile_drawing(functools.partial(steps.initial_state, config, model), where),
         train_steps=train_steps,
         evaluation_step=compile_evaluation(config, spec, model, state.params, where.size),
         where=where,
@@ -147,10 +147,17 @@ def _build(config: ConfigDict, spec: Spec) -> Model:
     return models.build(config.model, spec, np.dtype(config.train.compute_dtype))
 
 
-def _drawing(initial_state: Callable[[jax.Array], steps.State], where: Placement) -> Callable[[jax.Array], steps.State]:
-    """What draws the initial state of members from their keys."""
+def compile_drawing(
+    initial_state: Callable[[jax.Array], steps.State], where: Placement
+) -> Callable[[jax.Array], steps.State]:
+    """What draws the initial state of members from their keys, one after the other.
+
+    Not as a batch: on a CPU jaxlib shares a batch of QR factorisations out among the threads that compute them, and two
+    such batches (orthogonal kernels of two GRUs) wait for each other's threads for ever.
+    """
     keys = jax.eval_shape(lambda: population.together([jax.random.key(0)] * where.size))
-    draw = jax.jit(population.vectorised(initial_state, where.size, [0])).lower(keys).compile()
+    one_by_one = initial_state if where.size == 1 else functools.partial(jax.lax.map, initial_state)
+    draw = jax.jit(one_by_one).lower(keys).compile()
     return lambda keys: jax.device_put(draw(keys), where.members)
 
 

@@ -195,3 +195,35 @@ def test_members_are_spread_over_devices():
     )
     assert done.returncode == 0, done.stderr[-2000:]
     assert 'spread' in done.stdout
+
+
+DRAWN_TOGETHER = """
+import functools
+import jax
+import numpy as np
+import models
+from data.spec import Spec
+from tests.experiments import small
+from training import placement, population, programs
+from training.step import initial_state
+
+config = small()
+config.model.mixer, config.model.embed_dim, config.model.depth = 'gru', 48, 3
+model = models.build(config.model, Spec('small', (8, 8, 1), 3, ('a', 'b', 'c'), flip=False))
+draw_one = functools.partial(initial_state, config, model)
+together, alone = (programs.compile_drawing(draw_one, placement.of(size, 16)) for size in (8, 1))
+keys = [jax.random.key(seed) for seed in range(8)]
+for _ in range(20):
+    members = jax.block_until_ready(together(population.together(keys)))
+for index, key in enumerate(keys):
+    one = population.member(members, index, 8)
+    jax.tree.map(lambda *leaves: np.testing.assert_allclose(*leaves, atol=1e-5), one.params, alone(key).params)
+"""
+
+
+def test_members_are_drawn_as_alone_and_never_wait_for_each_other():
+    """Several cores hung where the orthogonal kernels of several members were drawn as a batch."""
+    environment = os.environ | {'PYTHONPATH': str(ROOT), 'JAX_PLATFORMS': 'cpu'}
+    command = [sys.executable, '-c', DRAWN_TOGETHER]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False, timeout=300)
+    assert done.returncode == 0, done.stderr[-2000:]
