@@ -115,9 +115,9 @@ def make_train_step(config: ConfigDict, model: Model, total_steps: int) -> Train
 def accumulated(differentiate: Callable[..., tuple[Params, Sums]], parts: int) -> Callable[..., tuple[Params, Sums]]:
     """`differentiate` of a batch, as the sum over `parts` equal parts of it.
 
-    One by one, so that memory is held for one alone. On the CPU they are written out rather than scanned: several cores
-    then compute several parts at the same time, and convolutions are an order of magnitude slower inside a loop
-    (benchmarks/RESULTS.md, the loop).
+    One by one, so that memory is held for one alone. On the CPU, where that saves none, they are written out rather
+    than scanned: several cores then compute several parts at the same time, and convolutions are an order of magnitude
+    slower inside a loop (benchmarks/RESULTS.md, the loop).
     """
 
     def whole(params: Params, images: Images, labels: Labels) -> tuple[Params, Sums]:
