@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Float
 
 from experiment import environment
+from training.placement import cores_allowed
 
 SAMPLE = 0.005  # seconds that one timing lasts at least: a short program is called several times
 LONG = 1.0  # seconds; a longer program is not slowed by what the one before left in the caches, nor called untimed
@@ -58,7 +59,7 @@ def machine() -> dict[str, Any]:
     """What the timings are of: hardware, versions, commit."""
     return {
         'cpu': _cpu_model(),
-        'cores': len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count(),
+        'cores': len(cores_allowed()),
         'device': environment.device(),
         'versions': environment.versions(),
         **environment.git(),

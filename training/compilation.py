@@ -19,6 +19,8 @@ from typing import NamedTuple
 
 import jax
 
+from training.placement import cores_allowed
+
 logger = logging.getLogger(__name__)
 
 LARGEST_CACHE = 2 * 2**30  # bytes; a model on a CPU takes about one MiB
@@ -76,8 +78,7 @@ def use_cache() -> Path | None:
         return None
     # XLA splits a program among the cores that it sees when it compiles it, and JAX's hash leaves their number out: of
     # a single-core process, a program would stay slow everywhere.
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()
-    folder = f'{root}/{cores}-cores'
+    folder = f'{root}/{len(cores_allowed())}-cores'
     jax.config.update('jax_compilation_cache_dir', folder)
     for name, value in KEEP_ALL.items():
         if name.upper() not in os.environ:
