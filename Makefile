@@ -25,6 +25,9 @@ endif
 
 UV := .tools/bin/uv
 RUN := .venv/bin/python
+# Compiled once, here: where PYTHONDONTWRITEBYTECODE is set, as in many images of containers, every process would compile
+# all that it imports anew, which is most of its start.
+INSTALL := $(UV) pip install --compile-bytecode --python $(RUN)
 
 .PHONY: demo test lint data bench lock clean
 .DELETE_ON_ERROR:
@@ -64,12 +67,12 @@ $(UV):
 	$(UV) venv --quiet --no-python-downloads --python $(PYTHON) .venv
 
 .venv/.installed-cpu .venv/.installed-cuda .venv/.installed-tpu: $(LOCK) | .venv/bin/python
-	$(UV) pip install --python $(RUN) -r $(LOCK)
+	$(INSTALL) -r $(LOCK)
 	@rm -f .venv/.installed-*
 	@touch $@
 
 .venv/.installed-dev: requirements/dev.txt .venv/.installed-$(ACCELERATOR)
-	$(UV) pip install --python $(RUN) -r requirements/dev.txt
+	$(INSTALL) -r requirements/dev.txt
 	@touch $@
 
 # One lock for Python 3.11 to 3.13: --universal writes a marker where versions differ.
