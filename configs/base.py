@@ -96,6 +96,11 @@ def get(config: ConfigDict, field: str) -> Any:
     return config
 
 
+def parts(config: ConfigDict) -> int:
+    """The parts that a step takes its batch in: `train.accumulate`, and 1 as long as nobody has chosen."""
+    return config.train.accumulate or 1
+
+
 def choose(variant: str, **forms: Callable[[ConfigDict], None]) -> Callable[[ConfigDict], None]:
     """The form of an experiment that stands after the colon of --config=FILE:VARIANT; none is the whole of it.
 

@@ -62,7 +62,7 @@ def check_model(config: ConfigDict, model: ConfigDict, spec: Spec) -> None:
         weights = RESNET_WEIGHTS * model.resnet_width**2 + 8 * model.resnet_width * spec.num_classes
         _refuse(config, 'the params in training', TRAINED * weights, ['model.resnet_width'])
         return
-    dim, images = model.embed_dim, config.train.batch_size // (config.train.accumulate or 1)
+    dim, images = model.embed_dim, config.train.batch_size // base.parts(config)
     tokens = math.prod(patch_grid(spec.image_shape, model.patch_size))
     weights = model.depth * (2 * dim * (model.mlp_ratio * dim) + _mixer_weights(model)) + dim * spec.num_classes
     weights += (

@@ -118,7 +118,7 @@ def _check_ranges(config: ConfigDict) -> None:
     for field in ('train.weight_decay', 'train.clip_norm', 'data.augment.crop'):
         if not 0 <= base.get(config, field) < float('inf'):
             raise ConfigError(f'{field}={base.get(config, field)} must be 0 or a positive number')
-    if config.train.batch_size % (config.train.accumulate or 1):
+    if config.train.batch_size % base.parts(config):
         raise ConfigError(
             f'train.accumulate={config.train.accumulate} must divide train.batch_size={config.train.batch_size}'
         )

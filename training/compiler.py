@@ -6,6 +6,7 @@ import os
 import jax
 from ml_collections import ConfigDict
 
+from configs import base
 from training.strategy import convolves
 
 logger = logging.getLogger(__name__)
@@ -38,7 +39,7 @@ def options(config: ConfigDict) -> dict[str, str]:
         chosen = SUMS_ALONE
     if config.model.remat:
         chosen = chosen | KEEP_BARRIERS
-    if (config.train.accumulate or 1) > 1:
+    if base.parts(config) > 1:
         chosen = chosen | AT_THE_SAME_TIME
     return {name: value for name, value in chosen.items() if name not in os.environ.get('XLA_FLAGS', '')}
 

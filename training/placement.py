@@ -14,6 +14,8 @@ import jax
 from jax.sharding import NamedSharding, PartitionSpec, Sharding, SingleDeviceSharding
 from ml_collections import ConfigDict
 
+from configs import base
+
 
 class Placement(NamedTuple):
     """Where the arguments of a program of `size` members live."""
@@ -65,4 +67,4 @@ def of_training(
     config: ConfigDict, size: int = 1, *, resident: bool = True, only: Sequence[jax.Device] | None = None
 ) -> Placement:
     """`of` the training of `size` runs like `config`."""
-    return of(size, config.train.batch_size // (config.train.accumulate or 1), resident=resident, only=only)
+    return of(size, config.train.batch_size // base.parts(config), resident=resident, only=only)

@@ -11,6 +11,7 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Bool, Float, Int32, PRNGKeyArray, UInt8
 from ml_collections import ConfigDict
 
+from configs import base
 from data.augment import augment
 from models import Model, Params
 from models.keys import hashed
@@ -93,7 +94,7 @@ def make_train_step(config: ConfigDict, model: Model, total_steps: int) -> Train
             return loss / batch, Sums(loss, correct, jnp.int32(len(labels)), jnp.int32(0))
 
         differentiate = jax.grad(loss_of, has_aux=True)
-        parts = config.train.accumulate or 1  # where it is None, training.programs has not chosen for the run
+        parts = base.parts(config)
         gradients, sums = (differentiate if parts == 1 else accumulated(differentiate, parts))(
             state.params, images, labels
         )
