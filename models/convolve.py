@@ -3,13 +3,16 @@
 It is jax.lax.conv_general_dilated, and the tests hold it equal to that.
 """
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax.lax import ConvDimensionNumbers
 from jaxtyping import Array
+
+from models import depthwise
 
 
 def convolve(
@@ -32,28 +35,62 @@ def convolve(
     pads = jax.lax.padtype_to_pads(sides, sizes, strides, padding) if isinstance(padding, str) else padding
     options |= {'dimension_numbers': numbers, 'feature_group_count': feature_group_count}
 
+    image, weights = jax.typeof(x), jax.typeof(kernel)
+
     def plain(x, kernel):
         return jax.lax.conv_general_dilated(x, kernel, strides, pads, **options)
 
+    # Transposes of what is linear in each argument; jax.vjp would trace the forward pass once more.
+    def plain_to_x(gradient, kernel):
+        return jax.linear_transpose(lambda x: plain(x, kernel), image)(gradient)[0]
+
+    def plain_to_kernel(x, gradient):
+        return jax.linear_transpose(lambda kernel: plain(x, kernel), weights)(gradient)[0]
+
+    if _is_depthwise(x, kernel, strides, **options):
+        compute = on_cpu(functools.partial(depthwise.depthwise, pads=pads), plain)
+        to_x = on_cpu(functools.partial(depthwise.to_image, pads=pads), plain_to_x)
+        to_kernel = on_cpu(functools.partial(depthwise.to_kernel, sizes=sizes, pads=pads), plain_to_kernel)
+    else:
+        roomy = functools.partial(_to_image, sides=sides, strides=strides, pads=pads, **options)
+        compute = functools.partial(_convolve_roomy, strides=strides, pads=pads, **options)
+        to_x, to_kernel = plain_to_x if feature_group_count > 1 else roomy, plain_to_kernel
+
     @jax.custom_vjp
     def convolution(x, kernel):
-        return _convolve_roomy(x, kernel, strides, pads, **options)
+        return compute(x, kernel)
 
     def forward(x, kernel):
-        return convolution(x, kernel), (x, kernel)
+        return compute(x, kernel), (x, kernel)
 
     def backward(saved, gradient):
         x, kernel = jax.lax.optimization_barrier(saved)
-        # Transposes of what is linear in each argument; jax.vjp would trace the forward pass once more.
-        (to_kernel,) = jax.linear_transpose(lambda kernel: plain(x, kernel), kernel)(gradient)
-        if feature_group_count > 1:
-            (to_x,) = jax.linear_transpose(lambda x: plain(x, kernel), x)(gradient)
-        else:
-            to_x = _to_image(gradient, kernel, sides, strides, pads, **options)
-        return to_x, to_kernel
+        return to_x(gradient, kernel), to_kernel(x, gradient)
 
     convolution.defvjp(forward, backward)
     return convolution(x, kernel)
+
+
+def on_cpu(there: Callable[..., Array], elsewhere: Callable[..., Array]) -> Callable[..., Array]:
+    """One of two functions that compute the same, by where the program will run."""
+    return functools.partial(jax.lax.platform_dependent, cpu=there, default=elsewhere)
+
+
+def _is_depthwise(
+    x: Array,
+    kernel: Array,
+    strides: Sequence[int],
+    *,
+    dimension_numbers: ConvDimensionNumbers,
+    feature_group_count: int,
+    lhs_dilation: Sequence[int] | None = None,
+    rhs_dilation: Sequence[int] | None = None,
+    **options: Any,
+) -> bool:
+    """Whether models.depthwise can do it."""
+    channels_last = dimension_numbers == ConvDimensionNumbers((0, 3, 1, 2), (3, 2, 0, 1), (0, 3, 1, 2))
+    dense = all(step == 1 for steps in (strides, lhs_dilation, rhs_dilation) for step in steps or ())
+    return channels_last and dense and feature_group_count == x.shape[-1] == kernel.shape[-1] > 1
 
 
 def _to_image(

@@ -15,8 +15,8 @@ logger = logging.getLogger(__name__)
 # are slower than those of Eigen, which does what remains.
 YNN = 'xla_cpu_experimental_ynn_fusion_type'
 SUMS_ALONE = {YNN: 'LIBRARY_FUSION_TYPE_REDUCE'}
-# The pass that takes barriers away before operations are fused. models.convolve needs its own to stay, and so
-# does rematerialisation: XLA would see that it computes something twice.
+# The pass that takes barriers away before operations are fused. Where models say by them what is worth an array of its
+# own they need to stay: XLA would work it out anew for all that reads it, and see what rematerialisation repeats.
 KEEP_BARRIERS = {'xla_disable_hlo_passes': 'cse_barrier_expander'}
 LARGE = 128  # channels; the products of narrower models are faster by YNN
 # Parts of a batch in the order that keeps cores busy rather than memory small, which it takes no more of.
@@ -33,15 +33,22 @@ def options(config: ConfigDict) -> dict[str, str]:
     if jax.default_backend() != 'cpu':
         return {}
     chosen = {}
-    if convolves(config):
-        chosen = SUMS_ALONE | KEEP_BARRIERS
-    elif config.model.embed_dim >= LARGE:
-        chosen = SUMS_ALONE
-    if config.model.remat:
-        chosen = chosen | KEEP_BARRIERS
+    if convolves(config) or config.model.embed_dim >= LARGE:
+        chosen |= SUMS_ALONE
+    if _heeds_barriers(config.model):
+        chosen |= KEEP_BARRIERS
     if base.parts(config) > 1:
-        chosen = chosen | AT_THE_SAME_TIME
+        chosen |= AT_THE_SAME_TIME
     return {name: value for name, value in chosen.items() if name not in os.environ.get('XLA_FLAGS', '')}
+
+
+def _heeds_barriers(model: ConfigDict) -> bool:
+    """Whether barriers matter: to a convolution, sines and cosines of rotary codes, and rematerialisation.
+
+    Elsewhere they cost attention a hundredth of its step: what it turns around is copied once more.
+    """
+    convolution = model.name == 'resnet' or 'conv' in model.mixer or model.positions.name == 'conditional'
+    return convolution or model.positions.name in ('rope_axial', 'rope_mixed') or model.remat
 
 
 def promises(config: ConfigDict) -> dict[str, bool]:

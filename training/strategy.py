@@ -60,21 +60,20 @@ def parts_of_a_batch(config: ConfigDict, where: Placement, flops: int | float, s
     """Equal parts of a batch that are differentiated by themselves: `train.accumulate`, else by backend and model.
 
     Two on a CPU of several cores, for a run of `steps` steps of `flops` each that makes up for compiling twice as much:
-    XLA leaves a core idle wherever a product is too small to share, and fills it from the other part. Not for dense
+    XLA leaves a core idle wherever a product is too small to share, and fills it from the other part. Not for
     convolutions of patches and for recurrence, which gain nothing or lose.
     """
     if config.train.accumulate is not None:
         return config.train.accumulate
     alone = jax.default_backend() == 'cpu' and where.size == len(where.devices) == 1
-    gains = config.model.name == 'resnet' or config.model.mixer not in ('conv', 'gru')
+    gains = config.model.name == 'resnet' or config.model.mixer not in ('conv', 'depthwise_conv', 'gru')
     pays = flops >= LARGE_STEP and flops * steps >= LONG_RUN and config.train.batch_size % PARTS == 0
     return PARTS if alone and gains and pays and len(cores_allowed()) > 1 else 1
 
 
 def convolves(config: ConfigDict) -> bool:
-    """Whether tokens or pixels meet in a convolution, which XLA's CPU backend compiles in a way of its own."""
-    model = config.model
-    return model.name == 'resnet' or 'conv' in model.mixer or model.positions.name == 'conditional'
+    """Whether pixels or tokens meet in a convolution across channels, which Eigen computes for XLA's CPU backend."""
+    return config.model.name == 'resnet' or config.model.mixer == 'conv'
 
 
 def largest_population() -> int:

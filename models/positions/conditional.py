@@ -4,6 +4,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
+from models.convolve import convolve
 from models.patches import Coordinates, raster_order
 from models.positions.base import NoPositions, Shape
 
@@ -19,7 +20,7 @@ class ConditionalPositions(NoPositions):
 
     def __init__(self, shape: Shape, *, rngs: nnx.Rngs):
         dim = shape.embed_dim
-        self.conv = nnx.Conv(dim, dim, (3, 3), feature_group_count=dim, rngs=rngs)
+        self.conv = nnx.Conv(dim, dim, (3, 3), feature_group_count=dim, conv_general_dilated=convolve, rngs=rngs)
 
     def between(
         self, x: Float[Array, 'batch tokens embed'], coordinates: Coordinates

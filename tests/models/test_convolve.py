@@ -10,12 +10,24 @@ from tests.draws import normal
 @pytest.mark.parametrize('sides', [(7, 6), (3, 4), (2, 2), (1, 2), (1, 1)])
 @pytest.mark.parametrize(
     ('stride', 'padding', 'groups'),
-    [(1, 1, 1), (2, 1, 1), (3, 1, 1), (1, 'SAME', 4), (2, 'SAME', 1), (2, 2, 1), (2, 0, 1)],
+    [
+        (1, 1, 1),
+        (2, 1, 1),
+        (3, 1, 1),
+        (1, 'SAME', 2),
+        (1, 'SAME', 4),
+        (1, 2, 4),
+        (2, 'SAME', 4),
+        (2, 'SAME', 1),
+        (2, 2, 1),
+        (2, 0, 1),
+    ],
 )
-def test_convolve_is_the_convolution_and_has_its_gradients(stride, padding, groups, sides):
-    """Of images smaller than the kernel too, which are padded."""
+@pytest.mark.parametrize('channels', [8, 4])
+def test_convolve_is_the_convolution_and_has_its_gradients(stride, padding, groups, channels, sides):
+    """Of images smaller than the kernel too, which are padded, and of a kernel for each channel."""
     x = normal(0, (2, *sides, 4))
-    kernel = normal(1, (3, 3, 4 // groups, 8))
+    kernel = normal(1, (3, 3, 4 // groups, channels))
     strides, pads = (stride, stride), padding if isinstance(padding, str) else ((padding, padding),) * 2
     options = {'dimension_numbers': ('NHWC', 'HWIO', 'NHWC'), 'feature_group_count': groups}
 

@@ -23,7 +23,11 @@ def test_options_follow_the_model(config, monkeypatch):
     monkeypatch.delenv('XLA_FLAGS', raising=False)
     config.model.embed_dim = 64
     assert compiler.options(config) == {}
-    config.model.embed_dim = 384
+    for config.model.positions.name in ('conditional', 'rope_axial', 'rope_mixed'):
+        assert compiler.options(config) == compiler.KEEP_BARRIERS
+    config.model.positions.name, config.model.mixer = 'none', 'depthwise_conv'
+    assert compiler.options(config) == compiler.KEEP_BARRIERS
+    config.model.mixer, config.model.embed_dim = 'attention', 384
     assert compiler.options(config) == compiler.SUMS_ALONE
     config.model.remat = True
     assert compiler.options(config) == compiler.SUMS_ALONE | compiler.KEEP_BARRIERS

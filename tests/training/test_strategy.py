@@ -60,7 +60,7 @@ def two_cores(monkeypatch):
         ({}, 1e8, 10**9, 1),  # small steps
         ({'train.batch_size': 25}, 1e10, 10_000, 1),
         ({'model.mixer': 'conv'}, 1e10, 10_000, 1),
-        ({'model.mixer': 'depthwise_conv'}, 1e10, 10_000, 2),
+        ({'model.mixer': 'depthwise_conv'}, 1e10, 10_000, 1),
         ({'model.name': 'resnet'}, 1e10, 10_000, 2),
     ],
 )
