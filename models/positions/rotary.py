@@ -21,7 +21,7 @@ def turn(x: Heads, angles: Float[Array, '#heads tokens pairs']) -> Heads:
     learned projection.
     """
     first, second = jnp.split(x.astype(jnp.float32), 2, axis=-1)
-    cosine, sine = jnp.cos(angles)[:, None], jnp.sin(angles)[:, None]
+    cosine, sine = jax.lax.optimization_barrier((jnp.cos(angles)[:, None], jnp.sin(angles)[:, None]))
     return jnp.concatenate([first * cosine - second * sine, first * sine + second * cosine], axis=-1).astype(x.dtype)
 
 
