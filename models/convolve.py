@@ -34,7 +34,6 @@ def convolve(
     sides, sizes = _spatial(x, numbers.lhs_spec), _spatial(kernel, numbers.rhs_spec)
     pads = jax.lax.padtype_to_pads(sides, sizes, strides, padding) if isinstance(padding, str) else padding
     options |= {'dimension_numbers': numbers, 'feature_group_count': feature_group_count}
-
     image, weights = jax.typeof(x), jax.typeof(kernel)
 
     def plain(x, kernel):
@@ -48,13 +47,14 @@ def convolve(
         return jax.linear_transpose(lambda kernel: plain(x, kernel), weights)(gradient)[0]
 
     if _is_depthwise(x, kernel, strides, **options):
-        compute = on_cpu(functools.partial(depthwise.depthwise, pads=pads), plain)
-        to_x = on_cpu(functools.partial(depthwise.to_image, pads=pads), plain_to_x)
-        to_kernel = on_cpu(functools.partial(depthwise.to_kernel, sizes=sizes, pads=pads), plain_to_kernel)
+        compute = _on_cpu(functools.partial(depthwise.depthwise, pads=pads), plain)
+        to_x = _on_cpu(functools.partial(depthwise.to_image, pads=pads), plain_to_x)
+        to_kernel = _on_cpu(functools.partial(depthwise.to_kernel, sizes=sizes, pads=pads), plain_to_kernel)
     else:
-        roomy = functools.partial(_to_image, sides=sides, strides=strides, pads=pads, **options)
         compute = functools.partial(_convolve_roomy, strides=strides, pads=pads, **options)
-        to_x, to_kernel = plain_to_x if feature_group_count > 1 else roomy, plain_to_kernel
+        roomy_to_x = functools.partial(_to_image, sides=sides, strides=strides, pads=pads, **options)
+        to_x = plain_to_x if feature_group_count > 1 else roomy_to_x
+        to_kernel = plain_to_kernel
 
     @jax.custom_vjp
     def convolution(x, kernel):
@@ -71,7 +71,7 @@ def convolve(
     return convolution(x, kernel)
 
 
-def on_cpu(there: Callable[..., Array], elsewhere: Callable[..., Array]) -> Callable[..., Array]:
+def _on_cpu(there: Callable[..., Array], elsewhere: Callable[..., Array]) -> Callable[..., Array]:
     """One of two functions that compute the same, by where the program will run."""
     return functools.partial(jax.lax.platform_dependent, cpu=there, default=elsewhere)
 

@@ -35,20 +35,21 @@ def options(config: ConfigDict) -> dict[str, str]:
     chosen = {}
     if convolves(config) or config.model.embed_dim >= LARGE:
         chosen |= SUMS_ALONE
-    if _heeds_barriers(config.model):
+    if _heeds_barriers(config):
         chosen |= KEEP_BARRIERS
     if base.parts(config) > 1:
         chosen |= AT_THE_SAME_TIME
     return {name: value for name, value in chosen.items() if name not in os.environ.get('XLA_FLAGS', '')}
 
 
-def _heeds_barriers(model: ConfigDict) -> bool:
+def _heeds_barriers(config: ConfigDict) -> bool:
     """Whether barriers matter: to a convolution, sines and cosines of rotary codes, and rematerialisation.
 
     Elsewhere they cost attention a hundredth of its step: what it turns around is copied once more.
     """
-    convolution = model.name == 'resnet' or 'conv' in model.mixer or model.positions.name == 'conditional'
-    return convolution or model.positions.name in ('rope_axial', 'rope_mixed') or model.remat
+    model = config.model
+    shifts = model.mixer == 'depthwise_conv' or model.positions.name == 'conditional'
+    return convolves(config) or shifts or model.positions.name in ('rope_axial', 'rope_mixed') or model.remat
 
 
 def promises(config: ConfigDict) -> dict[str, bool]:
