@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from jax.lax import ConvDimensionNumbers
 from jaxtyping import Array
 
-from models import depthwise
+from models import depthwise, winograd
 
 
 def convolve(
@@ -46,10 +46,17 @@ def convolve(
     def plain_to_kernel(x, gradient):
         return jax.linear_transpose(lambda kernel: plain(x, kernel), weights)(gradient)[0]
 
-    if _is_depthwise(x, kernel, strides, **options):
+    simple = _is_simple(strides, **options)
+    dense = simple and feature_group_count == 1 and x.dtype == kernel.dtype == jnp.float32
+    plan = winograd.plan(x.shape, kernel.shape, pads) if dense else None
+    if simple and feature_group_count == x.shape[-1] == kernel.shape[-1] > 1:
         compute = _on_cpu(functools.partial(depthwise.depthwise, pads=pads), plain)
         to_x = _on_cpu(functools.partial(depthwise.to_image, pads=pads), plain_to_x)
         to_kernel = _on_cpu(functools.partial(depthwise.to_kernel, sizes=sizes, pads=pads), plain_to_kernel)
+    elif plan:
+        compute = _on_cpu(functools.partial(winograd.convolve, plan=plan), plain)
+        to_x = _on_cpu(functools.partial(winograd.to_image, plan=plan), plain_to_x)
+        to_kernel = _on_cpu(functools.partial(winograd.to_kernel, plan=plan), plain_to_kernel)
     else:
         compute = functools.partial(_convolve_roomy, strides=strides, pads=pads, **options)
         roomy_to_x = functools.partial(_to_image, sides=sides, strides=strides, pads=pads, **options)
@@ -64,7 +71,8 @@ def convolve(
         return compute(x, kernel), (x, kernel)
 
     def backward(saved, gradient):
-        x, kernel = jax.lax.optimization_barrier(saved)
+        # Winograd's values are the forward pass's as well, which XLA sees without the barrier.
+        x, kernel = saved if plan else jax.lax.optimization_barrier(saved)
         return to_x(gradient, kernel), to_kernel(x, gradient)
 
     convolution.defvjp(forward, backward)
@@ -76,21 +84,17 @@ def _on_cpu(there: Callable[..., Array], elsewhere: Callable[..., Array]) -> Cal
     return functools.partial(jax.lax.platform_dependent, cpu=there, default=elsewhere)
 
 
-def _is_depthwise(
-    x: Array,
-    kernel: Array,
+def _is_simple(
     strides: Sequence[int],
     *,
     dimension_numbers: ConvDimensionNumbers,
-    feature_group_count: int,
     lhs_dilation: Sequence[int] | None = None,
     rhs_dilation: Sequence[int] | None = None,
     **options: Any,
 ) -> bool:
-    """Whether models.depthwise can do it."""
+    """Whether it moves by one pixel, leaves none out, and has its channels last."""
     channels_last = dimension_numbers == ConvDimensionNumbers((0, 3, 1, 2), (3, 2, 0, 1), (0, 3, 1, 2))
-    dense = all(step == 1 for steps in (strides, lhs_dilation, rhs_dilation) for step in steps or ())
-    return channels_last and dense and feature_group_count == x.shape[-1] == kernel.shape[-1] > 1
+    return channels_last and all(step == 1 for steps in (strides, lhs_dilation, rhs_dilation) for step in steps or ())
 
 
 def _to_image(
