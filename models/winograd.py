@@ -27,8 +27,8 @@ POINTS = {4: (0.0, 1.0, -1.0), 6: (0.0, math.sqrt(0.5), -math.sqrt(0.5), math.sq
 
 # How many multiplications of the large products take as long as one that makes a kernel's values, which are many and
 # used once; and as moving a value, which axes that are evaluated one by one do in between. With them the counts below
-# tell times on a core of an Intel Xeon within a fifth. Two cores share large products better than many small ones, so
-# there is to be a gain of a quarter.
+# tell times on a core of an Intel Xeon, mostly within a seventh. Two cores share large products better than many small
+# ones, so there is to be a gain of a quarter.
 KERNEL, MOVE, GAIN = 5, 40, 1.25
 
 
