@@ -6,6 +6,7 @@ as papers do. Counted on the program that is run, so no formula can drift from t
 - Zero padding counts as if it were image, as it is computed. The zeros that the gradient of a strided convolution puts
   between pixels do not count, though some backends multiply by them too: they are no pixel of anything, and without
   them the backward pass of a convolution costs twice its forward pass, as in papers.
+- A convolution counts as one where it is computed with fewer multiplications too (models/winograd.py).
 - A scan counts as often as it turns, a conditional as its dearest branch, a shard_map on every device.
 - What jax.checkpoint computes a second time counts a second time. Model FLOPs, those of an MFU (Chowdhery et al. 2022,
   arXiv:2204.02311, appendix B), leave that out: count a program without it.
