@@ -4,7 +4,7 @@ It is jax.lax.conv_general_dilated, and the tests hold it equal to that.
 """
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import jax
@@ -13,6 +13,8 @@ from jax.lax import ConvDimensionNumbers
 from jaxtyping import Array
 
 from models import depthwise, winograd
+
+Compute = Callable[..., Array]
 
 
 def convolve(
@@ -34,34 +36,21 @@ def convolve(
     sides, sizes = _spatial(x, numbers.lhs_spec), _spatial(kernel, numbers.rhs_spec)
     pads = jax.lax.padtype_to_pads(sides, sizes, strides, padding) if isinstance(padding, str) else padding
     options |= {'dimension_numbers': numbers, 'feature_group_count': feature_group_count}
-    image, weights = jax.typeof(x), jax.typeof(kernel)
-
-    def plain(x, kernel):
-        return jax.lax.conv_general_dilated(x, kernel, strides, pads, **options)
-
-    # Transposes of what is linear in each argument; jax.vjp would trace the forward pass once more.
-    def plain_to_x(gradient, kernel):
-        return jax.linear_transpose(lambda x: plain(x, kernel), image)(gradient)[0]
-
-    def plain_to_kernel(x, gradient):
-        return jax.linear_transpose(lambda kernel: plain(x, kernel), weights)(gradient)[0]
-
+    plainly = _plainly(x, kernel, strides, pads, **options)
     simple = _is_simple(strides, **options)
     dense = simple and feature_group_count == 1 and x.dtype == kernel.dtype == jnp.float32
     plan = winograd.plan(x.shape, kernel.shape, pads) if dense else None
     if simple and feature_group_count == x.shape[-1] == kernel.shape[-1] > 1:
-        compute = _on_cpu(functools.partial(depthwise.depthwise, pads=pads), plain)
-        to_x = _on_cpu(functools.partial(depthwise.to_image, pads=pads), plain_to_x)
-        to_kernel = _on_cpu(functools.partial(depthwise.to_kernel, sizes=sizes, pads=pads), plain_to_kernel)
+        by_sums = depthwise.depthwise, depthwise.to_image, functools.partial(depthwise.to_kernel, sizes=sizes)
+        compute, to_x, to_kernel = _on_cpu(by_sums, plainly, pads=pads)
     elif plan:
-        compute = _on_cpu(functools.partial(winograd.convolve, plan=plan), plain)
-        to_x = _on_cpu(functools.partial(winograd.to_image, plan=plan), plain_to_x)
-        to_kernel = _on_cpu(functools.partial(winograd.to_kernel, plan=plan), plain_to_kernel)
+        by_tiles = winograd.convolve, winograd.to_image, winograd.to_kernel
+        compute, to_x, to_kernel = _on_cpu(by_tiles, plainly, plan=plan)
     else:
+        _, to_x, to_kernel = plainly
         compute = functools.partial(_convolve_roomy, strides=strides, pads=pads, **options)
-        roomy_to_x = functools.partial(_to_image, sides=sides, strides=strides, pads=pads, **options)
-        to_x = plain_to_x if feature_group_count > 1 else roomy_to_x
-        to_kernel = plain_to_kernel
+        if feature_group_count == 1:
+            to_x = functools.partial(_to_image, sides=sides, strides=strides, pads=pads, **options)
 
     @jax.custom_vjp
     def convolution(x, kernel):
@@ -79,9 +68,31 @@ def convolve(
     return convolution(x, kernel)
 
 
-def _on_cpu(there: Callable[..., Array], elsewhere: Callable[..., Array]) -> Callable[..., Array]:
-    """One of two functions that compute the same, by where the program will run."""
-    return functools.partial(jax.lax.platform_dependent, cpu=there, default=elsewhere)
+def _plainly(
+    x: Array, kernel: Array, strides: Sequence[int], pads: Sequence[tuple[int, int]], **options: Any
+) -> tuple[Compute, Compute, Compute]:
+    """XLA's convolution of arrays like these, its gradient of the image, and that of the kernel."""
+    image, weights = jax.typeof(x), jax.typeof(kernel)
+
+    def compute(x, kernel):
+        return jax.lax.conv_general_dilated(x, kernel, strides, pads, **options)
+
+    # Transposes of what is linear in each argument; jax.vjp would trace the forward pass once more.
+    def to_x(gradient, kernel):
+        return jax.linear_transpose(lambda x: compute(x, kernel), image)(gradient)[0]
+
+    def to_kernel(x, gradient):
+        return jax.linear_transpose(lambda kernel: compute(x, kernel), weights)(gradient)[0]
+
+    return compute, to_x, to_kernel
+
+
+def _on_cpu(there: Iterable[Compute], elsewhere: Iterable[Compute], **options: Any) -> list[Compute]:
+    """One of each two functions that compute the same, by where the program will run; `options` are for `there`."""
+    return [
+        functools.partial(jax.lax.platform_dependent, cpu=functools.partial(one, **options), default=other)
+        for one, other in zip(there, elsewhere, strict=True)
+    ]
 
 
 def _is_simple(
