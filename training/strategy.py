@@ -16,6 +16,7 @@ STEPS_PER_DISPATCH = 16  # on accelerators, at most; a step of a small model tak
 PARTS = 2  # of a batch, for a CPU's cores to compute at the same time
 LARGE_STEP = 2e9  # FLOPs from which on they gain
 LONG_RUN = 3e12  # FLOPs, half a minute on two cores, that earn the time to compile them
+WIDE = 32  # channels of a ResNet's first stage from which on its convolutions fill the cores by themselves
 
 
 def steps_per_dispatch(config: ConfigDict) -> int:
@@ -61,12 +62,13 @@ def parts_of_a_batch(config: ConfigDict, where: Placement, flops: int | float, s
 
     Two on a CPU of several cores, for a run of `steps` steps of `flops` each that makes up for compiling twice as much:
     XLA leaves a core idle wherever a product is too small to share, and fills it from the other part. Not for
-    convolutions of patches and for recurrence, which gain nothing or lose.
+    convolutions, but in narrow ResNets, and for recurrence, which gain nothing or lose.
     """
     if config.train.accumulate is not None:
         return config.train.accumulate
     alone = jax.default_backend() == 'cpu' and where.size == len(where.devices) == 1
-    gains = config.model.name == 'resnet' or config.model.mixer not in ('conv', 'depthwise_conv', 'gru')
+    narrow = config.model.resnet_width < WIDE
+    gains = narrow if config.model.name == 'resnet' else config.model.mixer in ('attention', 'identity')
     pays = flops >= LARGE_STEP and flops * steps >= LONG_RUN and config.train.batch_size % PARTS == 0
     return PARTS if alone and gains and pays and len(cores_allowed()) > 1 else 1
 

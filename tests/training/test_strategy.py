@@ -61,7 +61,8 @@ def two_cores(monkeypatch):
         ({'train.batch_size': 25}, 1e10, 10_000, 1),
         ({'model.mixer': 'conv'}, 1e10, 10_000, 1),
         ({'model.mixer': 'depthwise_conv'}, 1e10, 10_000, 1),
-        ({'model.name': 'resnet'}, 1e10, 10_000, 2),
+        ({'model.name': 'resnet'}, 1e10, 10_000, 1),
+        ({'model.name': 'resnet', 'model.resnet_width': 16}, 1e10, 10_000, 2),
     ],
 )
 def test_long_runs_of_large_steps_on_several_cores_have_two_parts(two_cores, fields, flops, steps, expected):
