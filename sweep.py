@@ -7,6 +7,8 @@ Finished runs are skipped, an interrupted one goes on, and one that fails does n
 end, and the exit status is 1.
 """
 
+import concurrent.futures
+import importlib
 import sys
 from pathlib import Path
 
@@ -41,8 +43,11 @@ def main() -> int:
     folder.make_folder(workdir)
     with locked(workdir):
         sweeps.open_sweep(workdir, config_file, runs, figure)
-        troubles = schedule.run_all(runs, workdir, workers=WORKERS.value, at_most=TOGETHER.value)
-    from analysis import figures, tables  # here, since workers should not wait for what it takes to draw
+        with concurrent.futures.ThreadPoolExecutor(1) as beside:
+            # What takes a second to import, and more from a cold disk, is there when the last run ends.
+            beside.submit(importlib.import_module, 'analysis.figures')
+            troubles = schedule.run_all(runs, workdir, workers=WORKERS.value, at_most=TOGETHER.value)
+    from analysis import figures, tables
 
     tables.report(workdir)
     figures.report(workdir)
