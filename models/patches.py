@@ -8,8 +8,6 @@ from flax import nnx
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int
 
-from models.layers import Dense
-
 Grid = tuple[int, int]  # rows and columns of patches
 
 
@@ -87,7 +85,9 @@ class PatchEmbedding(nnx.Module):
 
     def __init__(self, patch_size: int, channels: int, embed_dim: int, *, dtype: DTypeLike, rngs: nnx.Rngs):
         self.patch_size = patch_size
-        self.project = Dense(patch_size * patch_size * channels, embed_dim, dtype=dtype, rngs=rngs)
+        self.project = nnx.Linear(patch_size * patch_size * channels, embed_dim, dtype=dtype, rngs=rngs)
 
     def __call__(self, images: Float[Array, 'batch height width channels']) -> Float[Array, 'batch tokens embed']:
-        return self.project(to_patches(images, self.patch_size))
+        patches = to_patches(images, self.patch_size)
+        # As one two-dimensional product: XLA would turn the kernel's gradient around, and multiply by plain loops.
+        return self.project(patches.reshape(-1, patches.shape[-1])).reshape(*patches.shape[:2], -1)
