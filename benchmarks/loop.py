@@ -26,7 +26,7 @@ from training import population
 from training.optimiser import Rates
 from training.placement import cores_allowed
 from training.programs import compile_programs
-from training.strategy import PARTS, steps_per_dispatch
+from training.strategy import PARTS
 
 CORES = flags.DEFINE_integer('cores', None, 'Cores to use; left out: all.', lower_bound=1)
 flags.adopt_module_key_flags(options)
@@ -127,14 +127,14 @@ def runner(config: ConfigDict, dataset: Dataset, dispatch: int, size: int, parts
     keys, rates = jax.device_put((keys, rates), program.where.members)
     images, labels = jax.device_put(tuple(dataset.train), program.where.images)
     members = () if size == 1 else (size,)
-    count = steps_per_dispatch(config)
+    count = program.dispatch
     shape = (*members, count, config.train.batch_size)
     rows = np.random.default_rng(0).integers(0, len(labels), shape).astype(np.int32)
 
     def run() -> Any:
         nonlocal state
         for _ in range(STEPS // count):
-            state = program.train_steps[count](state, keys, rates, images, labels, rows)
+            state = program.train_steps(state, keys, rates, images, labels, rows, np.int32(count))
         return state.step
 
     return run

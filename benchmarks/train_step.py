@@ -177,7 +177,7 @@ def runner(config: ConfigDict, dataset: Dataset) -> Callable[[], Any]:
 
     def step() -> Any:
         nonlocal state
-        state = program.train_steps[1](state, key, rates, images, labels, rows)
+        state = program.train_steps(state, key, rates, images, labels, rows, np.int32(1))
         return state.step
 
     return step

@@ -47,18 +47,23 @@ def forward_flops(model: Model, spec: Spec) -> int:
     return two.counted - one.counted
 
 
-def train_step_flops(step: jax.stages.Traced) -> int:
-    """FLOPs of one call of a traced training step: forward, backward and the optimiser's matrix products, if any.
+def train_step_flops(step: jax.stages.Traced, *, looped: bool = False) -> int:
+    """FLOPs of a step of a traced training program: forward, backward and the optimiser's matrix products, if any.
 
     Of the whole batch, on all devices; of one member where `step` trains one. Loops of unknown length, such as the
     solver of the position encoding `ode`, whose path a batch shares, are left out.
 
     Args:
       step: `jax.jit(train_step).trace(...)`, whose `lower().compile()` is then what runs: tracing is done once.
+      looped: whether it is a loop over steps, a turn of which is one.
     Raises:
       ValueError: it holds a kernel that cannot be looked into.
     """
-    return _flops(step.jaxpr.jaxpr).counted
+    program = step.jaxpr.jaxpr
+    if looped:
+        (loop,) = (equation for equation in program.eqns if equation.primitive.name == 'while')
+        program = loop.params['body_jaxpr'].jaxpr
+    return _flops(program).counted
 
 
 def peak_memory_bytes(program: jax.stages.Compiled) -> int:

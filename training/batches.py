@@ -42,9 +42,9 @@ def on_device(split: Split) -> bool:
     return not isinstance(split.images, Rows)
 
 
-def fed_examples(split: Split, rows: int) -> int:
-    """How many images a dispatch on `rows` rows is handed."""
-    return len(split.labels) if on_device(split) else rows
+def fed_examples(resident: int | None, rows: int) -> int:
+    """How many images a dispatch on `rows` rows is handed: all `resident` ones, or where there are none its own."""
+    return rows if resident is None else resident
 
 
 def make_feed(split: Split, sharding: jax.sharding.Sharding) -> Feed:

@@ -131,18 +131,17 @@ def _run_steps(run: Run, state: State, start: int, stop: int) -> tuple[State, in
     It is the last before `stop` when all members diverged or a signal came. The host runs ahead of an accelerator, and
     waits for a row's sums `LAG` dispatches after it asked for them; it hears of a divergence without waiting.
     """
-    every, dispatch = run.config.log.every, max(run.programs.train_steps)
+    every, dispatch = run.config.log.every, run.programs.dispatch
     clock, logged, pending, idle, returned, since = time.perf_counter(), start, None, 0.0, None, 0
     step, unheard = start, deque()
     while step < stop and not _ended(run, unheard):
-        to_row = min(stop, (step // every + 1) * every) - step
-        count = dispatch if to_row >= dispatch else 1
-        arguments = run.feed(_rows(run, step, count))
+        count = min(dispatch, stop - step, every - step % every)
+        arguments = run.feed(_rows(run, step, dispatch))  # as many as the program has room for
         if returned and state.step.is_ready():
             idle += time.perf_counter() - returned
         run.profile.before(step + count, state)
         before = jax.tree.map(jnp.copy, state) if run.config.debug.check_numerics else None
-        state = run.programs.train_steps[count](state, run.keys, run.rates, *arguments)
+        state = run.programs.train_steps(state, run.keys, run.rates, *arguments, np.int32(count))
         step, since, returned = step + count, since + 1, time.perf_counter()
         run.profile.after(step, state)
         run.begun.stepped(run.programs)
@@ -256,7 +255,7 @@ def _result(run: Run, track: Track, scores: dict[str, dict]) -> dict[str, Any]:
         'reference': None if chosen.reference is None else {config.model.match: chosen.reference},
         'peak_memory_bytes': run.programs.peak_memory_bytes,
         'population': {'size': run.size},
-        'steps_per_dispatch': max(run.programs.train_steps),
+        'steps_per_dispatch': run.programs.dispatch,
         'accumulate': run.programs.accumulate,
         'selection': {
             'split': f'validation: {share:g}% of train, stratified, the same for every seed',

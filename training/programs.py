@@ -25,14 +25,15 @@ from training.compiler import compiled
 from training.numerics import first_bad_operation
 from training.optimiser import Rates, relative_learning_rate
 from training.placement import Placement
-from training.strategy import dispatches, parts_of_a_batch
+from training.strategy import parts_of_a_batch, steps_per_dispatch
 
 
 class Programs(NamedTuple):
     """What the loop calls; each takes and returns what `size` members have, stacked when they are several."""
 
     initial_state: Callable[[jax.Array], steps.State]
-    train_steps: dict[int, Callable[..., steps.State]]  # by the steps of a dispatch; compiled; they donate the state
+    train_steps: Callable[..., steps.State]  # compiled; it donates the state
+    dispatch: int  # steps that one call of it takes, at most
     evaluation_step: Callable[..., steps.Evaluation]  # compiled
     where: Placement  # of the arguments of the training steps
     learning_rates: Float[np.ndarray, 'steps']  # of every step, relative; on the host, since the log reads it
@@ -53,7 +54,7 @@ ARGUMENTS = ('learning_rate', 'weight_decay', 'label_smoothing')
 
 def program_fields(config: ConfigDict) -> dict[str, Any]:
     """What decides which programs a run needs, beside its data and the number of its steps."""
-    fields = {name: config[name].to_dict() for name in ('data', 'model', 'train')}
+    fields = {name: config[name].to_dict() for name in ('data', 'model', 'train', 'log', 'debug')}
     fields['deterministic'] = config.deterministic
     for name in ARGUMENTS:
         del fields['train'][name]
@@ -73,15 +74,13 @@ def compile_programs(
       only: the devices to train on; None: all among which the work divides (training.placement).
     """
     fields = json.dumps(program_fields(config), sort_keys=True)
-    batch = size * config.train.batch_size
-    counts_of_steps = dispatches(config, total_steps)
-    shapes = tuple((count, fed_examples(dataset.train, count * batch)) for count in counts_of_steps)
-    where = placement.of_training(config, size, resident=on_device(dataset.train), only=only)
+    resident = len(dataset.train.labels) if on_device(dataset.train) else None
+    where = placement.of_training(config, size, resident=resident is not None, only=only)
     with _finding:  # two threads at once would each make a slot
-        slot = _slot(fields, dataset.spec, total_steps, shapes, where)
+        slot = _slot(fields, dataset.spec, total_steps, resident, where)
     with slot.lock:  # whoever comes while another thread compiles the same waits for it
         if slot.programs is None:
-            slot.programs = _compile(fields, dataset.spec, total_steps, shapes, where)
+            slot.programs = _compile(fields, dataset.spec, total_steps, resident, where)
         return slot.programs
 
 
@@ -100,31 +99,32 @@ def _slot(*which: Any) -> _Slot:
     return _Slot()
 
 
-def _compile(
-    fields: str, spec: Spec, total_steps: int, shapes: tuple[tuple[int, int], ...], where: Placement
-) -> Programs:
-    """`shapes`: the steps of a dispatch, and how many images it is handed."""
+def _compile(fields: str, spec: Spec, total_steps: int, resident: int | None, where: Placement) -> Programs:
+    """`resident`: how many images live on the device; None: a dispatch is handed its own."""
     made_at, mark = time.perf_counter(), counts()
     config = _without_arguments(fields)
     model = _build(config, spec)
     flops = forward_flops(model, spec)
     a_step = 3 * flops * config.train.batch_size  # nearly; it cannot be counted before the parts are chosen
     config.train.accumulate = parts_of_a_batch(config, where, a_step, total_steps)
+    dispatch = steps_per_dispatch(config, a_step)
+    images = fed_examples(resident, dispatch * where.size * config.train.batch_size)
     state = steps.state_shapes(config, model)
-    traced = {count: _trace(config, spec, model, total_steps, count, images, where, state) for count, images in shapes}
-    train_steps = {count: compiled(program.lower(), config) for count, program in traced.items()}
+    traced = _trace(config, spec, model, total_steps, dispatch, images, where, state)
+    train_steps = compiled(traced.lower(), config)
     return Programs(
         initial_state=compile_drawing(functools.partial(steps.initial_state, config, model), where),
         train_steps=train_steps,
+        dispatch=dispatch,
         evaluation_step=compile_evaluation(config, spec, model, state.params, where.size),
         where=where,
         learning_rates=_learning_rates(config, total_steps),
         params=count_params(state.params),
         forward_flops=flops,
-        train_step_flops=_flops_of_a_step(*min(traced.items()), config, spec, total_steps, where, state),
+        train_step_flops=_flops_of_a_step(dispatch, traced, config, spec, total_steps, where, state),
         accumulate=config.train.accumulate,
-        peak_memory_bytes=max(peak_memory_bytes(program) for program in train_steps.values()),
-        name=f'{spec} {total_steps} {where.size} on {len(where.devices)} {shapes} {fields}',
+        peak_memory_bytes=peak_memory_bytes(train_steps),
+        name=f'{spec} {total_steps} {where.size} on {len(where.devices)} {dispatch} of {images} {fields}',
         cache=counts().since(mark),
         made_at=made_at,
         made_by=threading.get_ident(),
@@ -166,23 +166,23 @@ def _trace(
     spec: Spec,
     model: Model,
     total_steps: int,
-    count: int,
+    dispatch: int,
     images: int,
     where: Placement,
     state: steps.State,
 ) -> jax.stages.Traced:
-    """The training program of `where.size` members and `count` steps, which is handed `images` images."""
+    """The training program of `where.size` members and up to `dispatch` steps, which is handed `images` images."""
     images_and_labels = population.abstract(_batch(spec, images), where.images)
     key = jax.eval_shape(lambda: jax.random.key(0))
     rates = jax.eval_shape(lambda: Rates.of(config.train))
-    rows = jax.ShapeDtypeStruct((count, config.train.batch_size), np.int32)
+    rows = jax.ShapeDtypeStruct((dispatch, config.train.batch_size), np.int32)
     train_steps = steps.make_train_steps(config, _sharing(model, where), total_steps)
-    train_steps = population.vectorised(train_steps, where.size, [0, 0, 0, None, None, 0])
+    train_steps = population.vectorised(train_steps, where.size, [0, 0, 0, None, None, 0, None])
     state, key, rates = population.abstract((state, key, rates), where.members, where.size)
     rows = population.abstract(rows, where.rows, where.size)
     # Where the state comes out it goes in again, and donation needs it to.
     train_steps = jax.jit(train_steps, donate_argnums=0, out_shardings=where.members)
-    return train_steps.trace(state, key, rates, *images_and_labels, rows)
+    return train_steps.trace(state, key, rates, *images_and_labels, rows, jax.ShapeDtypeStruct((), np.int32))
 
 
 def _sharing(model: Model, where: Placement) -> Model:
@@ -197,7 +197,7 @@ def _sharing(model: Model, where: Placement) -> Model:
 
 
 def _flops_of_a_step(
-    count: int,
+    dispatch: int,
     traced: jax.stages.Traced,
     config: ConfigDict,
     spec: Spec,
@@ -207,11 +207,11 @@ def _flops_of_a_step(
 ) -> int:
     """FLOPs that one member's step is worth: without what rematerialisation repeats, and through closed kernels.
 
-    `traced` is the program of `count` steps of `where.size` members.
+    `traced` is the program of up to `dispatch` steps of `where.size` members.
     """
     if not config.model.remat:
         try:
-            return train_step_flops(traced) // (count * where.size)
+            return train_step_flops(traced, looped=dispatch > 1) // where.size
         except ValueError:  # a kernel that cannot be looked into
             pass
     plain = copy.deepcopy(config)

@@ -138,15 +138,19 @@ def accumulated(differentiate: Callable[..., tuple[Params, Sums]], parts: int) -
 
 def make_train_steps(
     config: ConfigDict, model: Model, total_steps: int
-) -> Callable[[State, PRNGKeyArray, Rates, Images, Labels, Int32[Array, 'steps batch']], State]:
-    """steps(state, key, rates, images, labels, rows) -> state, after a step on each row of `rows` into the images."""
+) -> Callable[[State, PRNGKeyArray, Rates, Images, Labels, Int32[Array, 'steps batch'], Int32[Array, '']], State]:
+    """steps(state, key, rates, images, labels, rows, count) -> state, after a step on each of the first `count` rows.
+
+    A row names the images of a step; `count` is no more than there are, and left out where there is one. The number is
+    an argument, so that one program takes whatever is left before a row of the log.
+    """
     train_step = make_train_step(config, model, total_steps)
 
-    def train_steps(state, key, rates, images, labels, rows) -> State:
-        def one(state, rows):
-            return train_step(state, key, rates, images[rows], labels[rows]), None
+    def train_steps(state, key, rates, images, labels, rows, count=1) -> State:
+        def one(index, state):
+            return train_step(state, key, rates, images[rows[index]], labels[rows[index]])
 
-        return one(state, rows[0])[0] if len(rows) == 1 else jax.lax.scan(one, state, rows)[0]
+        return one(0, state) if len(rows) == 1 else jax.lax.fori_loop(0, count, one, state)
 
     return train_steps
 

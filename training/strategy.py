@@ -5,37 +5,39 @@ By backend and model, as benchmarks.loop measured.
 None of it changes results by more than float error.
 """
 
-import itertools
-
 import jax
 from ml_collections import ConfigDict
 
 from training.placement import Placement, cores_allowed
 
-STEPS_PER_DISPATCH = 16  # on accelerators, at most; a step of a small model takes less time there than its dispatch
+STEPS_PER_DISPATCH = 16  # at most; on accelerators a step of a small model takes less time than its dispatch
 PARTS = 2  # of a batch, for a CPU's cores to compute at the same time
-LARGE_STEP = 2e9  # FLOPs from which on they gain
+LARGE_STEP = 2e9  # FLOPs from which on they gain; smaller ones gain by several a dispatch
 LONG_RUN = 3e12  # FLOPs, half a minute on two cores, that earn the time to compile them
 WIDE = 32  # channels of a ResNet's first stage from which on its convolutions fill the cores by themselves
 
 
-def steps_per_dispatch(config: ConfigDict) -> int:
-    """Steps that one call of the compiled program takes: `train.steps_per_dispatch`, else by the backend.
+def steps_per_dispatch(config: ConfigDict, flops: int | float) -> int:
+    """Steps that a call of the compiled program takes, at most: `train.steps_per_dispatch`, else by backend and model.
 
-    One on the CPU, where a call costs microseconds and a convolution inside a loop is five to ten times slower. Never
-    more than there are between two rows of the log, and one where every step is checked.
+    On the CPU one where a step takes many of its `flops`, so that a signal is heard soon, and for what convolves, since
+    a convolution inside a loop is ten times slower. Never more than there are between two rows of the log, and one
+    where every step is checked.
     """
     every, chosen = config.log.every, config.train.steps_per_dispatch
     if config.debug.check_numerics:
         return 1
     if chosen is not None:
         return min(chosen, every)
-    return 1 if jax.default_backend() == 'cpu' else fewest_dispatches(every, STEPS_PER_DISPATCH)
+    if jax.default_backend() == 'cpu' and (convolves(config) or flops >= LARGE_STEP):
+        return 1
+    return evenly(every, STEPS_PER_DISPATCH)
 
 
-def fewest_dispatches(steps: int, most: int) -> int:
-    """How many steps of `steps` to take at once, `most` at most, when those that are left over go one by one."""
-    return min(range(min(most, steps), 0, -1), key=lambda count: steps // count + steps % count)
+def evenly(steps: int, most: int) -> int:
+    """How many steps to take at once so that as few calls as can be take `steps`, `most` at most, and as many each."""
+    calls = -(-steps // most)
+    return -(-steps // calls)
 
 
 def milestones(steps: int, count: int) -> list[int]:
@@ -43,18 +45,6 @@ def milestones(steps: int, count: int) -> list[int]:
     if count >= steps:
         return list(range(1, steps + 1))
     return sorted({max(1, round(steps * index / count)) for index in range(1, count + 1)})
-
-
-def dispatches(config: ConfigDict, steps: int) -> list[int]:
-    """The numbers of steps that the calls of a run of `steps` take: one program each.
-
-    As many as `steps_per_dispatch`, and one by one those that are left before a row of the log or a milestone.
-    """
-    count = steps_per_dispatch(config)
-    stops = {*range(config.log.every, steps, config.log.every), *milestones(steps, config.checkpoint.count)}
-    lengths = {stop - start for start, stop in itertools.pairwise([0, *sorted(stops)])}
-    singly = {1} if any(length % count for length in lengths) else set()
-    return sorted(singly | {count for length in lengths if length >= count})
 
 
 def parts_of_a_batch(config: ConfigDict, where: Placement, flops: int | float, steps: int) -> int:

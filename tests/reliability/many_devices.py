@@ -48,9 +48,10 @@ def experiment(**fields):
 def stepped(config, dataset, count, dispatch=1):
     """The loss of each dispatch of `dispatch` steps on `count` devices, the state at the end, and FLOPs of a device."""
     model, train = models.build(config.model, dataset.spec), dataset.train
-    where = placement.of_training(config, resident=batches.on_device(train), only=jax.devices()[:count])
+    resident = len(train.labels) if batches.on_device(train) else None
+    where = placement.of_training(config, resident=resident is not None, only=jax.devices()[:count])
     shape = step.state_shapes(config, model)
-    fed = batches.fed_examples(train, dispatch * config.train.batch_size)
+    fed = batches.fed_examples(resident, dispatch * config.train.batch_size)
     traced = programs._trace(config, dataset.spec, model, STEPS, dispatch, fed, where, shape)
     program = compiler.compiled(traced.lower(), config)
     state = jax.device_put(step.initial_state(config, model, jax.random.key(0)), where.members)
@@ -58,7 +59,7 @@ def stepped(config, dataset, count, dispatch=1):
     feed, sums, losses = batches.make_feed(train, where.images), jax.device_get(state.sums), []
     for first in range(0, STEPS, dispatch):
         rows = batches.batch_rows(0, first, config.train.batch_size, len(train.labels), dispatch)
-        state = program(state, key, rates, *feed(rows))
+        state = program(state, key, rates, *feed(rows), np.int32(dispatch))
         before, sums = sums, jax.device_get(state.sums)
         losses.append(float(sums.loss - before.loss) / int(sums.examples - before.examples))
     return losses, state, program.cost_analysis()['flops']

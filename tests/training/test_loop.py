@@ -162,6 +162,17 @@ def test_runs_that_differ_in_seed_or_rates_share_their_programs(config):
     assert compile_programs(config, dataset, 24) is not programs
 
 
+@pytest.mark.parametrize('mixer', ['attention', 'gru'])
+def test_flops_are_of_a_step_however_many_a_dispatch_takes(config, mixer):
+    config.model.mixer = mixer
+    flops = set()
+    for config.train.steps_per_dispatch in (1, 2, 5):
+        programs = compile_programs(config, data.load(config.data), 24)
+        assert programs.dispatch == config.train.steps_per_dispatch
+        flops.add(programs.train_step_flops)
+    assert len(flops) == 1
+
+
 def test_steps_go_before_epochs(config):
     assert total_steps(config, 1000) == 24
     config.train.steps = None

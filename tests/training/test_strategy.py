@@ -1,48 +1,50 @@
+import math
+
 import pytest
 
 from configs import base
 from training import placement, strategy
-from training.strategy import dispatches, fewest_dispatches, milestones, parts_of_a_batch, steps_per_dispatch
+from training.strategy import evenly, milestones, parts_of_a_batch, steps_per_dispatch
 
 ALONE = placement.of(1, 128)
 
 
-@pytest.mark.parametrize(('steps', 'expected'), [(1, 1), (5, 5), (16, 16), (20, 10), (32, 16), (50, 10), (17, 16)])
+@pytest.mark.parametrize(('steps', 'expected'), [(1, 1), (5, 5), (16, 16), (17, 9), (20, 10), (32, 16), (50, 13)])
 def test_rows_of_the_log_are_reached_in_as_few_calls_as_can_be(steps, expected):
-    chosen = fewest_dispatches(steps, 16)
-    calls = {count: steps // count + steps % count for count in range(1, min(steps, 16) + 1)}
-    assert calls[chosen] == min(calls.values())
-    assert calls[chosen] == calls[expected]
+    chosen = evenly(steps, 16)
+    assert chosen == expected <= 16
+    assert math.ceil(steps / chosen) == math.ceil(steps / 16)
 
 
 @pytest.mark.parametrize(('chosen', 'every', 'expected'), [(1, 20, 1), (7, 20, 7), (100, 20, 20), (None, 1, 1)])
 def test_a_dispatch_never_goes_past_a_row(chosen, every, expected):
     config = base.get_config()
     config.train.steps_per_dispatch, config.log.every = chosen, every
-    assert steps_per_dispatch(config) == expected
+    assert steps_per_dispatch(config, 1e8) == expected
+
+
+@pytest.mark.parametrize(
+    ('fields', 'flops', 'expected'),
+    [
+        ({}, 1e8, 10),
+        ({}, 1e11, 1),  # a signal is to be heard within the second
+        ({'model.mixer': 'depthwise_conv'}, 1e8, 10),
+        ({'model.mixer': 'conv'}, 1e8, 1),
+        ({'model.name': 'resnet'}, 1e8, 1),
+        ({'train.steps_per_dispatch': 4, 'model.name': 'resnet'}, 1e11, 4),
+        ({'debug.check_numerics': True, 'train.steps_per_dispatch': 4}, 1e8, 1),
+    ],
+)
+def test_on_the_cpu_small_steps_without_convolutions_are_taken_several_at_a_time(fields, flops, expected):
+    config = base.get_config()
+    config.log.every = 20
+    config.update_from_flattened_dict(fields)
+    assert steps_per_dispatch(config, flops) == expected
 
 
 @pytest.mark.parametrize(('steps', 'count', 'expected'), [(10, 4, [2, 5, 8, 10]), (3, 10, [1, 2, 3]), (1, 1, [1])])
 def test_milestones_are_even_and_end_at_the_end(steps, count, expected):
     assert milestones(steps, count) == expected
-
-
-@pytest.mark.parametrize(
-    ('chosen', 'steps', 'count', 'expected'),
-    [
-        (1, 100, 1, [1]),
-        (10, 100, 1, [10]),
-        (10, 100, 5, [10]),
-        (10, 100, 3, [1, 10]),  # 33 steps to a milestone
-        (7, 100, 1, [1, 7]),
-        (10, 9, 1, [1]),
-        (20, 100, 100, [1]),  # a milestone after every step
-    ],
-)
-def test_a_program_is_compiled_for_every_call_that_a_run_makes_and_for_no_other(chosen, steps, count, expected):
-    config = base.get_config()
-    config.train.steps_per_dispatch, config.checkpoint.count = chosen, count
-    assert dispatches(config, steps) == expected
 
 
 @pytest.fixture
