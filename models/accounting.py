@@ -34,6 +34,9 @@ def forward_flops(model: Model, spec: Spec) -> int:
     """FLOPs of one more image's forward pass: 2 for every multiply-add of its matrix products and convolutions.
 
     What a batch computes once, whatever its size (codes that a network generates), is no image's.
+
+    Raises:
+      Opaque: it holds a kernel that cannot be looked into.
     """
     forward = jax.make_jaxpr(lambda params, images: model.apply(params, images).logits)
 
@@ -57,7 +60,7 @@ def train_step_flops(step: jax.stages.Traced, *, looped: bool = False) -> int:
       step: `jax.jit(train_step).trace(...)`, whose `lower().compile()` is then what runs: tracing is done once.
       looped: whether it is a loop over steps, a turn of which is one.
     Raises:
-      ValueError: it holds a kernel that cannot be looked into.
+      Opaque: it holds a kernel that cannot be looked into.
     """
     program = step.jaxpr.jaxpr
     if looped:
@@ -77,6 +80,10 @@ def peak_memory_bytes(program: jax.stages.Compiled) -> int:
 
 # What hides its FLOPs from a jaxpr. cuDNN's attention is called dot_product_attention_fwd and _bwd there.
 OPAQUE = ('pallas_call', 'dot_product_attention', 'ffi_call')
+
+
+class Opaque(ValueError):
+    """A kernel hides its FLOPs."""
 
 
 class Flops(NamedTuple):
@@ -99,7 +106,7 @@ def _equation_flops(equation: core.JaxprEqn) -> Flops:
     if name == 'conv_general_dilated':
         return Flops(_convolution_flops(equation))
     if name.startswith(OPAQUE):
-        raise ValueError(f'{name} cannot be looked into; count FLOPs on a program that computes the same without it')
+        raise Opaque(f'{name} cannot be looked into; count FLOPs on a program that computes the same without it')
     parts = [
         _flops(getattr(value, 'jaxpr', value))
         for value in jax.tree.leaves(equation.params, is_leaf=_is_jaxpr)

@@ -16,7 +16,7 @@ from ml_collections import ConfigDict
 import models
 from data.spec import Dataset, Spec
 from models import Model, Params
-from models.accounting import count_params, forward_flops, peak_memory_bytes, train_step_flops
+from models.accounting import Opaque, count_params, forward_flops, peak_memory_bytes, train_step_flops
 from training import placement, population
 from training import step as steps
 from training.batches import fed_examples, on_device
@@ -25,7 +25,7 @@ from training.compiler import compiled
 from training.numerics import first_bad_operation
 from training.optimiser import Rates, relative_learning_rate
 from training.placement import Placement
-from training.strategy import parts_of_a_batch, steps_per_dispatch
+from training.strategy import longest_dispatch, parts_of_a_batch, steps_per_dispatch
 
 
 class Programs(NamedTuple):
@@ -53,8 +53,8 @@ ARGUMENTS = ('learning_rate', 'weight_decay', 'label_smoothing')
 
 
 def program_fields(config: ConfigDict) -> dict[str, Any]:
-    """What decides which programs a run needs, beside its data and the number of its steps."""
-    fields = {name: config[name].to_dict() for name in ('data', 'model', 'train', 'log', 'debug')}
+    """What decides which programs a run needs, beside its data, its steps and how many of them a dispatch takes."""
+    fields = {name: config[name].to_dict() for name in ('data', 'model', 'train')}
     fields['deterministic'] = config.deterministic
     for name in ARGUMENTS:
         del fields['train'][name]
@@ -74,13 +74,14 @@ def compile_programs(
       only: the devices to train on; None: all among which the work divides (training.placement).
     """
     fields = json.dumps(program_fields(config), sort_keys=True)
+    longest = longest_dispatch(config, total_steps)
     resident = len(dataset.train.labels) if on_device(dataset.train) else None
     where = placement.of_training(config, size, resident=resident is not None, only=only)
     with _finding:  # two threads at once would each make a slot
-        slot = _slot(fields, dataset.spec, total_steps, resident, where)
+        slot = _slot(fields, dataset.spec, total_steps, longest, resident, where)
     with slot.lock:  # whoever comes while another thread compiles the same waits for it
         if slot.programs is None:
-            slot.programs = _compile(fields, dataset.spec, total_steps, resident, where)
+            slot.programs = _compile(fields, dataset.spec, total_steps, longest, resident, where)
         return slot.programs
 
 
@@ -99,15 +100,18 @@ def _slot(*which: Any) -> _Slot:
     return _Slot()
 
 
-def _compile(fields: str, spec: Spec, total_steps: int, resident: int | None, where: Placement) -> Programs:
-    """`resident`: how many images live on the device; None: a dispatch is handed its own."""
+def _compile(
+    fields: str, spec: Spec, total_steps: int, longest: int, resident: int | None, where: Placement
+) -> Programs:
+    """`longest`: training.strategy's; `resident`: images that live on the device; None: a dispatch brings its own."""
     made_at, mark = time.perf_counter(), counts()
     config = _without_arguments(fields)
     model = _build(config, spec)
-    flops = forward_flops(model, spec)
+    plain = _plain(config)
+    flops = forward_flops(model if plain == config else _build(plain, spec), spec)
     a_step = 3 * flops * config.train.batch_size  # nearly; it cannot be counted before the parts are chosen
     config.train.accumulate = parts_of_a_batch(config, where, a_step, total_steps)
-    dispatch = steps_per_dispatch(config, a_step)
+    dispatch = steps_per_dispatch(config, longest, a_step)
     images = fed_examples(resident, dispatch * where.size * config.train.batch_size)
     state = steps.state_shapes(config, model)
     traced = _trace(config, spec, model, total_steps, dispatch, images, where, state)
@@ -212,13 +216,19 @@ def _flops_of_a_step(
     if not config.model.remat:
         try:
             return train_step_flops(traced, looped=dispatch > 1) // where.size
-        except ValueError:  # a kernel that cannot be looked into
+        except Opaque:
             pass
-    plain = copy.deepcopy(config)
-    plain.model.remat, plain.model.attention_kernel = False, 'xla'
+    plain = _plain(config)
     model = _build(plain, spec)
     alone = placement.of_training(plain)
     return train_step_flops(_trace(plain, spec, model, total_steps, 1, plain.train.batch_size, alone, state))
+
+
+def _plain(config: ConfigDict) -> ConfigDict:
+    """The same computation without what hides FLOPs or repeats them."""
+    plain = copy.deepcopy(config)
+    plain.model.remat, plain.model.attention_kernel = False, 'xla'
+    return plain
 
 
 def find_bad_operation(config: ConfigDict, spec: Spec, total_steps: int, *arguments: Any) -> str | None:

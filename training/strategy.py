@@ -17,21 +17,26 @@ LONG_RUN = 3e12  # FLOPs, half a minute on two cores, that earn the time to comp
 WIDE = 32  # channels of a ResNet's first stage from which on its convolutions fill the cores by themselves
 
 
-def steps_per_dispatch(config: ConfigDict, flops: int | float) -> int:
-    """Steps that a call of the compiled program takes, at most: `train.steps_per_dispatch`, else by backend and model.
+def longest_dispatch(config: ConfigDict, steps: int) -> int:
+    """How many of a run's `steps` a call of the compiled program may take: `train.steps_per_dispatch`, or a few.
 
-    On the CPU one where a step takes many of its `flops`, so that a signal is heard soon, and for what convolves, since
-    a convolution inside a loop is ten times slower. Never more than there are between two rows of the log, and one
-    where every step is checked.
+    Never more than there are between two rows of the log or two milestones, and one where every step is checked.
     """
-    every, chosen = config.log.every, config.train.steps_per_dispatch
     if config.debug.check_numerics:
         return 1
-    if chosen is not None:
-        return min(chosen, every)
-    if jax.default_backend() == 'cpu' and (convolves(config) or flops >= LARGE_STEP):
-        return 1
-    return evenly(every, STEPS_PER_DISPATCH)
+    longest = min(config.log.every, -(-steps // min(steps, config.checkpoint.count)))
+    chosen = config.train.steps_per_dispatch
+    return evenly(longest, STEPS_PER_DISPATCH) if chosen is None else min(chosen, longest)
+
+
+def steps_per_dispatch(config: ConfigDict, longest: int, flops: int | float) -> int:
+    """Steps that a call takes, at most: `longest` (of `longest_dispatch`), unless one is better.
+
+    It is on the CPU where a step takes many of its `flops`, so that a signal is heard soon, and for what convolves,
+    since a convolution inside a loop is ten times slower.
+    """
+    alone = jax.default_backend() == 'cpu' and (convolves(config) or flops >= LARGE_STEP)
+    return 1 if alone and config.train.steps_per_dispatch is None else longest
 
 
 def evenly(steps: int, most: int) -> int:

@@ -2,10 +2,12 @@ import contextlib
 import json
 import shutil
 
+import jax
 import numpy as np
 import pytest
 
 import data
+from models import accounting, fused
 from tests.experiments import small
 from training import loop
 from training.checkpoints import UNKNOWN
@@ -171,6 +173,19 @@ def test_flops_are_of_a_step_however_many_a_dispatch_takes(config, mixer):
         assert programs.dispatch == config.train.steps_per_dispatch
         flops.add(programs.train_step_flops)
     assert len(flops) == 1
+
+
+def test_flops_are_counted_where_a_kernel_hides_them(config, monkeypatch):
+    """A GPU's kernel, stood in for by the same attention with an operation that the count refuses."""
+    dataset, real = data.load(config.data), fused.fused_attention
+    open_to_all = compile_programs(config, dataset, 24)
+    monkeypatch.setattr(accounting, 'OPAQUE', (*accounting.OPAQUE, 'lgamma'))
+    monkeypatch.setattr(fused, 'why_not', lambda *_: None)
+    monkeypatch.setattr(fused, 'fused_attention', lambda q, k, v: real(q, k, v, 'xla') + jax.lax.lgamma(v))
+    config.model.attention_kernel = 'cudnn'
+    hidden = compile_programs(config, dataset, 24)
+    assert hidden.forward_flops == open_to_all.forward_flops
+    assert hidden.train_step_flops == open_to_all.train_step_flops
 
 
 def test_steps_go_before_epochs(config):

@@ -1,10 +1,11 @@
+import itertools
 import math
 
 import pytest
 
 from configs import base
 from training import placement, strategy
-from training.strategy import evenly, milestones, parts_of_a_batch, steps_per_dispatch
+from training.strategy import evenly, longest_dispatch, milestones, parts_of_a_batch, steps_per_dispatch
 
 ALONE = placement.of(1, 128)
 
@@ -16,11 +17,29 @@ def test_rows_of_the_log_are_reached_in_as_few_calls_as_can_be(steps, expected):
     assert math.ceil(steps / chosen) == math.ceil(steps / 16)
 
 
-@pytest.mark.parametrize(('chosen', 'every', 'expected'), [(1, 20, 1), (7, 20, 7), (100, 20, 20), (None, 1, 1)])
-def test_a_dispatch_never_goes_past_a_row(chosen, every, expected):
+@pytest.mark.parametrize(
+    ('fields', 'steps', 'expected'),
+    [
+        ({'train.steps_per_dispatch': 1}, 100, 1),
+        ({'train.steps_per_dispatch': 7}, 100, 7),
+        ({'train.steps_per_dispatch': 10**9}, 100, 20),
+        ({'train.steps_per_dispatch': 10**9, 'log.every': 10**9}, 100, 50),
+        ({'checkpoint.count': 5, 'log.every': 10**9}, 33, 7),
+        ({'checkpoint.count': 10**9}, 100, 1),
+        ({'log.every': 1}, 100, 1),
+        ({}, 100, 10),
+        ({}, 3, 2),
+        ({'debug.check_numerics': True, 'train.steps_per_dispatch': 4}, 100, 1),
+    ],
+)
+def test_a_dispatch_never_goes_past_a_row_or_a_milestone(fields, steps, expected):
     config = base.get_config()
-    config.train.steps_per_dispatch, config.log.every = chosen, every
-    assert steps_per_dispatch(config, 1e8) == expected
+    config.log.every, config.checkpoint.count = 20, 2
+    config.update_from_flattened_dict(fields)
+    chosen = longest_dispatch(config, steps)
+    assert chosen == expected
+    stops = [0, *milestones(steps, config.checkpoint.count)]
+    assert chosen <= min(config.log.every, max(stop - start for start, stop in itertools.pairwise(stops)))
 
 
 @pytest.mark.parametrize(
@@ -31,15 +50,13 @@ def test_a_dispatch_never_goes_past_a_row(chosen, every, expected):
         ({'model.mixer': 'depthwise_conv'}, 1e8, 10),
         ({'model.mixer': 'conv'}, 1e8, 1),
         ({'model.name': 'resnet'}, 1e8, 1),
-        ({'train.steps_per_dispatch': 4, 'model.name': 'resnet'}, 1e11, 4),
-        ({'debug.check_numerics': True, 'train.steps_per_dispatch': 4}, 1e8, 1),
+        ({'train.steps_per_dispatch': 10, 'model.name': 'resnet'}, 1e11, 10),
     ],
 )
 def test_on_the_cpu_small_steps_without_convolutions_are_taken_several_at_a_time(fields, flops, expected):
     config = base.get_config()
-    config.log.every = 20
     config.update_from_flattened_dict(fields)
-    assert steps_per_dispatch(config, flops) == expected
+    assert steps_per_dispatch(config, 10, flops) == expected
 
 
 @pytest.mark.parametrize(('steps', 'count', 'expected'), [(10, 4, [2, 5, 8, 10]), (3, 10, [1, 2, 3]), (1, 1, [1])])
