@@ -49,7 +49,7 @@ def run_all(
     elif workers > 1 and not on_cpu:
         raise ConfigError(f'--workers={workers}: one process takes all of an accelerator; 1 would do')
     # As many as for the whole sweep, so that a run has the same cores when an interrupted sweep goes on.
-    workers = min(workers, len(grouped(runs, workdir, at_most)))
+    workers = min(workers, len(groups if len(waiting) == len(runs) else grouped(runs, workdir, at_most)))
     with Display(sum(map(len, groups))) as display:
         if len(waiting) < len(runs):
             display.note(f'{len(runs) - len(waiting)} of {len(runs)} runs were finished before')

@@ -1,6 +1,7 @@
 """A sweep: a config file's `sweep()`, as runs that each have a folder named by its config."""
 
 import hashlib
+import importlib.machinery
 import importlib.util
 import inspect
 import json
@@ -42,7 +43,8 @@ def load_sweep(path: str, variant: str = '') -> tuple[list[Any], Any]:
     Raises:
       ConfigError: the file has no sweep(), or it raises; a config file is its author's to mend.
     """
-    spec = importlib.util.spec_from_file_location('swept_config', path)
+    loader = importlib.machinery.SourceFileLoader('swept_config', path)  # whatever the file's name ends in
+    spec = importlib.util.spec_from_loader('swept_config', loader)
     module = importlib.util.module_from_spec(spec)
     try:
         spec.loader.exec_module(module)

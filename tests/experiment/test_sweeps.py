@@ -128,9 +128,10 @@ def test_a_figure_that_cannot_be_drawn_is_refused_before_anything_runs(config, r
         sweeps.plan(config, rows, figure)
 
 
-def test_a_config_file_s_figure_is_read_beside_its_sweep(tmp_path):
-    (tmp_path / 'mine.py').write_text(f'FIGURE = {FIGURE}\ndef sweep():\n    return [{{}}]')
-    assert sweeps.load_sweep(str(tmp_path / 'mine.py')) == ([{}], FIGURE)
+@pytest.mark.parametrize('name', ['mine.py', 'mine.cfg', 'mine'])
+def test_a_config_file_s_figure_is_read_beside_its_sweep(tmp_path, name):
+    (tmp_path / name).write_text(f'FIGURE = {FIGURE}\ndef sweep():\n    return [{{}}]')
+    assert sweeps.load_sweep(str(tmp_path / name)) == ([{}], FIGURE)
 
 
 def test_seeds_may_come_from_numpy(config):
