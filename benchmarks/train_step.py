@@ -190,8 +190,7 @@ def build_peer(config: ConfigDict, dataset: Dataset, peer: Peer, arms: Sequence[
     ours = jax.jit(lambda params, images: model.apply(params, images).logits)(params, dataset.train.images)
     case = {
         'model': {
-            'positions' if name == 'positions' else name: value['name'] if name == 'positions' else value
-            for name, value in config.model.to_dict().items()
+            name: value['name'] if name == 'positions' else value for name, value in config.model.to_dict().items()
         },
         'image_shape': dataset.spec.image_shape,
         'classes': CLASSES,
