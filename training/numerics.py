@@ -9,7 +9,7 @@ from jax.extend import source_info_util
 from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal
 
 INNER = ('jaxpr', 'call_jaxpr', 'fun_jaxpr')  # parameters of operations that are programs themselves
-LOOPS = ('while', 'cond')  # taken as one operation each; of a scan every turn is looked into
+LOOP = 'while'  # taken as one operation; of a scan every turn is looked into
 
 
 class _Found(Exception):
@@ -52,8 +52,11 @@ def _apply(equation: JaxprEqn, inputs: Sequence[Any]) -> list[Any]:
     name, params = equation.primitive.name, equation.params
     if name == 'scan':
         return _scan(params, inputs)
+    if name == 'cond':  # a convolution is one, by where it is to run
+        taken = params['branches'][int(inputs[0])]
+        return _run(taken.jaxpr, taken.consts, inputs[1:])
     inner = next((params[key] for key in INNER if isinstance(params.get(key), Jaxpr | ClosedJaxpr)), None)
-    if inner is not None and name not in LOOPS:
+    if inner is not None and name != LOOP:
         program, constants = (inner.jaxpr, inner.consts) if isinstance(inner, ClosedJaxpr) else (inner, [])
         if len(program.invars) == len(inputs):
             return _run(program, constants, inputs)

@@ -1,7 +1,9 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
+from models.convolve import convolve
 from training.numerics import _run, first_bad_operation
 
 
@@ -26,6 +28,26 @@ def test_it_is_found_in_gradients_loops_and_programs_within_programs():
     assert first_bad_operation(jax.jit(jax.grad(loss)), x) is not None
     assert 'exp' in first_bad_operation(jax.checkpoint(lambda x: jnp.exp(x * 100)), x)
     assert 'exp' in first_bad_operation(jax.vmap(jax.jit(lambda x: jnp.exp(x * 100))), x)
+
+
+@pytest.mark.parametrize(('channels', 'groups', 'module'), [(8, 8, 'depthwise'), (48, 1, 'winograd')])
+def test_it_is_found_inside_what_is_chosen_by_the_backend(channels, groups, module):
+    def convolved(x, kernel):
+        numbers = ('NHWC', 'HWIO', 'NHWC')
+        return convolve(x, kernel, (1, 1), 'SAME', dimension_numbers=numbers, feature_group_count=groups)
+
+    x, kernel = jnp.full((64, 4, 4, channels), 1e38), jnp.ones((3, 3, channels // groups, channels))
+    found = first_bad_operation(convolved, x, kernel)
+    assert not found.startswith('cond')
+    assert f'models/{module}.py' in found
+    assert first_bad_operation(convolved, jnp.ones_like(x), kernel) is None
+
+
+@pytest.mark.parametrize('index', [0, 1])
+def test_of_a_condition_the_branch_that_is_taken_is_looked_into(index):
+    branches = [lambda x: jnp.log(x - 1), lambda x: jnp.exp(x * 100)]
+    found = first_bad_operation(lambda index, x: jax.lax.switch(index, branches, x), jnp.int32(index), jnp.ones(3))
+    assert found.startswith(['log', 'exp'][index])
 
 
 def test_masks_of_infinity_are_no_find():
