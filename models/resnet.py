@@ -1,6 +1,7 @@
 """ResNet-18 with GroupNorm: the convolutional network that readers know, as the reference outside the backbone."""
 
 import math
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -21,13 +22,15 @@ SMALL_IMAGE = 64  # pixels; smaller images get CIFAR's stem, which keeps their r
 CHANNELS_PER_GROUP = 16  # Wu & He 2018 (arXiv:1803.08494), table 3; a stage narrower than that is one group
 
 
-def _conv(inputs: int, outputs: int, size: int, stride: int, *, dtype: DTypeLike, rngs: nnx.Rngs) -> nnx.Conv:
+def _conv(
+    inputs: int, outputs: int, size: int, stride: int, *, compute: Callable = convolve, dtype: DTypeLike, rngs: nnx.Rngs
+) -> nnx.Conv:
     # He's initialisation (arXiv:1502.01852) by fan-out, as in torchvision's ResNet; padding as there too, which
     # SAME is not when the stride is 2.
     pad = (size - 1) // 2
     return nnx.Conv(
         inputs, outputs, (size, size), strides=(stride, stride), padding=((pad, pad), (pad, pad)), use_bias=False,
-        kernel_init=nnx.initializers.variance_scaling(2.0, 'fan_out', 'normal'), conv_general_dilated=convolve,
+        kernel_init=nnx.initializers.variance_scaling(2.0, 'fan_out', 'normal'), conv_general_dilated=compute,
         dtype=dtype, rngs=rngs,
     )  # fmt: skip
 
@@ -77,7 +80,8 @@ class ResNet(nnx.Module):
         width = config.resnet_width
         self.small = min(image_shape[:2]) < SMALL_IMAGE
         stem = (3, 1) if self.small else (7, 2)
-        self.stem = _conv(image_shape[-1], width, *stem, dtype=dtype, rngs=rngs)
+        compute = jax.lax.conv_general_dilated  # leaves the gradient of an image, which nobody asks for, uncounted too
+        self.stem = _conv(image_shape[-1], width, *stem, compute=compute, dtype=dtype, rngs=rngs)
         self.norm = _norm(width)
         blocks, inputs = [], width
         for stage, count in enumerate(STAGES):

@@ -172,10 +172,13 @@ def test_a_step_s_flops_of_a_resnet_agree_with_xla():
     assert 0.85 < ratios[0] < ratios[1] < 1
 
 
-@pytest.mark.parametrize('mixer', ['attention', 'conv', 'gru', 'resnet'])
-def test_a_step_costs_three_times_its_forward_pass(mixer):
-    """Backward twice as much as forward, but for the first layer: nobody asks for the gradient of an image."""
-    traced, forward, _ = traced_step(mixer)
+@pytest.mark.parametrize(('mixer', 'size'), [('attention', 28), ('conv', 28), ('gru', 28), ('resnet', 32)])
+def test_a_step_costs_three_times_its_forward_pass(mixer, size):
+    """Backward twice as much as forward, but for the first layer: nobody asks for the gradient of an image.
+
+    Convolutions of stride 2 count fewer taps backwards where a side is odd, so the ResNet's are all even.
+    """
+    traced, forward, _ = traced_step(mixer, size)
     assert 0.96 < train_step_flops(traced) / (3 * BATCH * forward) < 1
 
 
