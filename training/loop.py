@@ -155,6 +155,8 @@ def _run_steps(run: Run, state: State, start: int, stop: int) -> tuple[State, in
             # The sums leave the state here, so the next step's donation cannot take them from under the log.
             pending, logged, since = (step, step - logged, state.sums), step, 0
             state = state._replace(sums=_no_sums(run))
+            if pending[2].loss.is_ready():  # as on a CPU, where a call returns when all is done
+                clock, pending = _log_row(run, *pending, clock), None
     if pending:
         _log_row(run, *pending, clock)
     return state, step, idle

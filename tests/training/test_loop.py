@@ -1,6 +1,7 @@
 import contextlib
 import json
 import shutil
+import time
 
 import jax
 import numpy as np
@@ -69,6 +70,27 @@ def test_rows_are_logged_at_the_right_steps(config, tmp_path, dispatch):
     rows = read_rows(tmp_path / 'metrics.jsonl')
     assert [row['step'] for row in rows if 'train_loss' in row] == [5, 6, 10, 12, 15, 18, 20, 24]
     assert [row['step'] for row in rows if 'validation_loss' in row] == [6, 12, 18, 24]
+
+
+@pytest.mark.parametrize('dispatch', [1, 2, 5])
+def test_no_row_is_faster_than_its_steps(config, tmp_path, monkeypatch, dispatch):
+    seconds = 0.02
+
+    def slowly(*arguments):
+        programs = compile_programs(*arguments)
+
+        def train_steps(*state_and_more):
+            time.sleep(seconds * int(state_and_more[-1]))
+            return jax.block_until_ready(programs.train_steps(*state_and_more))
+
+        return programs._replace(train_steps=train_steps)
+
+    monkeypatch.setattr(loop, 'compile_programs', slowly)
+    config.train.steps_per_dispatch = dispatch
+    run(config, tmp_path)
+    speeds = [row['images_per_second'] for row in read_rows(tmp_path / 'metrics.jsonl') if 'train_loss' in row]
+    assert len(speeds) == 8
+    assert max(speeds) < config.train.batch_size / seconds
 
 
 @pytest.mark.parametrize('until', [8, 12, 17, 20])
