@@ -108,7 +108,8 @@ def _compile(
     config = _without_arguments(fields)
     model = _build(config, spec)
     plain = _plain(config)
-    flops = forward_flops(model if plain == config else _build(plain, spec), spec)
+    counted = model if plain == config else _build(plain, spec)
+    flops = forward_flops(counted, spec)
     a_step = 3 * flops * config.train.batch_size  # nearly; it cannot be counted before the parts are chosen
     config.train.accumulate = parts_of_a_batch(config, where, a_step, total_steps)
     dispatch = steps_per_dispatch(config, longest, a_step)
@@ -125,7 +126,7 @@ def _compile(
         learning_rates=_learning_rates(config, total_steps),
         params=count_params(state.params),
         forward_flops=flops,
-        train_step_flops=_flops_of_a_step(dispatch, traced, config, spec, total_steps, where, state),
+        train_step_flops=_flops_of_a_step(dispatch, traced, config, spec, total_steps, where, state, counted),
         accumulate=config.train.accumulate,
         peak_memory_bytes=peak_memory_bytes(train_steps),
         name=f'{spec} {total_steps} {where.size} on {len(where.devices)} {dispatch} of {images} {fields}',
@@ -208,20 +209,19 @@ def _flops_of_a_step(
     total_steps: int,
     where: Placement,
     state: steps.State,
+    counted: Model,
 ) -> int:
     """FLOPs that one member's step is worth: without what rematerialisation repeats, and through closed kernels.
 
-    `traced` is the program of up to `dispatch` steps of `where.size` members.
+    `traced` is the program of up to `dispatch` steps of `where.size` members; `counted` is the model of `_plain`.
     """
     if not config.model.remat:
         try:
             return train_step_flops(traced, looped=dispatch > 1) // where.size
         except Opaque:
             pass
-    plain = _plain(config)
-    model = _build(plain, spec)
-    alone = placement.of_training(plain)
-    return train_step_flops(_trace(plain, spec, model, total_steps, 1, plain.train.batch_size, alone, state))
+    alone = placement.of_training(config)
+    return train_step_flops(_trace(config, spec, counted, total_steps, 1, config.train.batch_size, alone, state))
 
 
 def _plain(config: ConfigDict) -> ConfigDict:

@@ -35,8 +35,8 @@ def steps_per_dispatch(config: ConfigDict, longest: int, flops: int | float) -> 
     It is on the CPU where a step takes many of its `flops`, so that a signal is heard soon, and for what convolves,
     since a convolution inside a loop is ten times slower.
     """
-    alone = jax.default_backend() == 'cpu' and (convolves(config) or flops >= LARGE_STEP)
-    return 1 if alone and config.train.steps_per_dispatch is None else longest
+    singly = jax.default_backend() == 'cpu' and (convolves(config) or flops >= LARGE_STEP)
+    return 1 if singly and config.train.steps_per_dispatch is None else longest
 
 
 def evenly(steps: int, most: int) -> int:
