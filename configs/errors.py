@@ -1,9 +1,10 @@
 """The errors that are the user's to mend: commands print them as one line, without a traceback."""
 
+import contextlib
 import difflib
 import errno
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 
@@ -42,6 +43,17 @@ class StorageError(Exception):
         told = cls(f'{path} could not be written ({why}); what was saved before is good, and the same command goes on')
         told.everywhere = why in [words[number] for number in FULL]
         return told
+
+
+@contextlib.contextmanager
+def writing(path: Path, errors: type[Exception] = OSError) -> Iterator[None]:
+    """Raises StorageError for any of `errors` that comes while `path` is written."""
+    try:
+        yield
+    except StorageError:
+        raise
+    except errors as error:
+        raise StorageError.of(path, error) from error
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

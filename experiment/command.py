@@ -12,6 +12,7 @@ from absl import app, flags, logging
 from configs import base
 from configs.errors import OF_STORAGE, ConfigError, StorageError, nearest
 from experiment.folder import flatten
+from experiment.hush import hush
 from training.interruption import Interrupted, listen
 
 
@@ -26,8 +27,7 @@ def run(main: Callable[[], int | None]) -> NoReturn:
     """
     listen()
     logging.set_verbosity(logging.WARNING)
-    # Of a save that fails Orbax logs tracebacks, and raises what is told here in one line; the run's log has them.
-    logging.get_absl_handler().addFilter(lambda record: not (record.exc_info and 'orbax' in record.pathname))
+    hush()
 
     def guarded(argv: list[str]) -> int | None:
         if len(argv) > 1:
@@ -115,4 +115,5 @@ def _end(status: int, message: str) -> NoReturn:
 
 
 def _say(message: str) -> None:
-    print(f'{Path(sys.argv[0]).name}: {" ".join(message.split())}', file=sys.stderr)
+    # In one piece, so that no other thread's words come in between.
+    sys.stderr.write(f'{Path(sys.argv[0]).name}: {" ".join(message.split())}\n')

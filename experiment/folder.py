@@ -11,7 +11,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from configs import base
-from configs.errors import ConfigError
+from configs.errors import ConfigError, writing
 from data import json_files
 from experiment.text import clean
 
@@ -43,8 +43,10 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """`write_text` of a value; NaN and infinity are refused, since they are no JSON."""
-    write_text(path, json.dumps(value, indent=2, allow_nan=False) + '\n')
+    """`write_text` of a value; NaN and infinity are refused, since they are no JSON. Raises StorageError."""
+    text = json.dumps(value, indent=2, allow_nan=False) + '\n'
+    with writing(path):
+        write_text(path, text)
 
 
 def read_json(path: Path) -> dict[str, Any] | None:

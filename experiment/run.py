@@ -4,6 +4,7 @@ import contextlib
 import functools
 import json
 import logging
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -103,10 +104,22 @@ def _load(fields: str) -> data.Dataset:
     return data.load(ConfigDict(json.loads(fields)))
 
 
+class _RunLog(logging.FileHandler):
+    """A file of log records. Where the disk is full they are left out: whoever writes the results there tells of it."""
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        if not isinstance(sys.exception(), OSError):
+            super().handleError(record)
+
+    def close(self) -> None:
+        with contextlib.suppress(OSError):
+            super().close()
+
+
 @contextlib.contextmanager
 def _logged_to(path: Path) -> Iterator[None]:
     """Copies warnings, of ours and of the libraries, to the run's log."""
-    handler = logging.FileHandler(path)
+    handler = _RunLog(path)
     handler.setFormatter(logging.Formatter('%(asctime)s %(levelname)s %(name)s: %(message)s'))
     handler.setLevel(logging.WARNING)
     logging.getLogger().addHandler(handler)

@@ -21,6 +21,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from experiment.display import Display
 from experiment.groups import Group, label, programs_of
+from experiment.hush import hush
 from experiment.sweeps import Planned
 from training import interruption
 from training.interruption import Interrupted
@@ -159,6 +160,7 @@ def _begin(events: Any, cores: Any) -> None:
     global _teller
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent hears of it, and ends the workers by SIGTERM
     interruption.listen(lambda signum: os._exit(128 + signum), (signal.SIGTERM,))
+    hush()
     _end_with_parent()
     if hasattr(os, 'sched_setaffinity'):
         os.sched_setaffinity(0, cores.get())

@@ -5,11 +5,10 @@ while they hold: what a run goes on from is the newest checkpoint from which it 
 happened.
 """
 
-import contextlib
 import logging
 import shutil
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,7 +17,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers
 
-from configs.errors import StorageError
+from configs.errors import writing
 from data.json_files import Damaged
 from training.log import EMPTY, Mark
 from training.seal import SEAL, check, seal
@@ -103,7 +102,7 @@ class Checkpoints:
         self._folder = folder.absolute() / FOLDER
         self._saving: threading.Thread | None = None
         self._failure: BaseException | None = None
-        with _storage(self._folder):
+        with writing(self._folder, Exception):
             self._manager = ocp.CheckpointManager(self._folder, options=options)
 
     def save(self, step: int, state: State, progress: Progress, *, validated: bool = True) -> None:
@@ -117,7 +116,7 @@ class Checkpoints:
         self.wait()
         merit = progress.validation if validated else {'accuracy': -1.0, 'loss': 0.0}
         args = ocp.args.Composite(state=ocp.args.StandardSave(state), progress=ocp.args.JsonSave(progress._asdict()))
-        with _storage(self._folder / str(step)):
+        with writing(self._folder / str(step), Exception):
             self._manager.save(step, args=args, metrics={**merit, 'step': step})
         self._saving = threading.Thread(target=self._finish, args=(step,), name=f'seal checkpoint {step}')
         self._saving.start()
@@ -152,24 +151,13 @@ class Checkpoints:
     def _finish(self, step: int) -> None:
         folder = self._folder / str(step)
         try:
-            with _storage(folder):
+            with writing(folder, Exception):
                 self._manager.wait_until_finished()
                 seal(folder)
         except BaseException as error:  # told by `wait`, in the thread that trains
             self._failure = error
             for torn in [folder, *self._folder.glob(f'{step}.*')]:
                 shutil.rmtree(torn, ignore_errors=True)
-
-
-@contextlib.contextmanager
-def _storage(path: Path) -> Iterator[None]:
-    """Raises StorageError for whatever goes wrong while something is written to `path`."""
-    try:
-        yield
-    except StorageError:
-        raise
-    except Exception as error:
-        raise StorageError.of(path, error) from error
 
 
 def _rank(metrics: dict[str, float]) -> tuple[float, float, float]:
@@ -290,7 +278,7 @@ def _set_aside(folder: Path, step: int, why: str) -> None:
     """Moves a checkpoint to where nobody looks for one: the run will come to its step again."""
     there = folder / SET_ASIDE / str(step)
     logger.warning('%s; it is set aside in %s, and the run goes on from an earlier one or anew', why, there)
-    with _storage(there):
+    with writing(there, Exception):
         shutil.rmtree(there, ignore_errors=True)
         there.parent.mkdir(exist_ok=True)
         _path(folder, step).rename(there)

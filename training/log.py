@@ -1,5 +1,6 @@
 """Rows of metrics, to metrics.jsonl and to wherever else the config says."""
 
+import contextlib
 import hashlib
 import json
 import logging
@@ -9,7 +10,7 @@ from typing import Any, NamedTuple
 
 from ml_collections import ConfigDict
 
-from configs.errors import StorageError
+from configs.errors import writing
 from data import json_files
 from training.sinks import Row, open_sinks
 
@@ -40,24 +41,20 @@ class MetricsLog:
         self._bytes, self._digest = len(rows), hashlib.sha256(rows)
         if self.mark() != mark:
             raise ValueError(f'{self._path} does not begin with the rows until step {step}')
-        try:
+        with writing(self._path):
             if self._path.is_file() and not _last_line_is_whole(self._path):
                 logger.warning('%s ends in a torn row, which is dropped; the run will write it again', self._path)
             scratch = self._path.with_name(f'.{METRICS}')
             scratch.write_bytes(rows)
             os.replace(scratch, self._path)
             self._file = open(self._path, 'ab')  # noqa: SIM115, closed on exit
-        except OSError as error:
-            raise StorageError.of(self._path, error) from error
         self._sinks = open_sinks(folder, step, config)
 
     def write(self, row: Row) -> None:
         line = json.dumps(row).encode() + b'\n'
-        try:
+        with writing(self._path):
             self._file.write(line)
             self._file.flush()
-        except OSError as error:
-            raise StorageError.of(self._path, error) from error
         self._bytes += len(line)
         self._digest.update(line)
         for sink in self._sinks:
@@ -76,9 +73,11 @@ class MetricsLog:
         return self
 
     def __exit__(self, *error) -> None:
-        self._file.close()
-        for sink in self._sinks:
-            sink.close()
+        with contextlib.ExitStack() as closing:
+            for sink in self._sinks:
+                closing.callback(sink.close)
+            with writing(self._path):  # what could not be written before is tried once more
+                self._file.close()
 
 
 def holds(folder: Path, mark: Mark) -> bool:

@@ -2,12 +2,17 @@
 
 import hashlib
 import json
+import time
 from pathlib import Path
 from typing import Any
 
 from ml_collections import ConfigDict
-from tensorboardX import SummaryWriter
-from tensorboardX.summary import hparams
+from tensorboardX.event_file_writer import EventsWriter
+from tensorboardX.proto.event_pb2 import Event, SessionLog
+from tensorboardX.proto.summary_pb2 import Summary
+from tensorboardX.summary import hparams, text
+
+from configs.errors import writing
 
 Row = dict[str, float | int]
 
@@ -18,29 +23,46 @@ COMPARED = (
 )
 
 
+FLUSHED = 10.0  # seconds after which TensorBoard can read what it was told; its page asks every 30
+
+
 class TensorBoard:
-    """Scalars by step, the config as text, and config and scores for the HParams table."""
+    """Scalars by step, the config as text, and config and scores for the HParams table.
+
+    Written at once: tensorboardX's SummaryWriter hands events to a thread of its own by a queue of ten, and where that
+    thread could not write, whoever told it more would wait for ever.
+    """
 
     def __init__(self, folder: Path, step: int, config: ConfigDict):
-        # purge_step makes TensorBoard forget the rows that will come again.
-        self._events = SummaryWriter(str(folder), purge_step=step + 1, flush_secs=5)
+        self._folder = folder
+        with writing(folder):
+            self._file, self._flushed = EventsWriter(str(folder / 'events')), time.monotonic()
+        # TensorBoard forgets the rows after `step`, which will come again.
+        self._add(Event(step=step + 1, session_log=SessionLog(status=SessionLog.START)))
         experiment, start, self._end = hparams(hyperparameters(config), dict.fromkeys(COMPARED, 0.0))
         # Into the run's own file: add_hparams would make a folder for each, which TensorBoard shows as another run.
-        for summary in (experiment, start):
-            self._events.file_writer.add_summary(summary)
-        self._events.add_text('config', f'```json\n{json.dumps(config.to_dict(), indent=2)}\n```', step)
+        for summary in (experiment, start, text('config', f'```json\n{json.dumps(config.to_dict(), indent=2)}\n```')):
+            self._add(Event(step=step, summary=summary))
 
     def write(self, row: Row) -> None:
-        for name, value in row.items():
-            if name != 'step':
-                self._events.add_scalar(name, value, row['step'])
+        values = [Summary.Value(tag=name, simple_value=value) for name, value in row.items() if name != 'step']
+        self._add(Event(step=row['step'], summary=Summary(value=values)))
 
     def finish(self, scores: Row) -> None:
         self.write(scores)
-        self._events.file_writer.add_summary(self._end)
+        self._add(Event(step=scores['step'], summary=self._end))
 
     def close(self) -> None:
-        self._events.close()
+        with writing(self._folder):
+            self._file.close()
+
+    def _add(self, event: Event) -> None:
+        event.wall_time = time.time()
+        with writing(self._folder):
+            self._file.write_event(event)
+            if time.monotonic() - self._flushed > FLUSHED:
+                self._file.flush()
+                self._flushed = time.monotonic()
 
 
 class WeightsAndBiases:

@@ -34,18 +34,21 @@ def train(config, *folders):
     return loop.train(members, data.load(config.data))
 
 
-def summaries(folder):
-    """Every summary of a run's event file, by tag."""
+def events(folder):
+    """The events of a run's event file."""
     from tensorboardX.proto import event_pb2
 
     (path,) = folder.glob('events.*')
-    found, raw = {}, path.read_bytes()
+    raw = path.read_bytes()
     while raw:
         length = int.from_bytes(raw[:8], 'little')
-        event = event_pb2.Event.FromString(raw[12 : 12 + length])
-        found |= {value.tag: (event.step, value) for value in event.summary.value}
+        yield event_pb2.Event.FromString(raw[12 : 12 + length])
         raw = raw[12 + length + 4 :]
-    return found
+
+
+def summaries(folder):
+    """Every summary of a run's event file, by tag."""
+    return {value.tag: (event.step, value) for event in events(folder) for value in event.summary.value}
 
 
 def test_the_hparams_table_gets_config_and_scores(config, tmp_path):
@@ -82,6 +85,42 @@ def test_every_field_is_a_hyperparameter(config):
     flat = sinks.hyperparameters(config)
     assert flat['data.synthetic.image_size'] == 8
     assert all(isinstance(value, bool | int | float | str) for value in flat.values())
+
+
+FULL = """
+import pathlib, resource, sys
+from configs.base import get_config
+from configs.errors import StorageError
+from training.sinks import TensorBoard
+sink = TensorBoard(pathlib.Path(sys.argv[1]), 0, get_config())
+resource.setrlimit(resource.RLIMIT_FSIZE, (9000, 9000))
+for step in range(1000):
+    try:
+        sink.write({'step': step, 'train_loss': 1.0})
+    except StorageError as error:
+        print(error)
+        break
+try:
+    sink.close()
+except StorageError as error:
+    print(error)
+"""
+
+
+def test_events_that_cannot_be_written_are_told_and_nobody_waits(tmp_path):
+    done = subprocess.run([sys.executable, '-c', FULL, tmp_path], capture_output=True, text=True, timeout=120)
+    lines = done.stdout.splitlines()
+    assert len(lines) == 2, done.stderr
+    assert all(line.startswith(f'{tmp_path} could not be written (File too large)') for line in lines)
+
+
+def test_rows_after_a_checkpoint_come_again(config, tmp_path):
+    """A run that goes on from it has TensorBoard forget what it drew of them."""
+    from tensorboardX.proto import event_pb2
+
+    sinks.TensorBoard(tmp_path, 40, config).close()
+    starts = [event for event in events(tmp_path) if event.session_log.status == event_pb2.SessionLog.START]
+    assert [event.step for event in starts] == [41]
 
 
 WITHOUT = """
