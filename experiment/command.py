@@ -1,5 +1,6 @@
 """How a command starts and how it fails."""
 
+import gc
 import os
 import sys
 import traceback
@@ -7,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 
-from absl import app, flags, logging
+from absl import app, flags
 
 from configs import base
 from configs.errors import OF_STORAGE, ConfigError, StorageError, nearest
@@ -26,7 +27,6 @@ def run(main: Callable[[], int | None]) -> NoReturn:
     Anything else that is raised is a defect and keeps its traceback.
     """
     listen()
-    logging.set_verbosity(logging.WARNING)
     hush()
 
     def guarded(argv: list[str]) -> int | None:
@@ -40,13 +40,15 @@ def run(main: Callable[[], int | None]) -> NoReturn:
         except ConfigError as error:
             _fail(str(error))
         except StorageError as error:
-            _end(1, str(error))
+            status, told = 1, str(error)
         except OSError as error:
             if error.errno not in OF_STORAGE:
                 raise
-            _end(1, str(StorageError.of(Path(error.filename or '.'), error)))
+            status, told = 1, str(StorageError.of(Path(error.filename or '.'), error))
         except Interrupted as interrupted:
-            _end(interrupted.status, f'{interrupted}; the same command goes on from there')
+            status, told = interrupted.status, f'{interrupted}; the same command goes on from there'
+        # Out of the handlers, so that nothing holds a sweep's queues: Python would warn of them.
+        _end(status, told)
 
     app.run(guarded, flags_parser=_parse)
 
@@ -109,6 +111,7 @@ def _fail(message: str) -> NoReturn:
 def _end(status: int, message: str) -> NoReturn:
     """Exits at once: a save that failed leaves threads of Orbax that would wait for minutes."""
     _say(message)
+    gc.collect()  # a sweep's queues, which Python would warn of
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(status)

@@ -1,4 +1,4 @@
-"""What libraries print of a save that fails, beside the one line in which the command tells of it."""
+"""What reaches the terminal beside a command's own words: warnings, and errors that nobody else tells of."""
 
 import sys
 
@@ -6,12 +6,18 @@ from absl import logging
 
 
 def hush() -> None:
-    """Keeps it out of the terminal, from now on; the run's log has what was logged."""
+    """Keeps the rest from it, in this process from now on.
+
+    Of a save that fails Orbax logs tracebacks, and TensorStore's threads print their own; the command tells of it in
+    one line, and the run's log has what was logged.
+    """
+    logging.use_absl_handler()  # else Python makes a handler of its own at the first warning
+    logging.set_verbosity(logging.WARNING)
     logging.get_absl_handler().addFilter(lambda record: not (record.exc_info and 'orbax' in record.pathname))
     sys.unraisablehook = _print_unless_late
 
 
 def _print_unless_late(raised: 'sys.UnraisableHookArgs') -> None:
-    # Orbax closes its event loop when one of its writes failed; TensorStore's threads tell that loop of the others.
+    # Orbax closes its event loop when one of its writes failed; TensorStore tells that loop of the others.
     if not (isinstance(raised.exc_value, RuntimeError) and str(raised.exc_value) == 'Event loop is closed'):
         sys.__unraisablehook__(raised)

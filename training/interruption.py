@@ -28,6 +28,7 @@ class Interrupted(KeyboardInterrupt):
         return f'interrupted by {signal.Signals(self.signum).name}; ' + (self.saved or 'nothing was under way')
 
 
+_at_rest: Callable[[int], None] | None = None
 _requested: int | None = None
 _deferring = False
 
@@ -39,12 +40,15 @@ def listen(at_rest: Callable[[int], None] | None = None, signals: tuple[int, ...
       at_rest: called with a signal that comes while nothing trains; None: raise Interrupted.
     """
 
+    global _at_rest
+    _at_rest = at_rest
+
     def handle(signum: int, frame: FrameType | None) -> None:
         global _requested
         if _deferring and _requested is None:
             _requested = signum
-        elif at_rest is not None and not _deferring:
-            at_rest(signum)
+        elif _at_rest is not None and not _deferring:
+            _at_rest(signum)
         else:
             raise Interrupted(signum)
 
@@ -66,5 +70,12 @@ def deferred() -> Iterator[None]:
         yield
         if _requested is not None:
             raise Interrupted(_requested, 'the run is saved')
+    except Interrupted:
+        _requested = None
+        raise
     finally:
-        _deferring, _requested = False, None
+        unheard, _requested, _deferring = _requested, None, False
+        # Training failed meanwhile, which is what the command will tell of; but who waits for this process to end
+        # will not signal again.
+        if unheard is not None and _at_rest is not None:
+            _at_rest(unheard)

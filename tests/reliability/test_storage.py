@@ -35,9 +35,9 @@ def fill(folder):
 
 def told(err):
     """The one line that tells of it; the libraries say nothing beside it."""
-    (last,) = [line for line in err.splitlines() if line.startswith('train.py: ')]
-    assert 'Traceback' not in err and 'Error' not in err, err
-    assert err.rstrip().endswith(last)
+    (last,) = [line for line in err.splitlines() if line.startswith(('train.py: ', 'sweep.py: '))]
+    assert 'Traceback' not in err, err
+    assert 'Error' not in err, err
     return last
 
 
@@ -61,6 +61,22 @@ def test_a_disk_that_fills_up(small_disk, tmp_path, tensorboard):
     assert code == 0, err
     assert finish(start('train.py', tmp_path / 'whole', *settings))[0] == 0
     assert_same_end(tmp_path / 'whole', workdir)
+
+
+def test_a_sweep_on_a_disk_that_fills_up(small_disk):
+    """Its processes end each other: none may die with what another waits for."""
+    if small_disk is None:
+        pytest.skip('mounting a file system needs root')
+    workdir = small_disk / 'x'
+    process = start('sweep.py', workdir, '--config=configs/demo.py')
+    assert wait_until(process, lambda: len([*workdir.glob('*/checkpoints/*/SHA256SUMS')]) > 1)
+    fill(small_disk)
+    code, _, err = finish(process)
+    assert code == 1, err
+    assert 'No space left on device' in told(err)
+    for run in workdir.glob('*/checkpoints'):
+        for step in checkpoints.steps(run.parent):
+            check(run / str(step))
 
 
 def test_files_that_cannot_grow(tmp_path):

@@ -1,0 +1,75 @@
+"""A signal waits for training to save, and is never forgotten."""
+
+import signal
+
+import pytest
+
+from training import interruption
+from training.interruption import Interrupted, deferred, requested
+
+SIGNAL = signal.SIGUSR1  # no handler of pytest's
+
+
+def train(signals, error=None):
+    """Training to which signals come, and that may fail then; what it was asked to do meanwhile."""
+    with deferred():
+        for _ in range(signals):
+            signal.raise_signal(SIGNAL)
+        asked = requested()
+        if error is not None:
+            raise error
+        return asked
+
+
+@pytest.fixture
+def listen():
+    """interruption.listen, to SIGNAL and until the test ends."""
+    before = signal.getsignal(SIGNAL)
+    yield lambda at_rest=None: interruption.listen(at_rest, (SIGNAL,))
+    signal.signal(SIGNAL, before)
+    interruption._at_rest = None
+
+
+@pytest.mark.parametrize('at_rest', [True, False])
+def test_a_signal_at_rest_is_heard_at_once(listen, at_rest):
+    heard = []
+    listen(heard.append if at_rest else None)
+    if at_rest:
+        signal.raise_signal(SIGNAL)
+        assert heard == [SIGNAL]
+    else:
+        with pytest.raises(Interrupted, match='nothing was under way'):
+            signal.raise_signal(SIGNAL)
+
+
+def test_training_without_a_signal_is_not_interrupted(listen):
+    listen()
+    assert train(0) is None
+
+
+@pytest.mark.parametrize('at_rest', [True, False])
+def test_a_signal_that_nobody_asked_for_is_raised_when_the_run_is_saved(listen, at_rest):
+    heard = []
+    listen(heard.append if at_rest else None)
+    with pytest.raises(Interrupted, match='the run is saved') as raised:
+        train(1)
+    assert raised.value.status == 128 + SIGNAL
+    assert (heard, requested()) == ([], None)
+
+
+def test_a_second_signal_does_not_wait(listen):
+    heard = []
+    listen(heard.append)
+    with pytest.raises(Interrupted, match='nothing was under way'):
+        train(2)
+    assert (heard, requested()) == ([], None)
+
+
+@pytest.mark.parametrize('at_rest', [True, False])
+def test_a_signal_that_training_did_not_live_to_hear(listen, at_rest):
+    """A worker ends by it, and the pool that waits for its end does not wait for ever; elsewhere the error is told."""
+    heard = []
+    listen(heard.append if at_rest else None)
+    with pytest.raises(OSError, match='full'):
+        train(1, OSError('full'))
+    assert (heard, requested()) == ([SIGNAL] * at_rest, None)
