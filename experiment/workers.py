@@ -79,7 +79,7 @@ def _pool(
     sums in another order.
     """
     context = multiprocessing.get_context('spawn')  # a fork would copy JAX's threads in an unknown state
-    events, cores = context.Queue(), context.Queue()
+    events, cores = context.Queue(), context.SimpleQueue()
     for share in core_shares(cores_allowed(), workers):
         cores.put(share)
     troubles: dict[str, str] = {}
@@ -209,5 +209,7 @@ def _shown(events: Any, display: Display) -> Iterator[None]:
     finally:
         events.put(None)
         thread.join(timeout=10)
+        events.close()
+        events.join_thread()
         for slot in slots.values():
             slot.share = 0.0  # of a process that died: its runs begin again elsewhere
