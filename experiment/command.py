@@ -110,8 +110,8 @@ def _fail(message: str) -> NoReturn:
 
 def _end(status: int, message: str) -> NoReturn:
     """Exits at once: a save that failed leaves threads of Orbax that would wait for minutes."""
-    _say(message)
     gc.collect()  # a sweep's queues, which Python would warn of
+    _say(message)
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(status)

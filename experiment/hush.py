@@ -1,6 +1,7 @@
 """What reaches the terminal beside a command's own words: warnings, and errors that nobody else tells of."""
 
 import sys
+from logging import LogRecord
 
 from absl import logging
 
@@ -8,13 +9,17 @@ from absl import logging
 def hush() -> None:
     """Keeps the rest from it, in this process from now on.
 
-    Of a save that fails Orbax logs tracebacks, and TensorStore's threads print their own; the command tells of it in
-    one line, and the run's log has what was logged.
+    Of a save that fails Orbax and its event loop log tracebacks, and TensorStore's threads print their own; the command
+    tells of it in one line, and the run's log has what was logged.
     """
     logging.use_absl_handler()  # else Python makes a handler of its own at the first warning
     logging.set_verbosity(logging.WARNING)
-    logging.get_absl_handler().addFilter(lambda record: not (record.exc_info and 'orbax' in record.pathname))
+    logging.get_absl_handler().addFilter(_is_told_here_alone)
     sys.unraisablehook = _print_unless_late
+
+
+def _is_told_here_alone(record: LogRecord) -> bool:
+    return not (record.exc_info and ('orbax' in record.pathname or record.name == 'asyncio'))
 
 
 def _print_unless_late(raised: 'sys.UnraisableHookArgs') -> None:
