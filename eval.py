@@ -48,7 +48,7 @@ def evaluate_split(workdir: Path) -> None:
     from training.restore import restore_selected
 
     config = folder.read_config(workdir)
-    spec = validate(config)
+    spec = validate(config, to_train=False)
     model, params, step = restore_selected(config, spec, workdir)
     program = compile_evaluation(config, spec, model, params)
     split = getattr(data.load(config.data), SPLIT.value)

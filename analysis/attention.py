@@ -69,7 +69,7 @@ def load_trained(workdir: Path) -> Trained:
     lack = lacks_attention(config)
     if lack:
         raise ConfigError(f'--workdir={workdir}: {lack}; a run with model.mixer=attention would do')
-    spec = validate(config)
+    spec = validate(config, to_train=False)
     _, params, step = restore_selected(config, spec, workdir)
     return Trained(config, spec, params, step)
 

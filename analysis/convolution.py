@@ -143,7 +143,7 @@ def first_convolution(workdir: Path) -> tuple[Kernel, Bias, Grid]:
     what = f'model.mixer={config.model.mixer}' if config.model.name == 'backbone' else f'model.name={config.model.name}'
     if what not in ('model.mixer=conv', 'model.mixer=depthwise_conv'):
         raise ConfigError(f'--workdir={workdir}: {what} has no convolution of patches; model.mixer=conv would do')
-    spec = validate(config)
+    spec = validate(config, to_train=False)
     _, params, _ = restore_selected(config, spec, workdir)
     layer = params['blocks'][0]['mixer']['conv']
     kernel, bias = np.asarray(layer['kernel']), np.asarray(layer['bias'])

@@ -170,10 +170,10 @@ def _ready(workdir: Path, arm: runs.Arm, troubles: dict[str, str]) -> list[Ready
     """The arm's finished runs; those whose config or data cannot be used go into `troubles`."""
     ready = []
     for run in arm.finished:
-        place = workdir if records.is_run(workdir) else workdir / run.name
+        place = runs.folder_of(workdir, run)
         try:
             config = folder.read_config(place)
-            ready.append(Ready(run, place, config, validate(config)))
+            ready.append(Ready(run, place, config, validate(config, to_train=False)))
         except ConfigError as error:
             troubles[run.name] = str(error)
     return ready

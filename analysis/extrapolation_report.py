@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from analysis import output, records, tables
 from analysis.extrapolation import POLICIES, Extrapolation, measure, of_arm, parse_policies, parse_resolutions
 from analysis.figures import budget_note, missing_notes, seeds_note
-from analysis.notes import origin_notes
+from analysis.notes import in_short, origin_notes
 from analysis.plots import Curve, Mark, Panel, line_figure, write_figure
 from experiment import environment
 
@@ -119,7 +119,7 @@ def notes(found: Extrapolation) -> list[str]:
 def _made_by() -> str:
     git, device = environment.git(), environment.device()
     versions = ', '.join(f'{name} {version}' for name, version in environment.versions().items())
-    commit = f'{(git["commit"] or "unknown")[:10]}{" (with uncommitted changes)" if git["dirty"] else ""}'
+    commit = in_short(git['commit'], git['dirty'])
     return f'Device: {device["count"]} x {device["kind"]}. Versions: {versions}. Commit: {commit}.'
 
 

@@ -194,7 +194,7 @@ def measure_sweep(workdir: Path, split: str = 'test', images: int = 256, load: L
     measured: list[Measured] = []
     notes = list(sweep.warnings)
     for arm in sweep.arms:
-        lacks = [lacks_attention(ConfigDict(run.config)) for run in arm.finished]
+        lacks = [_lack(run) for run in arm.finished]
         if any(lacks):
             notes.append(f'{arm.label}: {lacks[0]}')
             continue
@@ -218,6 +218,14 @@ def measure_sweep(workdir: Path, split: str = 'test', images: int = 256, load: L
     heads, pruning = (pd.concat([getattr(found, name) for found in measured], ignore_index=True) for name in TABLES)
     alike = {name: matrix for found in measured for name, matrix in found.likeness.items()}
     return Measured(heads, pruning, alike, tuple(notes))
+
+
+def _lack(run: runs.Run) -> str:
+    """`lacks_attention` of the run's config; '' for one that says nothing of it, which measuring will find."""
+    try:
+        return lacks_attention(ConfigDict(run.config))
+    except Exception:  # a config may hold anything
+        return ''
 
 
 _likeness = jax.jit(likeness)

@@ -91,7 +91,12 @@ def origin_notes(finished: list[records.Run]) -> list[str]:
 
 def commit_of(result: records.Result) -> str:
     """The code that made a result, in short."""
-    return f'{(result.commit or "unknown")[:10]}{" (with uncommitted changes)" if result.dirty else ""}'
+    return in_short(result.commit, result.dirty)
+
+
+def in_short(commit: str | None, dirty: bool) -> str:
+    """A commit's first digits, and whether files had been changed since."""
+    return f'{(commit or "unknown")[:10]}{" (with uncommitted changes)" if dirty else ""}'
 
 
 def distinct(values: Iterable[Any]) -> list[Any]:

@@ -1,6 +1,7 @@
 """What cannot fit this machine, told from a config alone: before a module is built or an image made.
 
-Every count is the least that training takes, so nothing that could run is refused; what is near the limit is tried.
+Every count is the least that training takes, or evaluation, so nothing that could run is refused; what is near the
+limit is tried.
 """
 
 import contextlib
@@ -21,6 +22,7 @@ from models.patches import patch_grid
 
 MOST_STEPS = 2**31 - 1  # the step counter is an int32, as in every library below
 TRAINED = 16  # bytes of a param: itself, its gradient, and AdamW's two moments
+RESTORED = 4  # bytes of one that is evaluated
 ROW = 100  # bytes of a stop in the plan of a run: a Python int in a set
 RESNET_WEIGHTS = 2724  # of ResNet-18's convolutions at width 1, the stem apart; they grow with its square
 CGROUP_LIMIT = Path('/sys/fs/cgroup/memory.max')
@@ -46,21 +48,23 @@ def check_made_images(config: ConfigDict) -> None:
     _refuse(config, 'the confusion matrix', 4 * made.num_classes**2, ['data.synthetic.num_classes'])
 
 
-def check_fits(config: ConfigDict, spec: Spec) -> None:
+def check_fits(config: ConfigDict, spec: Spec, *, to_train: bool) -> None:
     """Raises ConfigError when the model of an experiment, or a batch of it, or its plan, cannot fit."""
     height, width, channels = spec.image_shape
     pixels, train = height * width * channels, config.train
-    _refuse(config, 'a batch of images', train.batch_size * pixels, ['train.batch_size'])
     _refuse(config, 'a batch of images', 4 * train.eval_batch_size * pixels, ['train.eval_batch_size'])
-    check_model(config, config.model, spec)
-    _check_steps(config)
+    check_model(config, config.model, spec, to_train=to_train)
+    if to_train:
+        _refuse(config, 'a batch of images', train.batch_size * pixels, ['train.batch_size'])
+        _check_steps(config)
 
 
-def check_model(config: ConfigDict, model: ConfigDict, spec: Spec) -> None:
+def check_model(config: ConfigDict, model: ConfigDict, spec: Spec, *, to_train: bool) -> None:
     """Raises ConfigError when `model` (an experiment's `config.model`, or one made of it) cannot fit."""
+    params, each = ('the params in training', TRAINED) if to_train else ('the params', RESTORED)
     if model.name == 'resnet':
         weights = RESNET_WEIGHTS * model.resnet_width**2 + 8 * model.resnet_width * spec.num_classes
-        _refuse(config, 'the params in training', TRAINED * weights, ['model.resnet_width'])
+        _refuse(config, params, each * weights, ['model.resnet_width'])
         return
     dim, images = model.embed_dim, config.train.batch_size // base.parts(config)
     tokens = math.prod(patch_grid(spec.image_shape, model.patch_size))
@@ -69,12 +73,14 @@ def check_model(config: ConfigDict, model: ConfigDict, spec: Spec) -> None:
         min(model.patch_size, spec.image_shape[0]) ** 2 * spec.image_shape[2] * dim
     )  # one that tiles is no larger
     fields = ['embed_dim', 'depth', 'mlp_ratio', *(['kernel_size'] if 'conv' in model.mixer else [])]
-    _refuse(config, 'the params in training', TRAINED * weights, [f'model.{field}' for field in fields])
+    _refuse(config, params, each * weights, [f'model.{field}' for field in fields])
     number = 2 if config.train.compute_dtype == 'bfloat16' else 4
-    kept = number * images * tokens * dim * model.depth  # what each block was given, which even model.remat keeps
-    _refuse(config, 'the activations of a step', kept, ['train.batch_size', 'model.embed_dim', 'model.depth'])
     evaluated = number * config.train.eval_batch_size * tokens * dim
     _refuse(config, 'the activations of an evaluation', evaluated, ['train.eval_batch_size', 'model.embed_dim'])
+    if not to_train:
+        return
+    kept = number * images * tokens * dim * model.depth  # what each block was given, which even model.remat keeps
+    _refuse(config, 'the activations of a step', kept, ['train.batch_size', 'model.embed_dim', 'model.depth'])
     if model.mixer == 'attention' and model.window is None and model.attention_kernel == 'xla':
         weights = number * images * model.num_heads * tokens**2
         _refuse(config, "a layer's attention", weights, ['train.batch_size', 'model.num_heads', 'model.patch_size'])

@@ -24,9 +24,11 @@ LONGEST_TEXT = 1024  # characters; a path may be long
 LARGEST_NUMBER = 2**63  # numpy and JAX hold no larger ones
 
 
-def validate(config: ConfigDict) -> Spec:
+def validate(config: ConfigDict, *, to_train: bool = True) -> Spec:
     """The dataset's spec, if `config` can be run.
 
+    Args:
+      to_train: whether to train it, which asks more of a machine and its packages than to restore what was trained.
     Raises:
       ConfigError: the first thing that cannot work, with the field, its value and what would do.
     """
@@ -36,14 +38,15 @@ def validate(config: ConfigDict) -> Spec:
     if config.data.name == 'synthetic':
         check_made_images(config)
     spec = data.spec(config.data)
-    check_fits(config, spec)
+    check_fits(config, spec, to_train=to_train)
     _check_data(config, spec)
-    _check_log(config)
+    if to_train:
+        _check_log(config)
     _check_read(config.model)
     if config.model.name == 'backbone':
         _check_backbone(config.model, spec)
     if config.model.match:
-        _check_match(config, spec)
+        _check_match(config, spec, to_train)
     return spec
 
 
@@ -256,10 +259,10 @@ def _check_window(model: ConfigDict, spec: Spec) -> None:
         )
 
 
-def _check_match(config: ConfigDict, spec: Spec) -> None:
+def _check_match(config: ConfigDict, spec: Spec, to_train: bool) -> None:
     model = config.model
     try:
-        check_model(config, reference_arm(model), spec)
+        check_model(config, reference_arm(model), spec, to_train=to_train)
         _check_backbone(reference_arm(model), spec)
     except ConfigError as error:
         raise ConfigError(f'the reference arm of model.match={model.match!r} cannot be built: {error}') from error

@@ -119,7 +119,7 @@ def _wanted(workdir: Path, rows: Sequence[Row]) -> tuple[list[Wanted], list[dict
 def _size(place: Path) -> int:
     """Characters that one image of the run in `place` takes."""
     config = folder.read_config(place)
-    spec = validate(config)
+    spec = validate(config, to_train=False)
     tokens = math.prod(patch_grid(spec.image_shape, config.model.patch_size))
     views = 1 if lacks_parts(config.model) else len(VIEWS)
     return views * embed.packed_size((config.model.depth, config.model.num_heads, tokens, tokens))

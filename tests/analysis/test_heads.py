@@ -225,6 +225,17 @@ def test_of_a_sweep_the_means_of_each_arm(workdir, capsys):
     assert 'near: 2 of 3 runs finished' in text
 
 
+def test_a_run_whose_config_says_nothing_costs_the_others_nothing(workdir, capsys):
+    for seed in (0, 1):
+        checkpointed(workdir.add('whole', seed, config=small()))
+    broken = workdir.add('broken', 0, config=small(), result={'config': {}})
+    (broken / 'config.json').write_text('{}')
+    heads_report.report(workdir.write(), images=8)
+    text = ' '.join(capsys.readouterr().out.split())
+    assert 'broken: --workdir=' in text
+    assert set(pd.read_csv(workdir.path / 'heads.csv')['arm']) == {'whole'}
+
+
 def test_params_that_are_no_numbers(tmp_path):
     config = base.get_config()
     config.update_from_flattened_dict(small())

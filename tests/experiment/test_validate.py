@@ -2,14 +2,15 @@ import pytest
 
 from configs import base
 from configs.errors import ConfigError
+from experiment import fits
 from experiment.validate import validate
 
 
-def check(**fields):
+def check(to_train=True, **fields):
     config = base.get_config()
     config.model.patch_size = 2
     config.update_from_flattened_dict({name.replace('__', '.'): value for name, value in fields.items()})
-    return validate(config)
+    return validate(config, to_train=to_train)
 
 
 def test_a_good_config_gives_the_spec_of_its_data():
@@ -123,3 +124,27 @@ def test_what_cannot_work_is_named_with_its_value_and_what_would_do(fields, mess
 )
 def test_fields_that_an_arm_does_not_read_do_not_stop_it(fields):
     check(**fields)
+
+
+@pytest.mark.parametrize(
+    ('fields', 'message'),
+    [
+        ({'train__batch_size': 2**40}, 'train.batch_size=.* the activations of a step would take'),
+        ({'model__embed_dim': 2**12, 'model__depth': 16}, 'the params in training would take'),
+        ({'model__name': 'resnet', 'model__resnet_width': 2**10}, 'the params in training would take'),
+        ({'train__steps': 2**30, 'log__every': 1}, 'the plan of the steps would take'),
+    ],
+)
+def test_what_was_trained_elsewhere_is_evaluated_where_it_could_not_train(fields, message, monkeypatch):
+    monkeypatch.setattr(fits, 'machine_memory', lambda: 24 * 2**30)
+    with pytest.raises(ConfigError, match=message):
+        check(**fields)
+    check(to_train=False, **fields)
+
+
+def test_what_cannot_be_evaluated_either_is_told(monkeypatch):
+    monkeypatch.setattr(fits, 'machine_memory', lambda: 2**30)
+    with pytest.raises(ConfigError, match='the params would take'):
+        check(to_train=False, model__embed_dim=2**12, model__depth=16)
+    with pytest.raises(ConfigError, match='the activations of an evaluation would take'):
+        check(to_train=False, train__eval_batch_size=2**20)

@@ -132,6 +132,7 @@ from experiment.validate import validate
 config = digits.get_config()
 validate(config)
 config.log.wandb = 'a project'
+validate(config, to_train=False)
 try:
     validate(config)
 except ConfigError as error:
