@@ -25,19 +25,27 @@ def convolve(
     *,
     dimension_numbers: Any,
     feature_group_count: int = 1,
+    lhs_dilation: Sequence[int] | None = None,
+    rhs_dilation: Sequence[int] | None = None,
     **options: Any,
 ) -> Array:
     """jax.lax.conv_general_dilated, with a gradient that reads `x` where the forward pass read it.
 
     XLA would rather work out anew, transposed for the gradient of the kernel, all the norms and sums of earlier blocks
     that `x` was made of; on the CPU that took as long as some of the convolutions.
+
+    Raises:
+      ValueError: the image or the kernel is dilated.
     """
+    for name, dilation in {'lhs_dilation': lhs_dilation, 'rhs_dilation': rhs_dilation}.items():
+        if any(step != 1 for step in dilation or ()):
+            raise ValueError(f'{name}={tuple(dilation)} is not computed here; jax.lax.conv_general_dilated would do')
     numbers = jax.lax.conv_dimension_numbers(x.shape, kernel.shape, dimension_numbers)
     sides, sizes = _spatial(x, numbers.lhs_spec), _spatial(kernel, numbers.rhs_spec)
     pads = jax.lax.padtype_to_pads(sides, sizes, strides, padding) if isinstance(padding, str) else padding
     options |= {'dimension_numbers': numbers, 'feature_group_count': feature_group_count}
     plainly = _plainly(x, kernel, strides, pads, **options)
-    simple = _is_simple(strides, **options)
+    simple = _is_simple(strides, numbers)
     dense = simple and feature_group_count == 1 and x.dtype == kernel.dtype == jnp.float32
     plan = winograd.plan(x.shape, kernel.shape, pads) if dense else None
     if simple and feature_group_count == x.shape[-1] == kernel.shape[-1] > 1:
@@ -95,17 +103,11 @@ def _on_cpu(there: Iterable[Compute], elsewhere: Iterable[Compute], **options: A
     ]
 
 
-def _is_simple(
-    strides: Sequence[int],
-    *,
-    dimension_numbers: ConvDimensionNumbers,
-    lhs_dilation: Sequence[int] | None = None,
-    rhs_dilation: Sequence[int] | None = None,
-    **options: Any,
-) -> bool:
-    """Whether it moves by one pixel, leaves none out, and has its channels last."""
-    channels_last = dimension_numbers == ConvDimensionNumbers((0, 3, 1, 2), (3, 2, 0, 1), (0, 3, 1, 2))
-    return channels_last and all(step == 1 for steps in (strides, lhs_dilation, rhs_dilation) for step in steps or ())
+def _is_simple(strides: Sequence[int], numbers: ConvDimensionNumbers) -> bool:
+    """Whether it moves by one pixel, and has its channels last."""
+    return numbers == ConvDimensionNumbers((0, 3, 1, 2), (3, 2, 0, 1), (0, 3, 1, 2)) and all(
+        step == 1 for step in strides
+    )
 
 
 def _to_image(

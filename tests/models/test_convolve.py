@@ -39,3 +39,12 @@ def test_convolve_is_the_convolution_and_has_its_gradients(stride, padding, grou
         for convolution in (convolve, jax.lax.conv_general_dilated)
     )
     jax.tree.map(lambda one, other: np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-5), ours, reference)
+
+
+@pytest.mark.parametrize('dilated', ['lhs_dilation', 'rhs_dilation'])
+def test_what_it_does_not_compute_is_refused(dilated):
+    arguments = normal(0, (2, 5, 5, 4)), normal(1, (3, 3, 4, 8)), (1, 1), 'SAME'
+    with pytest.raises(ValueError, match=rf'{dilated}=\(2, 1\) is not computed here'):
+        convolve(*arguments, dimension_numbers=('NHWC', 'HWIO', 'NHWC'), **{dilated: (2, 1)})
+    one = convolve(*arguments, dimension_numbers=('NHWC', 'HWIO', 'NHWC'), **{dilated: (1, 1)})
+    np.testing.assert_array_equal(one, convolve(*arguments, dimension_numbers=('NHWC', 'HWIO', 'NHWC')))
