@@ -245,12 +245,10 @@ def _summary(arms: Sequence[runs.Arm], scores: pd.DataFrame) -> pd.DataFrame:
         for arm in arms:
             for side in sorted(scores['resolution'].unique()):
                 here = of_arm(of_policy[of_policy['resolution'] == side], arm)
-                interval = statistics.mean_and_interval(here['accuracy'].to_list())
+                interval = statistics.mean_and_interval(here['accuracy'].to_list(), arm.complete)
                 row = {'policy': policy, 'arm': arm.label, 'resolution': side}
                 row |= {'tokens': here['tokens'].iloc[0] if len(here) else pd.NA, 'split': scores['split'].iloc[0]}
-                # Survivors are no fair sample, so they have no interval.
-                low, high = (interval.low, interval.high) if arm.complete else (math.nan, math.nan)
-                row |= {'accuracy': interval.mean, 'low': low, 'high': high, 'n': interval.count}
+                row |= {'accuracy': interval.mean, 'low': interval.low, 'high': interval.high, 'n': interval.count}
                 counts = {status: arm.count(status) for status in records.UNFINISHED}
                 rows.append(row | {'runs': len(arm.runs)} | counts)
     return pd.DataFrame(rows).astype({'tokens': 'Int64'})

@@ -66,7 +66,7 @@ def values(sweep: runs.Sweep) -> pd.DataFrame:
     rows = []
     for arm in sweep.arms:
         for name in sweep.figure.quantities if arm.place else ():
-            interval = statistics.mean_and_interval(_numbers(arm, QUANTITIES[name]))
+            interval = statistics.mean_and_interval(_numbers(arm, QUANTITIES[name]), arm.complete)
             row = {'arm': arm.label, **arm.place._asdict(), 'quantity': name}
             row |= {'mean': interval.mean, 'low': interval.low, 'high': interval.high, 'n': interval.count}
             rows.append(row | {'runs': len(arm.runs)} | {status: arm.count(status) for status in records.UNFINISHED})

@@ -342,6 +342,6 @@ def _draw_curve(axes: Axes, curve: Curve, axis: _Axis, shift: float, style: dict
 
 
 def _interval(mark: Mark) -> tuple[float, float, float]:
-    """Mean, and the ends of its interval; the survivors of an incomplete arm are no fair sample, and give none."""
-    interval = statistics.mean_and_interval(mark.values)
-    return (interval.mean, interval.low, interval.high) if mark.complete else (interval.mean, np.nan, np.nan)
+    """Mean, and the ends of its interval."""
+    interval = statistics.mean_and_interval(mark.values, mark.complete)
+    return interval.mean, interval.low, interval.high

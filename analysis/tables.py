@@ -160,7 +160,7 @@ def _compare(arms: Sequence[runs.Arm], datasets: list[tuple]) -> statistics.Comp
 def _row(arm: runs.Arm, key: int, comparison: statistics.Comparison) -> dict[str, Any]:
     finished = arm.finished
     results = [run.result for run in finished]
-    interval = statistics.mean_and_interval([result.accuracy for result in results])
+    interval = statistics.mean_and_interval([result.accuracy for result in results], arm.complete)
     mark = 'best' if key == comparison.best else 'indistinguishable' if key in comparison.indistinguishable else ''
     return {
         'arm': arm.label,
@@ -235,7 +235,8 @@ def _notes(table: Table, best: str) -> list[str]:
 def _statistics_note(arms: pd.DataFrame, comparison: statistics.Comparison) -> str:
     tested = sum(p_value is not None for p_value in comparison.p_values.values())
     note = 'Mean over seeds ± half-width of its 95% confidence interval (Student t'
-    note += '; none for one seed, or for seeds that tie). ' if arms['low'].isna().any() else '). '
+    without = '; none for one seed, seeds that tie, or an arm with an unfinished run'
+    note += f'{without if arms["low"].isna().any() else ""}). '
     if len(arms) == 1:
         return note.rstrip()
     if comparison.best is None:

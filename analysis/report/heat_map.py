@@ -96,7 +96,7 @@ def _draw(axes: Axes, grid: Grid, means: dict[int, float], limits: tuple[float, 
     low, high = limits
     mesh = axes.pcolormesh(values, cmap=COLOURS, vmin=low, vmax=high if high > low else low + 1, edgecolor='#ffffff')
     for (name, heads), row in grid.rows.items():
-        interval = statistics.mean_and_interval([run.result.accuracy for run in row.arm.finished])
+        interval = statistics.mean_and_interval([run.result.accuracy for run in row.arm.finished], row.arm.complete)
         half = '' if np.isnan(interval.low) else f' ± {100 * interval.half_width:.1f}'
         light = (100 * interval.mean - low) / ((high - low) or 1) > 0.5
         axes.text(

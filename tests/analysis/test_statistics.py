@@ -35,6 +35,13 @@ def test_nothing_has_no_mean():
     assert math.isnan(statistics.mean_and_interval([]).mean)
 
 
+def test_survivors_have_a_mean_and_no_interval():
+    interval = statistics.mean_and_interval([1.0, 2.0, 3.0], complete=False)
+    assert (interval.mean, interval.count) == (2.0, 3)
+    assert math.isnan(interval.low)
+    assert math.isnan(interval.high)
+
+
 @pytest.mark.parametrize('value', [math.nan, math.inf])
 def test_a_score_that_is_not_finite_is_refused(value):
     with pytest.raises(ValueError, match='finite'):

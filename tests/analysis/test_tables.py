@@ -227,6 +227,8 @@ def test_survivors_of_divergence_never_win(three_arms):
     assert row['mark'] == ''
     assert math.isnan(row['p_value'])
     assert row['test_accuracy'] == pytest.approx(0.9985)
+    assert math.isnan(row['low'])
+    assert math.isnan(row['high'])
     assert (row['n'], row['runs'], row['diverged']) == (2, 3, 1)
     assert table.arms.set_index('arm').loc['best', 'mark'] == 'best'
     text = tables.to_markdown(table)
