@@ -17,7 +17,7 @@ EXPECTED = {
     'data_scaling': ((3, 15), (3, 15)),
     'extrapolation': ((3, 9), (3, 9)),
     'injection': ((3, 23), (3, 23)),
-    'local_to_global': ((5, 5), (3, 5)),
+    'local_to_global': ((5, 9), (3, 9)),
     'mixers': ((3, 12), (3, 9)),
     'positions_by_heads': ((5, 66), (3, 17)),
 }
