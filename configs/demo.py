@@ -4,7 +4,7 @@
 
 Positions {none, sinusoidal_2d, learned_1d, rnn} x heads {1, 4}, the convolution arm of the same backbone, and
 ResNet-18 at a quarter of its width; three seeds each. Expect about 70 to 80% with `none`, 91 to 97% with any
-position, and 98 to 99% with convolutions: results/demo/ has a whole table. Five minutes on two cores.
+position, and 97 to 99% with convolutions: results/demo/ has a whole table. Five minutes on two cores.
 """
 
 import itertools

@@ -4,8 +4,9 @@
   python train.py --config=configs/imagenet.py --workdir=runs/imagenet
 
 Width, depth and heads are those of DeiT-S (arXiv:2012.12877, table 1); the head reads the mean of the tokens instead
-of a class token (Beyer et al. 2022, arXiv:2205.01580), whose recipe of 90 epochs this follows without its MixUp and
-RandAugment. Untrained so far: there is no result to expect yet.
+of a class token (Beyer et al. 2022, arXiv:2205.01580), whose recipe of 90 epochs this follows, but for its MixUp and
+RandAugment, its crops of any size (here the centre crop is shifted by up to 28 pixels), its tests on a crop of 256
+pixels, and its head of two layers. Untrained so far: there is no result to expect yet.
 
 `:tiny` is the same model for four steps on synthetic images, a minute or two on a CPU: it shows that it builds,
 fits and steps, and nothing else.
@@ -32,6 +33,7 @@ def get_config(variant: str = '') -> ConfigDict:
     config.train.batch_size = 1024
     config.train.learning_rate = 1e-3
     config.train.weight_decay = 0.1
+    config.train.label_smoothing = 0.0
     config.train.compute_dtype = 'bfloat16'
     config.log.every = 50
     config.checkpoint.count = 90

@@ -176,6 +176,11 @@ def _check_backbone(model: ConfigDict, spec: Spec) -> None:
             f'model.kernel_size={model.kernel_size} has no centre; '
             f'{model.kernel_size - 1} or {model.kernel_size + 1} would do'
         )
+    if model.stochastic_depth and model.depth == 1:
+        raise ConfigError(
+            f'model.stochastic_depth={model.stochastic_depth} rises from 0 in the first block, and model.depth=1 '
+            'has no other; 0.0 would do'
+        )
     _check_positions(model)
     _check_window(model, spec)
     multiples = {f'model.positions.name={model.positions.name!r}': POSITIONS[model.positions.name].channels_multiple}

@@ -26,7 +26,8 @@ class Rates(NamedTuple):
 def relative_learning_rate(config: ConfigDict, total_steps: int) -> optax.Schedule:
     """The share of `train.learning_rate` that a step uses: a linear warm-up to 1, then a cosine to 0 at `total_steps`.
 
-    Loshchilov & Hutter 2017 (arXiv:1608.03983), eq. 5, without restarts.
+    Loshchilov & Hutter 2017 (arXiv:1608.03983), eq. 5, without restarts. Where there is a warm-up it begins at 0, as
+    optax has it: the first step moves no param.
     """
     warmup = round(config.warmup * total_steps)
     return optax.warmup_cosine_decay_schedule(0.0, 1.0, warmup, max(total_steps, warmup + 1))

@@ -23,7 +23,7 @@ logger = logging.getLogger(__name__)
 
 MOST_POINTS = 40  # of a learning curve
 LARGEST_LOG = 64 << 20  # bytes of a metrics.jsonl or a CSV that is read
-CURVES = {'train_loss': 'training loss, nats', 'validation_accuracy': 'validation accuracy, %'}
+CURVES = {'train_loss': 'training loss as optimised, nats', 'validation_accuracy': 'validation accuracy, %'}
 COSTS = {  # of an arm: what it is, the axis, and whether less is better
     'params': ('params', 'params', True),
     'forward_flops': ('FLOPs', 'forward FLOPs of an image', True),

@@ -51,6 +51,10 @@ def test_a_good_config_gives_the_spec_of_its_data():
             r'model\.depth=1 leaves no place between blocks .* 2 or more',
         ),
         (
+            {'model__stochastic_depth': 0.1, 'model__depth': 1},
+            r'model\.stochastic_depth=0\.1 rises from 0 in the first block, and model\.depth=1 has no other; 0\.0',
+        ),
+        (
             {'model__positions__name': 'rope_mixed', 'model__embed_dim': 24},
             r'model\.embed_dim=24 over model\.num_heads=4 must be a multiple of 4 .*model\.embed_dim=32 would do',
         ),
