@@ -17,7 +17,7 @@ from ml_collections import ConfigDict
 
 from analysis import runs
 from configs import base
-from configs.errors import ConfigError
+from configs.errors import ConfigError, StorageError
 from data import cache, json_files, tfds_source
 from experiment import folder, sweeps
 from tests.analysis.conftest import Workdir
@@ -119,7 +119,7 @@ def test_a_hostile_list_of_runs_is_named_and_written_anew(hostile, tmp_path, cap
     planned = sweeps.plan(config, [{'seed': 0}, {'seed': 1}])
     hostile(tmp_path / 'sweep.json')
     if (tmp_path / 'sweep.json').is_dir():
-        with pytest.raises(OSError, match='directory'):
+        with pytest.raises(StorageError, match=r'sweep\.json could not be written .*directory'):
             sweeps.open_sweep(tmp_path, 'mine.py', planned)
         return
     sweeps.open_sweep(tmp_path, 'mine.py', planned)
