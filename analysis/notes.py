@@ -18,10 +18,12 @@ def budget_notes(finished: list[records.Run]) -> list[str]:
     tested = _range((r.test_examples for r in results), ',d')
     splits = _listed(distinct(r.selection_split or 'unknown' for r in results), '; ')
     rules = _listed(distinct(r.selection_rule or 'unknown' for r in results))
+    windows = any(records.config_count(run, 'model.window') for run in finished)
+    masked = '; of attention in a window all that is computed counts, what is masked then included' if windows else ''
     return [
         f'{"Arms differ in budget" if differs else "Budget of every run"}: {budget}.',
         f'Params were selected on {splits} (rule: {rules}). '
-        f'The test set ({tested} images) was evaluated once, at the end. Forward FLOPs are per image.',
+        f'The test set ({tested} images) was evaluated once, at the end. Forward FLOPs are per image{masked}.',
     ]
 
 

@@ -96,6 +96,13 @@ def test_notes_hold_what_a_reviewer_asks_for(three_arms):
         assert 'Warning' not in text
 
 
+def test_a_window_s_flops_are_said_to_be_those_computed(three_arms):
+    assert 'Forward FLOPs are per image.' in tables.to_markdown(tables.read_table(three_arms.write()))
+    three_arms.add('near', 0, 0.9, {'model.window': 3}, {'test.examples': 1000})
+    said = 'per image; of attention in a window all that is computed counts, what is masked then included.'
+    assert said in tables.to_markdown(tables.read_table(three_arms.write()))
+
+
 def _measured(flops, **more):
     return {'test.examples': 1000, 'train_step_flops': 10**9, 'flops_per_second': flops, **more}
 
