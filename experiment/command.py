@@ -2,6 +2,7 @@
 
 import gc
 import os
+import signal
 import sys
 import traceback
 from collections.abc import Callable
@@ -22,7 +23,8 @@ def run(main: Callable[[], int | None]) -> NoReturn:
 
       2  when a setting cannot work;
       1  when the disk is full or cannot be written;
-      130 or 143  when Ctrl-C or SIGTERM ended it, after training was saved.
+      130 or 143  when Ctrl-C or SIGTERM ended it, after training was saved;
+      141  and no line, when nobody reads what it prints.
 
     Anything else that is raised is a defect and keeps its traceback.
     """
@@ -36,11 +38,15 @@ def run(main: Callable[[], int | None]) -> NoReturn:
 
         keep_memory()
         try:
-            return main()
+            status = main()
+            sys.stdout.flush()
+            return status
         except ConfigError as error:
             _fail(str(error))
         except StorageError as error:
             status, told = 1, str(error)
+        except BrokenPipeError:
+            os._exit(128 + signal.SIGPIPE)  # nobody reads any more, as behind `| head`; shells expect no word of it
         except OSError as error:
             if error.errno not in OF_STORAGE:
                 raise

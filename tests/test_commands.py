@@ -83,6 +83,14 @@ def test_eval_equals_training_on_every_split(trained, split):
     assert sum(int(count) for row in rows for count in row.split()[1:]) == reported['examples']
 
 
+def test_a_reader_that_leaves_is_no_error(trained):
+    workdir, *_ = trained
+    shell = f'{sys.executable} eval.py --workdir={workdir} | true; echo ${{PIPESTATUS[0]}}'
+    environment = os.environ | {'JAX_PLATFORMS': 'cpu'}
+    done = subprocess.run(['bash', '-c', shell], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300)
+    assert (done.stdout, done.stderr) == ('141\n', '')
+
+
 def test_report_of_a_single_run(trained):
     workdir, *_ = trained
     code, out, err = command('report.py', f'--workdir={workdir}')
