@@ -1,5 +1,6 @@
 """What is shown while runs train: a progress line on a terminal, plain lines elsewhere."""
 
+import contextlib
 import sys
 import time
 from contextlib import AbstractContextManager
@@ -44,8 +45,9 @@ class Display(AbstractContextManager):
         return self
 
     def __exit__(self, *error) -> None:
-        if self._terminal:
-            self._bar.stop()
+        with contextlib.suppress(OSError):
+            if self._terminal:
+                self._bar.stop()
 
     def of(self, whom: int) -> 'Slot':
         """The slot of a process, or of whatever trains one thing at a time."""
@@ -53,10 +55,11 @@ class Display(AbstractContextManager):
 
     def note(self, text: str) -> None:
         """A line that stays."""
-        if self._terminal:
-            self._bar.console.print(text, markup=False, highlight=False)
-        else:
-            print(text, file=sys.stderr, flush=True)
+        with contextlib.suppress(OSError):  # nobody may read any more, and training goes on
+            if self._terminal:
+                self._bar.console.print(text, markup=False, highlight=False)
+            else:
+                print(text, file=sys.stderr, flush=True)
 
     def show(self, text: str, details: str, last: bool = False) -> None:
         """What one slot has to say, beside how far they all are."""
@@ -65,11 +68,12 @@ class Display(AbstractContextManager):
         if self.runs > 1:
             failed = f', {self.failed} failed' if self.failed else ''
             text, details = f'{self.done}/{self.runs} runs{failed} · {text}', self._beside(details)
-        if self._terminal:
-            self._bar.update(self._task, completed=position, text=text, label=details, eta=eta)
-        elif last or time.monotonic() - self._last_line >= SECONDS_BETWEEN_LINES:
-            self._last_line = time.monotonic()
-            print(' · '.join(filter(None, (f'ETA {eta}', text, details))), file=sys.stderr, flush=True)
+        with contextlib.suppress(OSError):
+            if self._terminal:
+                self._bar.update(self._task, completed=position, text=text, label=details, eta=eta)
+            elif last or time.monotonic() - self._last_line >= SECONDS_BETWEEN_LINES:
+                self._last_line = time.monotonic()
+                print(' · '.join(filter(None, (f'ETA {eta}', text, details))), file=sys.stderr, flush=True)
 
     def _beside(self, details: str) -> str:
         """The details, behind how many runs are under way, and the best accuracy on validation so far."""

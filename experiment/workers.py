@@ -17,7 +17,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, NoReturn, Protocol, runtime_checkable
 
 from experiment.display import Display
 from experiment.groups import Group, label, programs_of
@@ -159,7 +159,7 @@ def _begin(events: Any, cores: Any) -> None:
     """Makes this process a worker, before JAX starts its backend, which counts the cores."""
     global _teller
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent hears of it, and ends the workers by SIGTERM
-    interruption.listen(lambda signum: os._exit(128 + signum), (signal.SIGTERM,))
+    interruption.listen(_end, (signal.SIGTERM,))
     hush()
     _end_with_parent()
     if hasattr(os, 'sched_setaffinity'):
@@ -175,14 +175,26 @@ def _begin(events: Any, cores: Any) -> None:
 
 
 _teller: _Teller | None = None
+_working = False
 
 
 def _work(work: Work, group: Group, workdir: Path, workers: int) -> dict[str, str]:
+    global _working
+    _working = True
     try:
         return work(group, workdir, _teller, workers)
     except Interrupted as interrupted:
         _teller.note(f'{label(group)}: {interrupted}')
         raise
+    finally:
+        _working = False
+
+
+def _end(signum: int) -> NoReturn:
+    """Ends this process: at once, but for one that waits for work, which holds a lock that the others wait for."""
+    if _working:
+        os._exit(128 + signum)
+    sys.exit(128 + signum)
 
 
 def _end_with_parent() -> None:

@@ -37,7 +37,8 @@ def listen(at_rest: Callable[[int], None] | None = None, signals: tuple[int, ...
     """Handles `signals` from now on, in this process's main thread.
 
     Args:
-      at_rest: called with a signal that comes while nothing trains; None: raise Interrupted.
+      at_rest: called with a signal that comes while nothing trains; then whoever signals does so more than once, and
+        training saves all the same. None: raise Interrupted, and at once for a second one.
     """
 
     global _at_rest
@@ -45,7 +46,7 @@ def listen(at_rest: Callable[[int], None] | None = None, signals: tuple[int, ...
 
     def handle(signum: int, frame: FrameType | None) -> None:
         global _requested
-        if _deferring and _requested is None:
+        if _deferring and (_requested is None or _at_rest is not None):
             _requested = signum
         elif _at_rest is not None and not _deferring:
             _at_rest(signum)

@@ -6,7 +6,17 @@ import signal
 
 import pytest
 
-from tests.reliability.runs import SMALL, STEPS, assert_same_end, finish, killed_in, newest_row, start, stop_when
+from tests.reliability.runs import (
+    SMALL,
+    STEPS,
+    assert_same_end,
+    finish,
+    killed_in,
+    newest_row,
+    start,
+    stop_when,
+    wait_until,
+)
 from training.checkpoints import latest_step
 
 # Each list is the life of one run: where it is killed, again and again, before it is left alone. 20 kills.
@@ -97,3 +107,43 @@ def test_a_killed_sweep_goes_on_in_the_populations_that_it_had(tmp_path):
     assert code == 0, err
     for folder in runs['whole'].glob('*/'):
         assert_same_end(folder, runs['cut'] / folder.name)
+
+
+UNEVEN = """
+from configs import digits
+
+
+def get_config():
+    config = digits.get_config('tiny')
+    config.model.embed_dim, config.model.depth, config.train.batch_size = 8, 1, 8
+    config.log.every, config.checkpoint.count = 20, 1
+    return config
+
+
+def sweep():
+    return [{'arm': 'short', 'train.steps': 100}, {'arm': 'long', 'train.steps': 400_000}]
+"""
+
+
+@pytest.mark.parametrize('signum', [signal.SIGTERM, signal.SIGINT])
+def test_a_sweep_one_of_whose_processes_has_nothing_left_to_do_ends_when_it_is_told_to(tmp_path, signum):
+    """It waits for work with a lock in hand, and the other must save in peace."""
+    config, workdir = tmp_path / 'uneven.py', tmp_path / 'runs'
+    config.write_text(UNEVEN)
+    process = start('sweep.py', workdir, f'--config={config}', '--workers=2')
+    assert wait_until(process, lambda: [*workdir.glob('*/result.json')])
+    (short,) = (path.parent for path in workdir.glob('*/result.json'))
+    (long,) = {path.parent for path in workdir.glob('*/config.json')} - {short}
+    assert wait_until(process, lambda: newest_row(long))
+    process.send_signal(signum)
+    code, _, err = finish(process)
+    assert code == 128 + signum, err
+    assert 'every run under way is saved' in err
+    assert latest_step(long) >= newest_row(long) > 0
+
+
+def test_a_run_whose_progress_nobody_reads_goes_on(tmp_path):
+    process = start('train.py', tmp_path / 'x', *SMALL)
+    process.stderr.close()
+    assert process.wait(timeout=300) == 0
+    assert (tmp_path / 'x' / 'result.json').exists()

@@ -58,9 +58,17 @@ def test_a_signal_that_nobody_asked_for_is_raised_when_the_run_is_saved(listen, 
 
 
 def test_a_second_signal_does_not_wait(listen):
+    listen()
+    with pytest.raises(Interrupted, match='nothing was under way'):
+        train(2)
+    assert requested() is None
+
+
+def test_a_worker_that_is_signalled_twice_saves_all_the_same(listen):
+    """Its sweep ends it, and so does the pool once another worker has ended."""
     heard = []
     listen(heard.append)
-    with pytest.raises(Interrupted, match='nothing was under way'):
+    with pytest.raises(Interrupted, match='the run is saved'):
         train(2)
     assert (heard, requested()) == ([], None)
 
