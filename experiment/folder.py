@@ -4,6 +4,7 @@ import hashlib
 import json
 import logging
 import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -163,8 +164,15 @@ def flatten(tree: dict, prefix: str = '') -> dict[str, Any]:
 
 
 def _check_writable(folder: Path) -> None:
-    """Says early what `make_folder` would find out after the data was read."""
-    nearest = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    """Says early what `make_folder` would find out after the data was read, or Orbax after a run."""
+    if '[' in str(folder.absolute()) or re.match(r'\w+:/', str(folder)):
+        raise ConfigError(
+            f'--workdir={folder}: checkpoints need a local folder without [ in its path; another would do'
+        )
+    try:
+        nearest = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    except OSError as error:
+        raise ConfigError(f'--workdir={folder}: {error.strerror.lower()}; another folder would do') from error
     if not nearest.is_dir() or not os.access(nearest, os.W_OK):
         raise ConfigError(f'--workdir={folder}: {nearest} is no folder that can be written; another would do')
 

@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from configs.errors import ConfigError
+from configs.errors import ConfigError, writing
 
 LOCK = 'lock'
 PATIENCE = 2.0  # seconds: the workers of a sweep that was killed need a moment to end
@@ -23,12 +23,15 @@ def locked(folder: Path) -> Iterator[None]:
 
     Raises:
       ConfigError: another process holds it.
+      StorageError: its file cannot be written.
     """
-    with (folder / LOCK).open('a+') as file:
-        _acquire(file.fileno(), folder)
-        file.truncate(0)
-        file.write(f'process {os.getpid()} on {socket.gethostname()}')
-        file.flush()
+    with contextlib.ExitStack() as stack:
+        with writing(folder / LOCK):
+            file = stack.enter_context((folder / LOCK).open('a+'))
+            _acquire(file.fileno(), folder)
+            file.truncate(0)
+            file.write(f'process {os.getpid()} on {socket.gethostname()}')
+            file.flush()
         yield
 
 

@@ -12,7 +12,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 import data
-from configs.errors import ConfigError
+from configs.errors import ConfigError, writing
 from experiment import environment, folder
 from experiment.lock import locked
 from experiment.validate import validate
@@ -119,7 +119,8 @@ class _RunLog(logging.FileHandler):
 @contextlib.contextmanager
 def _logged_to(path: Path) -> Iterator[None]:
     """Copies warnings, of ours and of the libraries, to the run's log."""
-    handler = _RunLog(path)
+    with writing(path):
+        handler = _RunLog(path)
     handler.setFormatter(logging.Formatter('%(asctime)s %(levelname)s %(name)s: %(message)s'))
     handler.setLevel(logging.WARNING)
     logging.getLogger().addHandler(handler)

@@ -51,11 +51,18 @@ def validate(config: ConfigDict, *, to_train: bool = True) -> Spec:
 
 
 def _check_types(config: ConfigDict, group: str = '') -> None:
-    """Every field has the type of its default. A ConfigDict sees to most of it, but takes a float for an unset int."""
+    """Every field is there, and has the type of its default. A ConfigDict takes a float for an unset int."""
     defaults = base.get(DEFAULTS, group) if group else DEFAULTS
+    for name in sorted({*config} ^ {*defaults}):
+        field = f'{group}.{name}'.lstrip('.')
+        if name in config:
+            raise ConfigError(
+                f'{field}={_shown(config[name])} is no field of configs/base.py; {nearest(name, defaults)}'
+            )
+        raise ConfigError(f'{field} is missing; a config that starts from configs/base.py would do')
     for name in defaults:
         field, value = f'{group}.{name}'.lstrip('.'), config[name]
-        if isinstance(value, ConfigDict):
+        if isinstance(value, ConfigDict) and isinstance(defaults[name], ConfigDict):
             _check_types(value, field)
             continue
         wanted = defaults.get_type(name)

@@ -1,6 +1,7 @@
 """The training loop: one for every model, and for one run or a population of runs."""
 
 import contextlib
+import math
 import time
 from collections import deque
 from collections.abc import Sequence
@@ -230,6 +231,9 @@ def _selected(run: Run, state: State) -> State:
 def _results(run: Run, state: State) -> list[dict[str, Any]]:
     """Everything that is known at the end; the test split is looked at here, and nowhere before."""
     scores = {split: _score(run, state, split) for split in ('train', 'validation', 'test')}
+    for index, track in enumerate(run.tracks):
+        if not all(math.isfinite(scores[split][index]['loss']) for split in scores):
+            track.heard(run.steps)  # no gradient told, nor validation, of images on which it overflows
     results = [
         {'status': 'diverged', 'diverged_step': track.diverged_step, 'first_bad_operation': track.first_bad_operation}
         if track.diverged_step is not None

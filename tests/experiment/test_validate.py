@@ -152,3 +152,17 @@ def test_what_cannot_be_evaluated_either_is_told(monkeypatch):
         check(to_train=False, model__embed_dim=2**12, model__depth=16)
     with pytest.raises(ConfigError, match='the activations of an evaluation would take'):
         check(to_train=False, train__eval_batch_size=2**20)
+
+
+def test_a_field_too_many_or_too_few_is_told_before_anything_trains():
+    config = base.get_config()
+    config.unlock()
+    config.model.heads = 4
+    with pytest.raises(ConfigError, match=r'model\.heads=4 is no field of configs/base\.py'):
+        validate(config)
+    del config.model['heads']
+    del config.model['window']
+    with pytest.raises(
+        ConfigError, match=r'model\.window is missing; a config that starts from configs/base\.py would'
+    ):
+        validate(config)

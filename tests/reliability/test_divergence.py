@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from models import Model, Outputs
-from training import checkpoints
+from training import checkpoints, loop
 from training.log import read_rows
 from training.optimiser import Rates
 from training.step import initial_state, make_train_step
@@ -36,6 +36,18 @@ def test_the_step_does_not_depend_on_rows_and_dispatches(diverging, train, tmp_p
         assert max(checkpoints.steps(folder), default=0) >= step - 4  # the last before it is there
     assert len(found) == 1
     assert 1 < step < 24
+
+
+def test_a_loss_that_overflows_on_test_images_alone_is_divergence(config, train, tmp_path, monkeypatch):
+    """No gradient and no validation tells of it; as numbers the scores could not be written."""
+    score = loop._score
+
+    def overflows(run, state, split):
+        return [scores | ({'loss': float('inf')} if split == 'test' else {}) for scores in score(run, state, split)]
+
+    monkeypatch.setattr(loop, '_score', overflows)
+    result = train(config, tmp_path / 'x')
+    assert (result['status'], result['diverged_step']) == ('diverged', loop.total_steps(config, 0))
 
 
 def test_a_gradient_that_is_not_finite_is_divergence_though_the_loss_is(config):
