@@ -48,6 +48,9 @@ def evaluate_split(workdir: Path) -> None:
     from training.restore import restore_selected
 
     config = folder.read_config(workdir)
+    result = folder.read_json(workdir / folder.RESULT) or {}
+    if result.get('status') == 'diverged':
+        raise ConfigError(f'--workdir={workdir}: the run diverged, and has no params to evaluate; another would do')
     spec = validate(config, to_train=False)
     model, params, step = restore_selected(config, spec, workdir)
     program = compile_evaluation(config, spec, model, params)
@@ -56,7 +59,7 @@ def evaluate_split(workdir: Path) -> None:
 
     print(f'{spec.name}, {SPLIT.value}: {scores["examples"]:,} images, params of step {step:,}')
     print(f'accuracy {scores["accuracy"]:.4%}, loss {scores["loss"]:.6f}')
-    reported = (folder.read_json(workdir / folder.RESULT) or {}).get(SPLIT.value)
+    reported = result.get(SPLIT.value)
     names = ('accuracy', 'loss', 'examples')
     if isinstance(reported, dict) and all(isinstance(reported.get(name), int | float) for name in names):
         # A run that trained in a population was tested by the population's program, whose sums may round differently.

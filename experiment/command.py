@@ -34,10 +34,10 @@ def run(main: Callable[[], int | None]) -> NoReturn:
     def guarded(argv: list[str]) -> int | None:
         if len(argv) > 1:
             _fail(f'{argv[1]!r} is not a flag; flags are written --name=value')
-        from experiment.allocator import keep_memory  # imports JAX, which a typing error need not wait for
-
-        keep_memory()
         try:
+            from experiment.allocator import keep_memory  # imports JAX, which a typing error need not wait for
+
+            keep_memory()
             status = main()
             sys.stdout.flush()
             return status

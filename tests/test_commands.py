@@ -3,6 +3,7 @@
 import gzip
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -89,6 +90,15 @@ def test_a_reader_that_leaves_is_no_error(trained):
     environment = os.environ | {'JAX_PLATFORMS': 'cpu'}
     done = subprocess.run(['bash', '-c', shell], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300)
     assert (done.stdout, done.stderr) == ('141\n', '')
+
+
+def test_a_run_that_diverged_is_not_evaluated(trained, tmp_path):
+    workdir, *_ = trained
+    shutil.copytree(workdir, tmp_path / 'x')
+    (tmp_path / 'x' / 'result.json').write_text('{"status": "diverged", "diverged_step": 2}')
+    code, out, err = command('eval.py', f'--workdir={tmp_path / "x"}')
+    assert (code, out, err.count('\n')) == (2, '', 1)
+    assert 'the run diverged' in err
 
 
 def test_report_of_a_single_run(trained):
