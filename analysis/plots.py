@@ -343,5 +343,4 @@ def _draw_curve(axes: Axes, curve: Curve, axis: _Axis, shift: float, style: dict
 
 def _interval(mark: Mark) -> tuple[float, float, float]:
     """Mean, and the ends of its interval."""
-    interval = statistics.mean_and_interval(mark.values, mark.complete)
-    return interval.mean, interval.low, interval.high
+    return statistics.mean_and_interval(mark.values, mark.complete)[:3]

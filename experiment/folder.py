@@ -93,8 +93,9 @@ def make_folder(folder: Path) -> None:
     """Makes `folder` unless it is there.
 
     Raises:
-      ConfigError: it cannot be made, or cannot be written to.
+      ConfigError: it cannot be made, or cannot be written to, or its path is none for checkpoints.
     """
+    _check_path(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         probe = folder / f'.probe.{os.getpid()}'
@@ -163,12 +164,17 @@ def flatten(tree: dict, prefix: str = '') -> dict[str, Any]:
     return flat
 
 
-def _check_writable(folder: Path) -> None:
-    """Says early what `make_folder` would find out after the data was read, or Orbax after a run."""
+def _check_path(folder: Path) -> None:
+    """Refuses what Orbax and tensorboardX take for a pattern, or for a place in a cloud."""
     if '[' in str(folder.absolute()) or re.match(r'\w+:/', str(folder)):
         raise ConfigError(
             f'--workdir={folder}: checkpoints need a local folder without [ in its path; another would do'
         )
+
+
+def _check_writable(folder: Path) -> None:
+    """Says early what `make_folder` would find out after the data was read."""
+    _check_path(folder)
     try:
         nearest = next(path for path in (folder, *folder.absolute().parents) if path.exists())
     except OSError as error:

@@ -42,8 +42,7 @@ def _by_program(runs: Sequence[Planned], workdir: Path, at_most: int | None) -> 
     alike: dict[str, Group] = {}
     for run in runs:
         config = run.config
-        same = program_fields(config) | {'log': config.log.to_dict(), 'checkpoint': config.checkpoint.to_dict()}
-        same['debug'] = config.debug.to_dict()
+        same = program_fields(config) | {name: config[name].to_dict() for name in ('log', 'checkpoint', 'debug')}
         same['step'] = latest_step(workdir / run.name)  # they can only go on together from where they all are
         alike.setdefault(json.dumps(same, sort_keys=True), []).append(run)
     groups = []

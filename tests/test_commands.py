@@ -252,8 +252,9 @@ def test_a_workdir_that_cannot_be(trained, tmp_path):
     assert (code, err.count('\n')) == (2, 1)
     assert "another config's run" in err
     for name in (tmp_path / '[y]' / 'x', 'gs://bucket/x', tmp_path / ('n' * 300)):
-        code, _, err = command('train.py', '--config=configs/digits.py', f'--workdir={name}')
-        assert (code, err.count('\n')) == (2, 1), err
+        for script, config in (('train.py', 'configs/digits.py'), ('sweep.py', 'configs/demo.py')):
+            code, _, err = command(script, f'--config={config}', f'--workdir={name}')
+            assert (code, err.count('\n')) == (2, 1), err
     assert not (tmp_path / '[y]').exists()
 
 

@@ -48,7 +48,7 @@ def listen(at_rest: Callable[[int], None] | None = None, signals: tuple[int, ...
         global _requested
         if _deferring and (_requested is None or _at_rest is not None):
             _requested = signum
-        elif _at_rest is not None and not _deferring:
+        elif _at_rest is not None:
             _at_rest(signum)
         else:
             raise Interrupted(signum)

@@ -52,6 +52,7 @@ def test_a_disk_that_fills_up(small_disk, tmp_path, tensorboard):
     code, _, err = finish(process)
     assert code == 1, err
     assert 'No space left on device' in told(err)
+    assert err.rstrip().endswith(told(err))
     assert not (workdir / 'result.json').exists()
     for step in checkpoints.steps(workdir):
         check(workdir / 'checkpoints' / str(step))  # what is listed is good

@@ -26,8 +26,8 @@ def listen():
     """interruption.listen, to SIGNAL and until the test ends."""
     before = signal.getsignal(SIGNAL)
     yield lambda at_rest=None: interruption.listen(at_rest, (SIGNAL,))
+    interruption.listen(signals=())
     signal.signal(SIGNAL, before)
-    interruption._at_rest = None
 
 
 @pytest.mark.parametrize('at_rest', [True, False])
