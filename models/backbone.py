@@ -30,10 +30,10 @@ class MLP(nnx.Module):
 class Block(nnx.Module):
     """A pre-norm residual block (Xiong et al. 2020, arXiv:2002.04745): tokens mix, then each thinks by itself."""
 
-    def __init__(self, config: ConfigDict, layer: int, *, dtype: DTypeLike, rngs: nnx.Rngs):
+    def __init__(self, config: ConfigDict, layer: int, *, dtype: DTypeLike, rngs: nnx.Rngs, of_mixers: nnx.Rngs):
         dim = config.embed_dim
         self.norm_mixer = LayerNorm(dim)
-        self.mixer = build_mixer(config, dtype=dtype, rngs=rngs)
+        self.mixer = build_mixer(config, dtype=dtype, rngs=of_mixers)
         self.norm_mlp = LayerNorm(dim)
         self.mlp = MLP(dim, round(config.mlp_ratio * dim), dtype=dtype, rngs=rngs)
         self.layer, self.dropout = layer, config.dropout
@@ -80,15 +80,20 @@ class Backbone(nnx.Module):
         rngs: nnx.Rngs,
     ):
         dim, depth = config.embed_dim, config.depth
+        # Mixers and positions draw apart from the rest, and from each other: arms that differ in one of them, or in
+        # how much it draws, start from the same weights in all else, so that a seed pairs them.
+        rngs, of_mixers, of_positions = (nnx.Rngs(params=rngs.params()) for _ in range(3))
         self.grid = patch_grid(image_shape, config.patch_size)
         self.inject, self.remat = config.positions.inject, config.remat
         self.patches = PatchEmbedding(config.patch_size, image_shape[-1], dim, dtype=dtype, rngs=rngs)
         variant = POSITIONS[config.positions.name]
         copies = depth if self.inject == 'every_layer' or variant.per_layer else 1
         shape = Shape(dim, config.num_heads, self.grid, config.window)
-        self.positions = nnx.List([variant(shape, rngs=rngs) for _ in range(copies)])
+        self.positions = nnx.List([variant(shape, rngs=of_positions) for _ in range(copies)])
         self.dropout = config.dropout
-        self.blocks = nnx.List([Block(config, layer, dtype=dtype, rngs=rngs) for layer in range(depth)])
+        self.blocks = nnx.List(
+            [Block(config, layer, dtype=dtype, rngs=rngs, of_mixers=of_mixers) for layer in range(depth)]
+        )
         self.norm = LayerNorm(dim)
         self.head = Dense(dim, num_classes, dtype=jnp.float32, rngs=rngs)
 
