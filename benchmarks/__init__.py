@@ -1,7 +1,6 @@
 """Paired timings against what a user would pick instead: what every benchmark shares."""
 
 import os
-import platform
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -58,7 +57,7 @@ def ratio(numerator: Float[np.ndarray, 'rounds'], denominator: Float[np.ndarray,
 def machine() -> dict[str, Any]:
     """What the timings are of: hardware, versions, commit."""
     return {
-        'cpu': _cpu_model(),
+        'cpu': environment.cpu_model(),
         'cores': len(cores_allowed()),
         'device': environment.device(),
         'versions': environment.versions(),
@@ -99,11 +98,3 @@ def _time(program: Callable[[], Any], calls: int) -> float:
         result = program()
     jax.block_until_ready(result)
     return (time.perf_counter() - start) / calls
-
-
-def _cpu_model() -> str:
-    try:
-        lines = Path('/proc/cpuinfo').read_text().splitlines()
-        return next(line.partition(': ')[2] for line in lines if line.startswith('model name'))
-    except (OSError, StopIteration):
-        return platform.processor() or platform.machine()

@@ -4,8 +4,11 @@ import platform
 import subprocess
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 import jax
+
+from training.placement import cores_allowed
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -32,6 +35,27 @@ def versions() -> dict[str, str]:
 
 
 def device(used: int = 1) -> dict[str, str | int]:
-    """What `used` devices are that something ran on, and how many such devices there are."""
+    """What `used` devices are that something ran on, and how many such devices there are; of a CPU, also its cores."""
     devices = jax.devices()
-    return {'kind': devices[0].device_kind, 'platform': devices[0].platform, 'count': used, 'visible': len(devices)}
+    backend = devices[0].platform
+    cpu = {'cpu': cpu_model(), 'cores': len(cores_allowed())} if backend == 'cpu' else {}
+    return {'kind': devices[0].device_kind, 'platform': backend, **cpu, 'count': used, 'visible': len(devices)}
+
+
+def maker(made_by: dict[str, Any]) -> dict[str, Any]:
+    """What of `git()`, `versions()` and `device()` decides how sums are rounded.
+
+    A run may move to any number of devices, and its checkpoints stay what they are; a CPU of another kind, or other
+    cores of one, add up in another order.
+    """
+    device = {name: value for name, value in made_by['device'].items() if name not in ('count', 'visible')}
+    return made_by | {'device': device}
+
+
+def cpu_model() -> str:
+    """What this machine's CPU is called."""
+    try:
+        lines = Path('/proc/cpuinfo').read_text().splitlines()
+        return next(line.partition(': ')[2] for line in lines if line.startswith('model name'))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()

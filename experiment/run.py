@@ -69,9 +69,7 @@ def _train(members: Sequence[Member], processes: int, profiled: bool) -> list[di
     dataset = load_data(members[0].config.data)
     device = environment.device(len(placement.of_training(members[0].config, len(members)).devices))
     made_by = {'git': environment.git(), 'versions': environment.versions(), 'device': device}
-    # A run may move to any number of devices, and stays the same.
-    maker = made_by | {'device': {name: device[name] for name in ('kind', 'platform')}}
-    members = [member._replace(maker=maker) for member in members]
+    members = [member._replace(maker=environment.maker(made_by)) for member in members]
     results, ended = [], []
     with contextlib.ExitStack() as stack:
         for member in members:

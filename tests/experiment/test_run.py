@@ -39,6 +39,23 @@ def test_a_finished_run_is_not_run_again(config, tmp_path):
     assert execute(config, tmp_path, fail) == first
 
 
+def test_a_run_that_goes_on_on_other_cores_says_so(config, tmp_path, caplog, monkeypatch):
+    def interrupt(row, steps):
+        if 'validation_loss' in row and row['step'] > 2:
+            raise KeyboardInterrupt
+
+    config.checkpoint.count = 4
+    monkeypatch.setattr(environment, 'cores_allowed', lambda: [0])
+    for _ in range(2):
+        with pytest.raises(KeyboardInterrupt):
+            execute(config, tmp_path, interrupt)
+    assert 'goes on from step' not in caplog.text
+    monkeypatch.setattr(environment, 'cores_allowed', lambda: [0, 1, 2])
+    result = execute(config, tmp_path, ignore)
+    assert 'not as it began (device.cores=1 before, 3 now)' in caplog.text
+    assert [made_by['device']['cores'] for made_by in result['begun_by']] == [1]
+
+
 def test_the_commit_is_this_one():
     done = subprocess.run(
         ['git', 'rev-parse', 'HEAD'], cwd=environment.ROOT, capture_output=True, text=True, check=False
