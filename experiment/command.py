@@ -17,12 +17,14 @@ from experiment.folder import flatten
 from experiment.hush import hush
 from training.interruption import Interrupted, listen
 
+LESS_MEMORY = 'a smaller train.batch_size or train.eval_batch_size, more parts by train.accumulate, or model.remat=true'
+
 
 def run(main: Callable[[], int | None]) -> NoReturn:
     """Parses the flags, calls `main`, and exits: with its value, or with one line on stderr and
 
       2  when a setting cannot work;
-      1  when the disk is full or cannot be written;
+      1  when the disk is full or cannot be written, or memory does not suffice;
       130 or 143  when Ctrl-C or SIGTERM ended it, after training was saved;
       141  and no line, when nobody reads what it prints.
 
@@ -53,10 +55,22 @@ def run(main: Callable[[], int | None]) -> NoReturn:
             status, told = 1, str(StorageError.of(Path(error.filename or '.'), error))
         except Interrupted as interrupted:
             status, told = interrupted.status, f'{interrupted}; the same command goes on from there'
+        except Exception as error:
+            if not _of_memory(error):
+                raise
+            status, told = 1, f'out of memory ({error}); {LESS_MEMORY} would do'
         # Out of the handlers, so that nothing holds a sweep's queues: Python would warn of them.
         _end(status, told)
 
     app.run(guarded, flags_parser=_parse)
+
+
+def _of_memory(error: Exception) -> bool:
+    """Whether NumPy, or XLA on any backend, was refused memory. (What a system kills for it cannot say so.)"""
+    import jax  # late: a command that failed before it was imported need not wait for it
+
+    of_xla = isinstance(error, jax.errors.JaxRuntimeError) and str(error).startswith('RESOURCE_EXHAUSTED')
+    return of_xla or isinstance(error, MemoryError)
 
 
 def _parse(argv: list[str]) -> list[str]:

@@ -109,6 +109,10 @@ def _check_steps(config: ConfigDict) -> None:
         raise ConfigError(f'{field}={base.get(config, field)} makes {steps:.4g} steps; at most {MOST_STEPS:,} would do')
     plan = 12 * steps + ROW * (steps / config.log.every + min(config.checkpoint.count, steps))
     _refuse(config, 'the plan of the steps', plan, [field, 'log.every', 'checkpoint.count'])
+    if train.steps_per_dispatch is not None:
+        dispatch = min(train.steps_per_dispatch, config.log.every, steps)
+        rows = 4 * dispatch * train.batch_size
+        _refuse(config, 'the rows of a dispatch', rows, ['train.steps_per_dispatch', 'log.every', 'train.batch_size'])
 
 
 def _examples(config: ConfigDict) -> int | float:

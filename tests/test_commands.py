@@ -243,6 +243,21 @@ def test_a_mistake_in_a_config_file_is_one_line(name, tmp_path):
     assert not (tmp_path / 'w').exists()
 
 
+def test_too_little_memory_is_one_line(tmp_path):
+    """Where the system refuses memory rather than kills for it, as accelerators do."""
+    code, _, err = command(
+        '-c',
+        'import resource, runpy, sys; resource.setrlimit(resource.RLIMIT_AS, (2**34, 2**34)); '
+        'sys.argv = sys.argv[1:]; sys.path.insert(0, "."); runpy.run_path(sys.argv[0], run_name="__main__")',
+        'train.py', '--config=configs/digits.py', f'--workdir={tmp_path / "w"}', '--config.model.patch_size=1',
+        '--config.model.num_heads=64', '--config.model.depth=12', '--config.train.batch_size=1000',
+        '--config.train.accumulate=1', '--config.train.steps=2',
+    )  # fmt: skip
+    assert code == 1
+    assert [line for line in err.splitlines() if line.startswith('train.py: out of memory (RESOURCE_EXHAUSTED: ')], err
+    assert 'Traceback' not in err
+
+
 def test_a_workdir_that_cannot_be(trained, tmp_path):
     (tmp_path / 'file').write_text('in the way')
     code, _, err = command('train.py', '--config=configs/digits.py', f'--workdir={tmp_path / "file" / "x"}')

@@ -137,6 +137,10 @@ def test_fields_that_an_arm_does_not_read_do_not_stop_it(fields):
         ({'model__embed_dim': 2**12, 'model__depth': 16}, 'the params in training would take'),
         ({'model__name': 'resnet', 'model__resnet_width': 2**10}, 'the params in training would take'),
         ({'train__steps': 2**30, 'log__every': 1}, 'the plan of the steps would take'),
+        (
+            {'train__steps_per_dispatch': 2**28, 'log__every': 2**28, 'train__steps': 2**28, 'checkpoint__count': 1},
+            r'train\.steps_per_dispatch=268435456, .*: the rows of a dispatch would take',
+        ),
     ],
 )
 def test_what_was_trained_elsewhere_is_evaluated_where_it_could_not_train(fields, message, monkeypatch):
