@@ -30,8 +30,8 @@ def run(main: Callable[[], int | None]) -> NoReturn:
 
     Anything else that is raised is a defect and keeps its traceback.
     """
-    listen()
     hush()
+    listen()
 
     def guarded(argv: list[str]) -> int | None:
         if len(argv) > 1:
@@ -53,8 +53,6 @@ def run(main: Callable[[], int | None]) -> NoReturn:
             if error.errno not in OF_STORAGE:
                 raise
             status, told = 1, str(StorageError.of(Path(error.filename or '.'), error))
-        except Interrupted as interrupted:
-            status, told = interrupted.status, f'{interrupted}; the same command goes on from there'
         except Exception as error:
             if not _of_memory(error):
                 raise
@@ -62,7 +60,11 @@ def run(main: Callable[[], int | None]) -> NoReturn:
         # Out of the handlers, so that nothing holds a sweep's queues: Python would warn of them.
         _end(status, told)
 
-    app.run(guarded, flags_parser=_parse)
+    try:
+        app.run(guarded, flags_parser=_parse)
+    except Interrupted as interrupted:  # in a config file, too
+        status, told = interrupted.status, f'{interrupted}; the same command goes on from there'
+    _end(status, told)
 
 
 def _of_memory(error: Exception) -> bool:

@@ -97,7 +97,9 @@ def _pool(
                 while waiting and len(under_way) < size and not broken:
                     programs, group = chosen = following(waiting, last, begun)
                     try:
-                        under_way[pool.submit(_work, work, group, workdir, workers)] = chosen
+                        with interruption.kept_from_children(signal.SIGINT):  # one that starts would print a traceback
+                            future = pool.submit(_work, work, group, workdir, workers)
+                        under_way[future] = chosen
                         begun.add(programs)
                         waiting.remove(chosen)
                     except BrokenProcessPool:
@@ -149,6 +151,12 @@ class _Teller:
     def note(self, text: str) -> None:
         self._tell('note', text)
 
+    def last_note(self, text: str) -> None:
+        """`note`, and waits until it is on its way: nothing can be told after it."""
+        self.note(text)
+        self.events.close()
+        self.events.join_thread()
+
     def _tell(self, name: str, *arguments: Any) -> None:
         if not multiprocessing.parent_process().is_alive():
             os._exit(1)  # nobody knows of this training any more; the next sweep goes on from its checkpoint
@@ -159,8 +167,8 @@ def _begin(events: Any, cores: Any) -> None:
     """Makes this process a worker, before JAX starts its backend, which counts the cores."""
     global _teller
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent hears of it, and ends the workers by SIGTERM
-    interruption.listen(_end, (signal.SIGTERM,))
     hush()
+    interruption.listen(_end, (signal.SIGTERM,))
     _end_with_parent()
     if hasattr(os, 'sched_setaffinity'):
         os.sched_setaffinity(0, cores.get())
@@ -184,8 +192,10 @@ def _work(work: Work, group: Group, workdir: Path, workers: int) -> dict[str, st
     try:
         return work(group, workdir, _teller, workers)
     except Interrupted as interrupted:
-        _teller.note(f'{label(group)}: {interrupted}')
-        raise
+        # Not back to the pool, which would have this process wait for work: for ever, if one that was killed while it
+        # waited has taken their lock with it.
+        _teller.last_note(f'{label(group)}: {interrupted}')
+        os._exit(interrupted.status)
     finally:
         _working = False
 

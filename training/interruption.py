@@ -5,11 +5,16 @@ once. A second signal does not wait. Without `listen`, as in a notebook, Python'
 """
 
 import contextlib
+import functools
+import os
 import signal
+import sys
+import threading
 from collections.abc import Callable, Iterator
 from types import FrameType
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
+SOON = 0.05  # seconds; a callback of the garbage collector takes less
 
 
 class Interrupted(KeyboardInterrupt):
@@ -55,6 +60,18 @@ def listen(at_rest: Callable[[int], None] | None = None, signals: tuple[int, ...
 
     for signum in signals:
         signal.signal(signum, handle)
+    sys.unraisablehook = functools.partial(_send_again, sys.unraisablehook)
+
+
+def _send_again(otherwise: Callable[['sys.UnraisableHookArgs'], None], raised: 'sys.UnraisableHookArgs') -> None:
+    """Python drops what is raised in a destructor or a callback of the garbage collector, such as JAX's: once out of
+    it, the signal is to come anew."""
+    if not isinstance(raised.exc_value, Interrupted):
+        otherwise(raised)
+        return
+    again = threading.Timer(SOON, os.kill, [os.getpid(), raised.exc_value.signum])
+    again.daemon = True  # keeps no process from ending
+    again.start()
 
 
 def requested() -> int | None:
@@ -63,14 +80,14 @@ def requested() -> int | None:
 
 
 @contextlib.contextmanager
-def deferred() -> Iterator[None]:
-    """In it signals wait to be asked for; one that nobody asked for is raised at its end."""
+def deferred(saved: str = 'the run is saved') -> Iterator[None]:
+    """In it signals wait to be asked for; one that nobody asked for is raised at its end, where so much is `saved`."""
     global _deferring, _requested
     _deferring = True
     try:
         yield
         if _requested is not None:
-            raise Interrupted(_requested, 'the run is saved')
+            raise Interrupted(_requested, saved)
     except Interrupted:
         _requested = None
         raise
@@ -80,3 +97,17 @@ def deferred() -> Iterator[None]:
         # will not signal again.
         if unheard is not None and _at_rest is not None:
             _at_rest(unheard)
+
+
+@contextlib.contextmanager
+def kept_from_children(signum: int) -> Iterator[None]:
+    """In it the signal waits, and processes that are started do not know it until they ask for it."""
+    with deferred(saved=''):
+        if not hasattr(signal, 'pthread_sigmask'):
+            yield
+            return
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, [signum])
+        try:
+            yield
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)

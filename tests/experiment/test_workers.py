@@ -3,12 +3,15 @@
 import multiprocessing
 import os
 import signal
+import threading
+import time
 
 import pytest
 
 from experiment import sweeps
 from experiment.display import Display
 from experiment.workers import core_shares, following, in_processes
+from training import interruption
 
 
 def work(group, workdir, reporter, processes):
@@ -58,6 +61,44 @@ def test_a_process_that_dies_costs_its_own_group_alone(groups, tmp_path):
     assert troubles == {groups[2][0].name: 'noted'}
     # What had not begun when it died goes on side by side.
     assert (tmp_path / others[-1]).read_text().startswith('2 ')
+
+
+def train_until_told(group, workdir, reporter, processes):
+    """Of the first seed, trains until it is told to end, when it is tried the first time; of others, says who it is."""
+    name = group[0].name
+    if group[0].config.seed == 0 and not (workdir / 'begun').exists():
+        (workdir / 'begun').touch()
+        with interruption.deferred():
+            while interruption.requested() is None:
+                time.sleep(0.01)
+    (workdir / name).write_text(str(os.getpid()))
+    return {}
+
+
+def test_a_process_that_is_killed_while_it_waits_for_work_costs_nothing(groups, tmp_path):
+    """It takes the lock with it that the others wait with."""
+    waits = tmp_path / groups[1][0].name
+
+    def kill():
+        while not (waits.exists() and waits.read_text() and (tmp_path / 'begun').exists()):
+            time.sleep(0.01)
+        time.sleep(0.5)
+        os.kill(int(waits.read_text()), signal.SIGKILL)
+        if not ended.wait(30):
+            for process in multiprocessing.active_children():
+                process.kill()
+
+    ended = threading.Event()
+    killer = threading.Thread(target=kill)
+    killer.start()
+    with Display(2) as display:
+        found = in_processes(train_until_told, tmp_path, groups[:2], 2, display)
+    in_time = killer.is_alive()
+    ended.set()
+    killer.join()
+    assert in_time
+    assert found == ({}, [])
+    assert (tmp_path / groups[0][0].name).exists()
 
 
 def raises(group, workdir, reporter, processes):

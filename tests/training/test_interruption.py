@@ -1,11 +1,15 @@
 """A signal waits for training to save, and is never forgotten."""
 
+import gc
 import signal
+import subprocess
+import sys
+import time
 
 import pytest
 
 from training import interruption
-from training.interruption import Interrupted, deferred, requested
+from training.interruption import Interrupted, deferred, kept_from_children, requested
 
 SIGNAL = signal.SIGUSR1  # no handler of pytest's
 
@@ -24,10 +28,11 @@ def train(signals, error=None):
 @pytest.fixture
 def listen():
     """interruption.listen, to SIGNAL and until the test ends."""
-    before = signal.getsignal(SIGNAL)
+    before, hook = signal.getsignal(SIGNAL), sys.unraisablehook
     yield lambda at_rest=None: interruption.listen(at_rest, (SIGNAL,))
     interruption.listen(signals=())
     signal.signal(SIGNAL, before)
+    sys.unraisablehook = hook
 
 
 @pytest.mark.parametrize('at_rest', [True, False])
@@ -81,3 +86,42 @@ def test_a_signal_that_training_did_not_live_to_hear(listen, at_rest):
     with pytest.raises(OSError, match='full'):
         train(1, OSError('full'))
     assert (heard, requested()) == ([SIGNAL] * at_rest, None)
+
+
+def test_a_signal_that_python_would_drop_comes_again(listen):
+    """JAX has the garbage collector call it, and what such a callback raises is printed and forgotten."""
+    listen()
+    dropped = []
+
+    def callback(phase, info):
+        if not dropped:
+            dropped.append(True)
+            signal.raise_signal(SIGNAL)
+
+    def collect():
+        gc.collect()
+        assert dropped
+        time.sleep(5)
+
+    gc.callbacks.append(callback)
+    try:
+        with pytest.raises(Interrupted):
+            collect()
+    finally:
+        gc.callbacks.remove(callback)
+
+
+@pytest.mark.skipif(not hasattr(signal, 'pthread_sigmask'), reason='this system holds no signal back')
+def test_a_process_that_starts_is_not_signalled(listen):
+    def start():
+        with kept_from_children(SIGNAL):
+            child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(0.5)'])
+            child.send_signal(SIGNAL)
+            signal.raise_signal(SIGNAL)
+            ended.append(child.wait())
+
+    listen()
+    ended = []
+    with pytest.raises(Interrupted):
+        start()
+    assert ended == [0]
