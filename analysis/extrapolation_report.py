@@ -117,10 +117,10 @@ def notes(found: Extrapolation) -> list[str]:
 
 
 def _made_by() -> str:
-    git, device = environment.git(), environment.device()
+    git, device = environment.git(), records.describe_device({'device': environment.device()})
     versions = ', '.join(f'{name} {version}' for name, version in environment.versions().items())
     commit = in_short(git['commit'], git['dirty'])
-    return f'Device: {device["count"]} x {device["kind"]}. Versions: {versions}. Commit: {commit}.'
+    return f'Device: {device}. Versions: {versions}. Commit: {commit}.'
 
 
 def _blocks(found: Extrapolation) -> Iterator[tuple[str, pd.DataFrame]]:

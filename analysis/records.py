@@ -173,7 +173,7 @@ def _result(content: dict) -> Result:
         rows=_rows(content),
         selection_split=_text(_lookup(content, 'selection.split')),
         selection_rule=_text(_lookup(content, 'selection.rule')),
-        device=_device(content),
+        device=describe_device(content),
         versions=_versions(content),
         commit=_text(_lookup(content, 'git.commit')),
         dirty=_lookup(content, 'git.dirty') is True,
@@ -201,10 +201,15 @@ def _cache(content: dict) -> tuple[int, int] | None:
     return None if hits is None or misses is None else (hits, misses)
 
 
-def _device(content: dict) -> str | None:
+def describe_device(content: dict) -> str | None:
+    """What a result ran on, in words; None: it does not say."""
     kind = _text(_lookup(content, 'device.kind')) or _text(_lookup(content, 'device.platform'))
     count = _optional_count(content, 'device.count')
-    return kind if kind is None or count is None else f'{count} x {kind}'
+    if kind is None or count is None:
+        return kind
+    cpu, cores = _text(_lookup(content, 'device.cpu')), _optional_count(content, 'device.cores')
+    more = '' if cpu is None or cores is None else f' ({cpu}, {cores} core{"s" * (cores != 1)})'
+    return f'{count} x {kind}{more}'
 
 
 def _versions(content: dict) -> str | None:

@@ -103,6 +103,21 @@ def test_context_of_the_wrong_type_is_unknown(workdir):
     assert (result.commit, result.versions, result.device, result.selection_rule, result.train_examples) == (None,) * 5
 
 
+@pytest.mark.parametrize(
+    ('changes', 'device'),
+    [
+        ({}, '1 x cpu'),
+        ({'device.cpu': 'AMD EPYC', 'device.cores': 2}, '1 x cpu (AMD EPYC, 2 cores)'),
+        ({'device.cpu': 'AMD\nEPYC', 'device.cores': 1}, '1 x cpu (AMD EPYC, 1 core)'),
+        ({'device.cpu': 3, 'device.cores': 'x'}, '1 x cpu'),
+        ({'device.count': None}, 'cpu'),
+    ],
+)
+def test_a_cpu_is_told_by_its_name_and_cores(workdir, changes, device):
+    workdir.add('arm', 0, result=changes)
+    assert runs.read(workdir.write()).arms[0].runs[0].result.device == device
+
+
 def test_what_older_results_lack_is_unknown(workdir):
     workdir.add('arm', 0)
     result = runs.read(workdir.write()).arms[0].runs[0].result
