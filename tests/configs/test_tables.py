@@ -19,7 +19,7 @@ EXPECTED = {
     'injection': ((3, 23), (3, 23)),
     'local_to_global': ((5, 9), (3, 9)),
     'mixers': ((3, 12), (3, 9)),
-    'positions_by_heads': ((5, 66), (3, 17)),
+    'positions_by_heads': ((5, 66), (5, 17)),
 }
 
 
