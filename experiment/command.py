@@ -17,7 +17,7 @@ from experiment.folder import flatten
 from experiment.hush import hush
 from training.interruption import Interrupted, listen
 
-LESS_MEMORY = 'a smaller train.batch_size or train.eval_batch_size, more parts by train.accumulate, or model.remat=true'
+LESS_MEMORY = 'train.accumulate, model.remat=true, and a smaller train.batch_size or train.eval_batch_size save some'
 
 
 def run(main: Callable[[], int | None]) -> NoReturn:
@@ -56,7 +56,7 @@ def run(main: Callable[[], int | None]) -> NoReturn:
         except Exception as error:
             if not _of_memory(error):
                 raise
-            status, told = 1, f'out of memory ({error}); {LESS_MEMORY} would do'
+            status, told = 1, f'out of memory ({error}); {LESS_MEMORY}'
         # Out of the handlers, so that nothing holds a sweep's queues: Python would warn of them.
         _end(status, told)
 
@@ -69,7 +69,7 @@ def run(main: Callable[[], int | None]) -> NoReturn:
 
 def _of_memory(error: Exception) -> bool:
     """Whether NumPy, or XLA on any backend, was refused memory. (What a system kills for it cannot say so.)"""
-    import jax  # late: a command that failed before it was imported need not wait for it
+    import jax
 
     of_xla = isinstance(error, jax.errors.JaxRuntimeError) and str(error).startswith('RESOURCE_EXHAUSTED')
     return of_xla or isinstance(error, MemoryError)

@@ -19,6 +19,7 @@ from configs import base
 from configs.errors import ConfigError
 from data.spec import Spec
 from models.patches import patch_grid
+from training.strategy import longest_dispatch
 
 MOST_STEPS = 2**31 - 1  # the step counter is an int32, as in every library below
 TRAINED = 16  # bytes of a param: itself, its gradient, and AdamW's two moments
@@ -110,9 +111,9 @@ def _check_steps(config: ConfigDict) -> None:
     plan = 12 * steps + ROW * (steps / config.log.every + min(config.checkpoint.count, steps))
     _refuse(config, 'the plan of the steps', plan, [field, 'log.every', 'checkpoint.count'])
     if train.steps_per_dispatch is not None:
-        dispatch = min(train.steps_per_dispatch, config.log.every, steps)
-        rows = 4 * dispatch * train.batch_size
-        _refuse(config, 'the rows of a dispatch', rows, ['train.steps_per_dispatch', 'log.every', 'train.batch_size'])
+        rows = 4 * longest_dispatch(config, max(1, round(steps))) * train.batch_size
+        fields = ['train.steps_per_dispatch', 'log.every', 'checkpoint.count', 'train.batch_size']
+        _refuse(config, 'the rows of a dispatch', rows, fields)
 
 
 def _examples(config: ConfigDict) -> int | float:

@@ -96,14 +96,13 @@ def _pool(
                 # No more than there are processes, so that it is known which groups one took with it.
                 while waiting and len(under_way) < size and not broken:
                     programs, group = chosen = following(waiting, last, begun)
-                    try:
-                        with interruption.kept_from_children(signal.SIGINT):  # one that starts would print a traceback
-                            future = pool.submit(_work, work, group, workdir, workers)
-                        under_way[future] = chosen
-                        begun.add(programs)
-                        waiting.remove(chosen)
-                    except BrokenProcessPool:
-                        broken = True
+                    with interruption.kept_from_children(signal.SIGINT):  # one that starts would print a traceback
+                        try:
+                            under_way[pool.submit(_work, work, group, workdir, workers)] = chosen
+                            begun.add(programs)
+                            waiting.remove(chosen)
+                        except BrokenProcessPool:
+                            broken = True
                 # One that is done at a time, so that the next group finds the process that is free now.
                 done = concurrent.futures.wait(under_way, return_when=concurrent.futures.FIRST_COMPLETED).done
                 for future in itertools.islice(done, 1):
@@ -192,6 +191,7 @@ def _work(work: Work, group: Group, workdir: Path, workers: int) -> dict[str, st
     try:
         return work(group, workdir, _teller, workers)
     except Interrupted as interrupted:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # it is ending, and tells of it with a lock in its hands
         # Not back to the pool, which would have this process wait for work: for ever, if one that was killed while it
         # waited has taken their lock with it.
         _teller.last_note(f'{label(group)}: {interrupted}')

@@ -150,6 +150,11 @@ def test_what_was_trained_elsewhere_is_evaluated_where_it_could_not_train(fields
     check(to_train=False, **fields)
 
 
+def test_a_dispatch_is_no_longer_than_there_is_between_two_milestones(monkeypatch):
+    monkeypatch.setattr(fits, 'machine_memory', lambda: 24 * 2**30)
+    check(train__steps_per_dispatch=2**28, log__every=2**28, train__steps=2**28, checkpoint__count=100)
+
+
 def test_what_cannot_be_evaluated_either_is_told(monkeypatch):
     monkeypatch.setattr(fits, 'machine_memory', lambda: 2**30)
     with pytest.raises(ConfigError, match='the params would take'):

@@ -80,23 +80,25 @@ def test_a_process_that_is_killed_while_it_waits_for_work_costs_nothing(groups, 
     waits = tmp_path / groups[1][0].name
 
     def kill():
-        while not (waits.exists() and waits.read_text() and (tmp_path / 'begun').exists()):
+        while not ended.is_set() and not (waits.exists() and waits.read_text() and (tmp_path / 'begun').exists()):
             time.sleep(0.01)
-        time.sleep(0.5)
-        os.kill(int(waits.read_text()), signal.SIGKILL)
+        if not ended.wait(0.5):
+            os.kill(int(waits.read_text()), signal.SIGKILL)
         if not ended.wait(30):
+            late.append(True)
             for process in multiprocessing.active_children():
                 process.kill()
 
-    ended = threading.Event()
-    killer = threading.Thread(target=kill)
+    ended, late = threading.Event(), []
+    killer = threading.Thread(target=kill, daemon=True)
     killer.start()
-    with Display(2) as display:
-        found = in_processes(train_until_told, tmp_path, groups[:2], 2, display)
-    in_time = killer.is_alive()
-    ended.set()
-    killer.join()
-    assert in_time
+    try:
+        with Display(2) as display:
+            found = in_processes(train_until_told, tmp_path, groups[:2], 2, display)
+    finally:
+        ended.set()
+        killer.join()
+    assert not late
     assert found == ({}, [])
     assert (tmp_path / groups[0][0].name).exists()
 
