@@ -190,7 +190,7 @@ def resume(
         try:
             check(_path(folder, step))
         except Damaged as error:
-            _set_aside(folder, step, str(error))
+            set_aside(folder, step, str(error))
     for step in reversed(steps(folder)):
         try:
             if latest is not None and step > latest:
@@ -203,7 +203,7 @@ def resume(
                 raise Damaged(f'{folder / "metrics.jsonl"} is not what it was when {_path(folder, step)} was saved')
             return step, progress
         except Damaged as error:
-            _set_aside(folder, step, str(error))
+            set_aside(folder, step, str(error))
     return 0, None
 
 
@@ -274,7 +274,7 @@ def _path(folder: Path, step: int) -> Path:
     return folder.absolute() / FOLDER / str(step)
 
 
-def _set_aside(folder: Path, step: int, why: str) -> None:
+def set_aside(folder: Path, step: int, why: str) -> None:
     """Moves a checkpoint to where nobody looks for one: the run will come to its step again."""
     there = folder / SET_ASIDE / str(step)
     logger.warning('%s; it is set aside in %s, and the run goes on from an earlier one or anew', why, there)

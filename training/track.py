@@ -68,13 +68,15 @@ class Track:
         """The state at a saved step; `like` has the shapes and types.
 
         Raises:
-          StorageError: it was damaged since this run began, which will be mended when it begins again.
+          StorageError: it was damaged since this run began, or other code made it, which looking at its checksums did
+            not tell; it is set aside, so that the run goes on without it when it begins again.
         """
         self.checkpoints.wait()
         try:
             return checkpoints.read(self.folder, step, like)[0]
         except Damaged as error:
-            raise StorageError(f'{error}; the same command goes on from an earlier one') from error
+            checkpoints.set_aside(self.folder, step, str(error))
+            raise StorageError(f'{error}; the same command goes on from an earlier one or anew') from error
 
     def row(self, row: Row) -> None:
         self.log.write(row)

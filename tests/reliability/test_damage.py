@@ -7,7 +7,7 @@ import subprocess
 
 import pytest
 
-from configs.errors import ConfigError
+from configs.errors import ConfigError, StorageError
 from data import spec
 from data.json_files import Damaged
 from experiment import folder
@@ -102,6 +102,20 @@ def test_a_damaged_run_comes_to_the_same_end(config, train, cut, tmp_path, caplo
         timeless(row) for row in read_rows(tmp_path / 'whole' / 'metrics.jsonl')
     ]
     assert checkpoints.steps(cut) == checkpoints.steps(tmp_path / 'whole')
+
+
+def test_a_sealed_checkpoint_that_this_code_cannot_read_stops_a_run_once(config, train, cut, tmp_path):
+    """As other code may have left it: nothing tells before the state is read."""
+    there, other = cut / 'checkpoints' / '18', tmp_path / 'other'
+    config.model.embed_dim = 32
+    train(config, other, until=20)
+    config.model.embed_dim = 16
+    shutil.rmtree(there / 'state')
+    shutil.copytree(other / 'checkpoints' / '18' / 'state', there / 'state')
+    seal(there)
+    with pytest.raises(StorageError, match=r'is of another model: .*; the same command goes on from an earlier one'):
+        train(config, cut)
+    assert timeless(train(config, cut)) == timeless(train(config, tmp_path / 'whole'))
 
 
 def test_a_sealed_checkpoint_of_another_shape_or_type_is_refused_before_it_is_read(config, cut):
