@@ -99,6 +99,7 @@ def test_a_process_that_is_killed_while_it_waits_for_work_costs_nothing(groups, 
         ended.set()
         killer.join()
     assert not late
+    assert display.failed == 0
     assert found == ({}, [])
     assert (tmp_path / groups[0][0].name).exists()
 
