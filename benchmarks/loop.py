@@ -1,13 +1,14 @@
 """How to train many small runs: step by step, several steps a dispatch, or several runs as one population.
 
 python -m benchmarks.loop [--cores=1]
+python -m benchmarks.loop --case='attention, 49 tokens' --members=8 --members=32    # what an accelerator gains
 
 What training/strategy.py decides by. --cores=1 is what each worker process of sweep.py has on a CPU.
 """
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,6 +21,7 @@ from ml_collections import ConfigDict
 import benchmarks
 from benchmarks import options
 from configs import base
+from configs.errors import ConfigError, nearest
 from data.spec import Dataset, Spec, Split
 from experiment import command, folder
 from training import population
@@ -29,10 +31,11 @@ from training.programs import compile_programs
 from training.strategy import PARTS
 
 CORES = flags.DEFINE_integer('cores', None, 'Cores to use; left out: all.', lower_bound=1)
+CASE = flags.DEFINE_string('case', None, 'Which model, by its name in the table; left out: all.')
+MEMBERS = flags.DEFINE_multi_integer('members', [2, 4, 8], 'Runs of a population; several make an arm each.')
 flags.adopt_module_key_flags(options)
 
 STEPS = 16  # of the arm with several steps a dispatch, and of one timing of the others
-MEMBERS = (2, 4, 8)
 SINGLE = 'one by one'
 DISPATCH = f'{STEPS} steps a dispatch'
 IN_PARTS = f'in {PARTS} parts'
@@ -71,27 +74,30 @@ def main() -> None:
     cores = cores_allowed()
     if CORES.value:
         os.sched_setaffinity(0, cores[: CORES.value])  # before the backend starts, which counts them
+    cases = [case for case in CASES if CASE.value in (None, case.name)]
+    if not cases:
+        raise ConfigError(f'--case={CASE.value!r}: {nearest(CASE.value, [case.name for case in CASES])}')
     if options.JSON.value:
         folder.make_folder(Path(options.JSON.value).parent)
     machine = benchmarks.machine()
     print(f'{benchmarks.describe(machine)}\n')
     rows = []
-    for case in CASES:
+    for case in cases:
         print(f'measuring {case.name} ...', file=sys.stderr, flush=True)
-        rows.append(measure(case, seconds=options.seconds(8.0), fewest=3))
+        rows.append(measure(case, MEMBERS.value, seconds=options.seconds(8.0), fewest=3))
     print(to_markdown(rows), flush=True)
     if options.JSON.value:
         folder.write_json(Path(options.JSON.value), {'machine': machine, 'rows': rows})
 
 
-def measure(case: Case, *, seconds: float, fewest: int) -> dict[str, Any]:
+def measure(case: Case, members: Sequence[int], *, seconds: float, fewest: int) -> dict[str, Any]:
     """A row: milliseconds of one run's step by each arm, and how many times as fast as one by one that is."""
     config, dataset = experiment(case)
     arms = {SINGLE: runner(config, dataset, 1, 1), DISPATCH: runner(config, dataset, STEPS, 1)}
-    arms |= {f'{size} together': runner(config, dataset, 1, size) for size in MEMBERS}
+    arms |= {f'{size} together': runner(config, dataset, 1, size) for size in members}
     arms |= {IN_PARTS: runner(config, dataset, 1, 1, PARTS)}
     times = benchmarks.time_in_turns(arms, seconds=seconds, fewest=fewest)
-    sizes = {f'{size} together': size for size in MEMBERS}
+    sizes = {f'{size} together': size for size in members}
     a_step = {name: taken / STEPS / sizes.get(name, 1) for name, taken in times.items()}
     return {
         'model': case.name,

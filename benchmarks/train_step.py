@@ -2,6 +2,7 @@
 
   make bench
   python -m benchmarks.train_step [--sizes=vit64,resnet32] [--peers=.venv-bench/bin/python] [--json=FILE]
+  python -m benchmarks.train_step --sizes=vit384 --batch=512 --dtype=bfloat16 --kernel=cudnn --peers=    # a GPU
 
 Forward, backward, clipping and AdamW, without augmentation. Weights are copied across first and the logits must agree.
 The arms take turns, round by round, with the same batch, number of threads and precision; a ratio is the median of the
@@ -9,6 +10,7 @@ arms' times in the same round, with its quartiles. PyTorch lives in an environme
 its own (benchmarks/peers.py), which sleeps while patchwise is timed.
 """
 
+import contextlib
 import json
 import subprocess
 import sys
@@ -35,7 +37,9 @@ from training.placement import cores_allowed
 from training.programs import compile_programs
 
 SIZES = flags.DEFINE_list('sizes', None, 'Which sizes; left out: all.')
-PEERS = flags.DEFINE_string('peers', '.venv-bench/bin/python', 'Python with requirements/bench.txt.')
+BATCH = flags.DEFINE_integer('batch', None, "Images of a step; left out: each size's own.", lower_bound=1)
+PEERS = flags.DEFINE_string('peers', '.venv-bench/bin/python', 'Python with requirements/bench.txt; empty: no peers.')
+KERNEL = flags.DEFINE_enum('kernel', 'xla', ['xla', 'cudnn'], "patchwise's model.attention_kernel.")
 DTYPE = flags.DEFINE_enum('dtype', 'float32', ['float32', 'bfloat16'], 'What matrix products are computed in.')
 
 OURS = 'patchwise'
@@ -110,15 +114,20 @@ def main() -> None:
         raise ConfigError(f'--sizes={unknown[0]} is unknown; some of {", ".join(ALL_SIZES)} would do')
     if options.JSON.value:
         folder.make_folder(Path(options.JSON.value).parent)
-    with Peer(PEERS.value) as peer:
-        machine = benchmarks.machine()
-        machine['versions'] |= {'torch': peer.ask(ask='versions')['torch']}
-        threads = peer.ask(ask='threads', threads=len(cores_allowed()))
-        print(f'{benchmarks.describe(machine)}\n- {threads} threads, {DTYPE.value}\n')
+    with Peer(PEERS.value) if PEERS.value else contextlib.nullcontext() as peer:
+        machine, precision = benchmarks.machine(), DTYPE.value
+        if peer:
+            machine['versions'] |= {'torch': peer.ask(ask='versions')['torch']}
+            precision = f'{peer.ask(ask="threads", threads=len(cores_allowed()))} threads, {precision}'
+        print(f'{benchmarks.describe(machine)}\n- {precision}, attention by {KERNEL.value}\n')
         rows = []
         for name in SIZES.value or ALL_SIZES:
-            print(f'measuring {ALL_SIZES[name].label} ...', file=sys.stderr, flush=True)
-            rows.append(measure(ALL_SIZES[name], peer, DTYPE.value, seconds=options.seconds(USUAL), fewest=FEWEST))
+            size = ALL_SIZES[name]
+            size = size._replace(
+                batch=BATCH.value or size.batch, fields=size.fields | {'model.attention_kernel': KERNEL.value}
+            )
+            print(f'measuring {size.label} ...', file=sys.stderr, flush=True)
+            rows.append(measure(size, peer, DTYPE.value, seconds=options.seconds(USUAL), fewest=FEWEST))
             rows[-1]['size'] = name
             print(to_markdown(rows[-1:]), file=sys.stderr, flush=True)
     print(to_markdown(rows))
@@ -127,31 +136,40 @@ def main() -> None:
 
 
 def measure(
-    size: Size, peer: Peer, dtype: str, *, seconds: float, fewest: int, arms: Sequence[str] = tuple(ARMS)
+    size: Size, peer: Peer | None, dtype: str, *, seconds: float, fewest: int, arms: Sequence[str] = tuple(ARMS)
 ) -> dict[str, Any]:
-    """A row: of each arm images/s; and how many times as fast as each peer patchwise is.
+    """A row: of each arm images/s; and, where there is a peer, how many times as fast as each patchwise is.
 
     Raises:
       RuntimeError: patchwise and the peer do not compute the same.
     """
     config, dataset = experiment(size, dtype)
     ours = runner(config, dataset)
+    row = {'label': size.label, 'batch': size.batch}
+    if peer is None:
+        times = benchmarks.time_in_turns({OURS: ours}, seconds=seconds, fewest=fewest)
+        return row | _speeds(size, times)
     difference = build_peer(config, dataset, peer, arms)
     # bfloat16 has 8 bits: products in another order differ in the last of them.
     if not difference <= (TOLERANCE if dtype == 'float32' else 0.1):
         raise RuntimeError(f'{size.label}: logits of patchwise and PyTorch differ by {difference}')
     programs = {OURS: ours} | {name: lambda name=name: peer.ask(ask='step', arm=name) for name in arms}
     times = benchmarks.time_in_turns(programs, seconds=seconds, fewest=fewest)
-    return {
-        'label': size.label,
-        'batch': size.batch,
-        'rounds': len(times[OURS]),
-        'difference': difference,
-        'images_per_second': {name: 1e3 * size.batch / float(np.median(taken)) for name, taken in times.items()},
-        'ratios': {name: benchmarks.ratio(times[name], times[OURS])._asdict() for name in arms},
-        # Of each round, against whichever peer was faster in it.
-        'best': benchmarks.ratio(np.min([times[name] for name in arms], axis=0), times[OURS])._asdict(),
-    }
+    return (
+        row
+        | _speeds(size, times)
+        | {
+            'difference': difference,
+            'ratios': {name: benchmarks.ratio(times[name], times[OURS])._asdict() for name in arms},
+            # Of each round, against whichever peer was faster in it.
+            'best': benchmarks.ratio(np.min([times[name] for name in arms], axis=0), times[OURS])._asdict(),
+        }
+    )
+
+
+def _speeds(size: Size, times: dict[str, np.ndarray]) -> dict[str, Any]:
+    speeds = {name: 1e3 * size.batch / float(np.median(taken)) for name, taken in times.items()}
+    return {'rounds': len(times[OURS]), 'images_per_second': speeds}
 
 
 def experiment(size: Size, dtype: str) -> tuple[ConfigDict, Dataset]:
@@ -227,9 +245,8 @@ def to_records(rows: list[dict[str, Any]]) -> Iterable[dict[str, Any]]:
         speeds = row['images_per_second']
         for arm, speed in speeds.items():
             # Of the peers' own arms, the ratio of the medians.
-            best = (
-                row['best']['median'] if arm == OURS else speed / max(speeds[name] for name in speeds if name != OURS)
-            )
+            peers = [speeds[name] for name in speeds if name != OURS]
+            best = (row['best']['median'] if arm == OURS else speed / max(peers)) if peers else None
             yield {'size': row['size'], 'arm': arm, 'images_per_second': speed, 'ratio_to_best_peer': best}
 
 
@@ -247,8 +264,9 @@ def to_markdown(rows: list[dict[str, Any]]) -> str:
                 for arm, name in ({OURS: OURS} | ARMS).items()
                 if arm in row['images_per_second']
             }
-            | {f'patchwise / {arm}': ratio(of) for arm, of in row['ratios'].items()}
-            | {'patchwise / faster': ratio(row['best']), 'logits differ by': f'{row["difference"]:.0e}'}
+            | {f'patchwise / {arm}': ratio(of) for arm, of in row.get('ratios', {}).items()}
+            | ({'patchwise / faster': ratio(row['best'])} if 'best' in row else {})
+            | ({'logits differ by': f'{row["difference"]:.0e}'} if 'difference' in row else {})
             for row in rows
         ]
     )

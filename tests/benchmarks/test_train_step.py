@@ -23,6 +23,14 @@ def test_the_timed_step_trains(size):
     assert [int(step()) for _ in range(3)] == [1, 2, 3]
 
 
+def test_without_peers_there_is_a_speed_and_no_ratio():
+    row = train_step.measure(VIT, None, 'bfloat16', seconds=0.0, fewest=2)
+    (record,) = train_step.to_records([row | {'size': 'small'}])
+    assert record['images_per_second'] > 0
+    assert record['ratio_to_best_peer'] is None
+    assert 'patchwise, images/s' in train_step.to_markdown([row])
+
+
 def test_every_size_is_an_experiment_of_ours():
     for size in train_step.ALL_SIZES.values():
         config, dataset = train_step.experiment(size, 'bfloat16')
