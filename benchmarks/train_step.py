@@ -145,31 +145,21 @@ def measure(
     """
     config, dataset = experiment(size, dtype)
     ours = runner(config, dataset)
-    row = {'label': size.label, 'batch': size.batch}
-    if peer is None:
-        times = benchmarks.time_in_turns({OURS: ours}, seconds=seconds, fewest=fewest)
-        return row | _speeds(size, times)
-    difference = build_peer(config, dataset, peer, arms)
-    # bfloat16 has 8 bits: products in another order differ in the last of them.
-    if not difference <= (TOLERANCE if dtype == 'float32' else 0.1):
-        raise RuntimeError(f'{size.label}: logits of patchwise and PyTorch differ by {difference}')
-    programs = {OURS: ours} | {name: lambda name=name: peer.ask(ask='step', arm=name) for name in arms}
+    programs, row = {OURS: ours}, {'label': size.label, 'batch': size.batch}
+    if peer is not None:
+        row['difference'] = build_peer(config, dataset, peer, arms)
+        # bfloat16 has 8 bits: products in another order differ in the last of them.
+        if not row['difference'] <= (TOLERANCE if dtype == 'float32' else 0.1):
+            raise RuntimeError(f'{size.label}: logits of patchwise and PyTorch differ by {row["difference"]}')
+        programs |= {name: lambda name=name: peer.ask(ask='step', arm=name) for name in arms}
     times = benchmarks.time_in_turns(programs, seconds=seconds, fewest=fewest)
-    return (
-        row
-        | _speeds(size, times)
-        | {
-            'difference': difference,
-            'ratios': {name: benchmarks.ratio(times[name], times[OURS])._asdict() for name in arms},
-            # Of each round, against whichever peer was faster in it.
-            'best': benchmarks.ratio(np.min([times[name] for name in arms], axis=0), times[OURS])._asdict(),
-        }
-    )
-
-
-def _speeds(size: Size, times: dict[str, np.ndarray]) -> dict[str, Any]:
-    speeds = {name: 1e3 * size.batch / float(np.median(taken)) for name, taken in times.items()}
-    return {'rounds': len(times[OURS]), 'images_per_second': speeds}
+    row['rounds'] = len(times[OURS])
+    row['images_per_second'] = {name: 1e3 * size.batch / float(np.median(taken)) for name, taken in times.items()}
+    if peer is not None:
+        row['ratios'] = {name: benchmarks.ratio(times[name], times[OURS])._asdict() for name in arms}
+        # Of each round, against whichever peer was faster in it.
+        row['best'] = benchmarks.ratio(np.min([times[name] for name in arms], axis=0), times[OURS])._asdict()
+    return row
 
 
 def experiment(size: Size, dtype: str) -> tuple[ConfigDict, Dataset]:

@@ -126,7 +126,7 @@ class Slot:
         if 1 < self._display.runs == self._display.done:
             self._display.show('that was the last', '', last=True)
 
-    def note(self, text: str, *, failed: bool = True) -> None:
+    def note(self, text: str, failed: bool = True) -> None:
         """A line that stays: a run went wrong, or was only cut short."""
         self._display.failed += failed
         self._display.note(text)

@@ -38,7 +38,7 @@ class Reporter(Protocol):
     def begin(self, label: str, runs: int) -> None: ...
     def row(self, row: Row, steps: int) -> None: ...
     def end(self, runs: int) -> None: ...
-    def note(self, text: str, *, failed: bool = True) -> None: ...
+    def note(self, text: str, failed: bool = True) -> None: ...
 
 
 Work = Callable[[Group, Path, Reporter, int], dict[str, str]]
@@ -147,8 +147,8 @@ class _Teller:
     def end(self, runs: int) -> None:
         self._tell('end', runs)
 
-    def note(self, text: str, *, failed: bool = True) -> None:
-        self._tell('note', text, failed=failed)
+    def note(self, text: str, failed: bool = True) -> None:
+        self._tell('note', text, failed)
 
     def last_note(self, text: str) -> None:
         """`note` of a run that goes on another time; waits until it is on its way, since nothing can follow it."""
@@ -156,10 +156,10 @@ class _Teller:
         self.events.close()
         self.events.join_thread()
 
-    def _tell(self, name: str, *arguments: Any, **named: Any) -> None:
+    def _tell(self, name: str, *arguments: Any) -> None:
         if not multiprocessing.parent_process().is_alive():
             os._exit(1)  # nobody knows of this training any more; the next sweep goes on from its checkpoint
-        self.events.put((name, os.getpid(), arguments, named))
+        self.events.put((name, os.getpid(), arguments))
 
 
 def _begin(events: Any, cores: Any) -> None:
@@ -220,9 +220,9 @@ def _shown(events: Any, display: Display) -> Iterator[None]:
 
     def listen() -> None:
         while (event := events.get()) is not None:
-            name, worker, arguments, named = event
+            name, worker, arguments = event
             slots[worker] = display.of(worker)
-            getattr(slots[worker], name)(*arguments, **named)
+            getattr(slots[worker], name)(*arguments)
 
     thread = threading.Thread(target=listen, daemon=True)
     thread.start()
