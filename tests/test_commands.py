@@ -290,6 +290,13 @@ def is_there(group):
     return True
 
 
+# A shell's background jobs ignore SIGINT, and so would what they start. (Popen's preexec_fn would run Python in a fork
+# of this process, whose other threads may hold any lock: it may hang.)
+HEARS_SIGINT = """import os, signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)
+os.execv(sys.executable, [sys.executable, *sys.argv[1:]])"""
+
+
 def children(process):
     return Path(f'/proc/{process}/task/{process}/children').read_text().split()
 
@@ -300,13 +307,11 @@ def test_a_sweep_that_is_interrupted_leaves_no_process_behind(moment, tmp_path):
         pytest.skip('this system does not tell when that is')
     config, workdir = tmp_path / 'mine.py', tmp_path / 'runs'
     config.write_text(SWEEP.format(steps=3000))
-    arguments = [sys.executable, 'sweep.py', f'--config={config}', f'--workdir={workdir}', '--workers=2']
+    arguments = ['sweep.py', f'--config={config}', f'--workdir={workdir}', '--workers=2']
     environment = os.environ | {'JAX_PLATFORMS': 'cpu'}
     process = subprocess.Popen(
-        [*arguments, '--config.checkpoint.count=30'],
+        [sys.executable, '-c', HEARS_SIGINT, *arguments, '--config.checkpoint.count=30'],
         cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True, start_new_session=True,
-        # A shell's background jobs ignore it, and so would what they start.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )  # fmt: skip
 
     def is_there_yet():
