@@ -14,7 +14,8 @@ from experiment.display import Display
 from experiment.groups import Group, grouped, label
 from experiment.run import execute_together, load_data
 from experiment.sweeps import Planned
-from experiment.workers import Reporter, in_processes
+from experiment.worker import Reporter
+from experiment.workers import in_processes
 from training.log import Row
 from training.loop import total_steps
 from training.placement import cores_allowed

@@ -4,44 +4,39 @@ On a CPU two single-core trainings do more than one after the other on both core
 idle most of the time, and compilation uses one at all times (benchmarks/RESULTS.md, the sweep).
 """
 
-import concurrent.futures
 import contextlib
-import ctypes
-import itertools
+import dataclasses
+import functools
 import multiprocessing
-import multiprocessing.util
-import os
 import signal
-import sys
-import threading
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Callable, Sequence
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import Any, NoReturn, Protocol, runtime_checkable
+from typing import Any
 
+from experiment import worker
 from experiment.display import Display
-from experiment.groups import Group, label, programs_of
-from experiment.hush import hush
+from experiment.groups import Group, programs_of
 from experiment.sweeps import Planned
+from experiment.worker import Work
 from training import interruption
 from training.interruption import Interrupted
-from training.log import Row
 from training.placement import cores_allowed
 
-PR_SET_PDEATHSIG = 1  # of Linux's prctl
+Waiting = tuple[str, Group]  # a group, behind what its programs follow from
+DIED = 'died'
 
 
-@runtime_checkable
-class Reporter(Protocol):
-    """Who is told how training goes: experiment.display.Slot, or what tells it from another process."""
+@dataclasses.dataclass
+class _Process:
+    """A process that works, and what it has under way."""
 
-    def begin(self, label: str, runs: int) -> None: ...
-    def row(self, row: Row, steps: int) -> None: ...
-    def end(self, runs: int) -> None: ...
-    def note(self, text: str, failed: bool = True) -> None: ...
-
-
-Work = Callable[[Group, Path, Reporter, int], dict[str, str]]
+    process: BaseProcess
+    pipe: Connection
+    cores: list[int]
+    programs: str | None = None
+    group: Group = dataclasses.field(default_factory=list)
 
 
 def in_processes(
@@ -51,77 +46,117 @@ def in_processes(
 
     As far as can be, groups that share their programs go to one process, which has compiled them.
 
-    A process that dies (killed for memory, say) takes its pool with it: what was under way then is tried once more,
-    one group at a time, so that it costs only the group that killed it. The others go on beside each other.
+    A process may die (killed for memory, say). What it had under way is tried once more, alone, when the others are
+    done: it costs nothing but itself.
 
     Returns:
       What `work` returned, joined, and the runs of the groups whose process died twice.
     """
-    troubles: dict[str, str] = {}
+    shares = core_shares(cores_allowed(), workers)
+    serve = functools.partial(worker.serve, work, workdir, workers)
+    troubles, cut_off = _work_on(groups, shares, serve, display)
     lost: list[Planned] = []
-    waiting = list(groups)
-    while waiting:
-        done, cut_off, waiting = _pool(work, workdir, waiting, min(workers, len(waiting)), workers, display)
+    for group in cut_off:
+        # On as many cores as the others have: on more of them a run would add up its sums in another order.
+        done, again = _work_on([group], shares[:1], serve, display)
         troubles |= done
-        for group in cut_off:
-            done, again, _ = _pool(work, workdir, [group], 1, workers, display)
-            troubles |= done
-            lost += [run for group in again for run in group]
+        lost += [run for group in again for run in group]
     return troubles, lost
 
 
-def _pool(
-    work: Work, workdir: Path, groups: Sequence[Group], size: int, workers: int, display: Display
-) -> tuple[dict[str, str], list[Group], list[Group]]:
-    """What `work` returned, joined; the groups under way when a process died; and those that were not begun then.
-
-    `size` processes, each on its share of the cores as if there were `workers`: on more cores a run would add up its
-    sums in another order.
-    """
-    context = multiprocessing.get_context('spawn')  # a fork would copy JAX's threads in an unknown state
-    events, cores = context.Queue(), context.SimpleQueue()
-    for share in core_shares(cores_allowed(), workers):
-        cores.put(share)
+def _work_on(
+    groups: Sequence[Group], shares: Sequence[list[int]], serve: Callable[..., None], display: Display
+) -> tuple[dict[str, str], list[Group]]:
+    """What the work returned, joined, and the groups whose process died; with a process for each share of the cores."""
     troubles: dict[str, str] = {}
+    cut_off: list[Group] = []
     waiting = [(programs_of(group), group) for group in groups]
-    under_way, cut_off, broken = {}, [], False
     begun: set[str] = set()  # the programs that a process has, or is compiling
-    last = None  # those of the process that became free
-    with (
-        _shown(events, display),
-        concurrent.futures.ProcessPoolExecutor(size, context, _begin, (events, cores)) as pool,
-    ):
-        try:
-            while under_way or (waiting and not broken):
-                # No more than there are processes, so that it is known which groups one took with it.
-                while waiting and len(under_way) < size and not broken:
-                    programs, group = chosen = following(waiting, last, begun)
-                    with interruption.kept_from_children(signal.SIGINT):  # one that starts would print a traceback
-                        try:
-                            under_way[pool.submit(_work, work, group, workdir, workers)] = chosen
-                            begun.add(programs)
-                            waiting.remove(chosen)
-                        except BrokenProcessPool:
-                            broken = True
-                # One that is done at a time, so that the next group finds the process that is free now.
-                done = concurrent.futures.wait(under_way, return_when=concurrent.futures.FIRST_COMPLETED).done
-                for future in itertools.islice(done, 1):
-                    last, group = under_way.pop(future)
-                    try:
-                        troubles |= future.result()
-                    except BrokenProcessPool:
-                        broken = True
-                        cut_off.append(group)
-        except BaseException as error:
-            for process in multiprocessing.active_children():
-                process.terminate()
-            if isinstance(error, Interrupted):
-                raise Interrupted(error.signum, 'every run under way is saved') from None
-            raise
-    return troubles, cut_off, [group for _, group in waiting]
+    free, busy = list(shares), []
+    try:
+        while waiting or busy:
+            while waiting and free:
+                with interruption.kept_from_children(signal.SIGINT):  # one that starts would print a traceback
+                    busy.append(_start(serve, free.pop(0)))
+                    _give(busy[-1], waiting, begun)
+            ready = wait([one.pipe for one in busy])
+            with interruption.deferred(saved=''):  # a signal would cut in two what is heard
+                for one in [one for one in busy if one.pipe in ready]:
+                    outcome, result = _hear(one, display)
+                    if outcome == worker.RAISED:
+                        raise result
+                    if outcome == worker.DONE:
+                        troubles |= result
+                        if waiting:
+                            _give(one, waiting, begun)
+                            continue
+                    if outcome == DIED:
+                        cut_off.append(one.group)
+                        free.append(one.cores)
+                    if outcome:
+                        busy.remove(one)
+                        _let_go(one)
+    except BaseException as error:
+        _end(busy, display)
+        if isinstance(error, Interrupted):
+            raise Interrupted(error.signum, 'every run under way is saved') from None
+        raise
+    return troubles, cut_off
 
 
-def following(waiting: Sequence[tuple[str, Group]], last: str | None, begun: set[str]) -> tuple[str, Group]:
+def _start(serve: Callable[..., None], cores: list[int]) -> _Process:
+    context = multiprocessing.get_context('spawn')  # a fork would copy JAX's threads in an unknown state
+    ours, theirs = context.Pipe()
+    process = context.Process(target=serve, args=(theirs, cores))
+    process.start()
+    theirs.close()  # so that its end is the pipe's
+    return _Process(process, ours, cores)
+
+
+def _give(one: _Process, waiting: list[Waiting], begun: set[str]) -> None:
+    """The process's next group, out of those that wait."""
+    chosen = following(waiting, one.programs, begun)
+    waiting.remove(chosen)
+    one.programs, one.group = chosen
+    begun.add(one.programs)
+    with contextlib.suppress(OSError):  # it has died, of which the pipe tells next
+        one.pipe.send(one.group)
+
+
+def _hear(one: _Process, display: Display) -> tuple[str | None, Any]:
+    """How its work ended; or None, after what it told was passed on to the display."""
+    slot = display.of(one.process.pid)
+    try:
+        name, *arguments = one.pipe.recv()
+    except (EOFError, OSError):
+        slot.end(0)  # its runs begin again elsewhere
+        return DIED, None
+    if name in (worker.DONE, worker.RAISED):
+        return name, *arguments
+    getattr(slot, name)(*arguments)
+    return None, None
+
+
+def _let_go(one: _Process) -> None:
+    """Ends a process that has nothing to do, or has died."""
+    one.pipe.close()
+    one.process.join()
+
+
+def _end(busy: list[_Process], display: Display) -> None:
+    """Ends processes that work, once they have saved what they train."""
+    for one in busy:
+        one.process.terminate()
+    while busy:
+        ready = wait([one.pipe for one in busy])
+        for one in [one for one in busy if one.pipe in ready]:
+            outcome, _ = _hear(one, display)
+            if outcome:
+                busy.remove(one)
+                _let_go(one)
+
+
+def following(waiting: Sequence[Waiting], last: str | None, begun: set[str]) -> Waiting:
     """What a process takes that had the programs `last`: a group of the same, else one of programs not `begun`."""
     return min(waiting, key=lambda programs_and_group: (programs_and_group[0] != last, programs_and_group[0] in begun))
 
@@ -130,108 +165,3 @@ def core_shares(cores: Sequence[int], workers: int) -> list[list[int]]:
     """Which cores each worker has: all of them, as evenly as can be; workers beyond the cores share."""
     shares = min(len(cores), workers)
     return [list(cores[index % shares :: shares]) for index in range(workers)]
-
-
-class _Teller:
-    """The Reporter of a worker."""
-
-    def __init__(self, events: Any):
-        self.events = events
-
-    def begin(self, label: str, runs: int) -> None:
-        self._tell('begin', label, runs)
-
-    def row(self, row: Row, steps: int) -> None:
-        self._tell('row', row, steps)
-
-    def end(self, runs: int) -> None:
-        self._tell('end', runs)
-
-    def note(self, text: str, failed: bool = True) -> None:
-        self._tell('note', text, failed)
-
-    def last_note(self, text: str) -> None:
-        """`note` of a run that goes on another time; waits until it is on its way, since nothing can follow it."""
-        self.note(text, failed=False)
-        self.events.close()
-        self.events.join_thread()
-
-    def _tell(self, name: str, *arguments: Any) -> None:
-        if not multiprocessing.parent_process().is_alive():
-            os._exit(1)  # nobody knows of this training any more; the next sweep goes on from its checkpoint
-        self.events.put((name, os.getpid(), arguments))
-
-
-def _begin(events: Any, cores: Any) -> None:
-    """Makes this process a worker, before JAX starts its backend, which counts the cores."""
-    global _teller
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent hears of it, and ends the workers by SIGTERM
-    hush()
-    interruption.listen(_end, (signal.SIGTERM,))
-    _end_with_parent()
-    if hasattr(os, 'sched_setaffinity'):
-        os.sched_setaffinity(0, cores.get())
-    from experiment.allocator import keep_memory
-    from training.compilation import use_cache
-
-    keep_memory()
-    use_cache()
-    _teller = _Teller(events)
-    # A save that failed leaves threads of Orbax that wait for minutes; every training has closed its files by then.
-    multiprocessing.util.Finalize(None, os._exit, args=(0,), exitpriority=-1000)
-
-
-_teller: _Teller | None = None
-_working = False
-
-
-def _work(work: Work, group: Group, workdir: Path, workers: int) -> dict[str, str]:
-    global _working
-    _working = True
-    try:
-        return work(group, workdir, _teller, workers)
-    except Interrupted as interrupted:
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # it is ending, and tells of it with a lock in its hands
-        # Not back to the pool, which would have this process wait for work: for ever, if one that was killed while it
-        # waited has taken their lock with it.
-        _teller.last_note(f'{label(group)}: {interrupted}')
-        os._exit(interrupted.status)
-    finally:
-        _working = False
-
-
-def _end(signum: int) -> NoReturn:
-    """Ends this process: at once, but for one that waits for work, which holds a lock that the others wait for."""
-    if _working:
-        os._exit(128 + signum)
-    sys.exit(128 + signum)
-
-
-def _end_with_parent() -> None:
-    """Has the system end this process when its parent is killed; where it cannot, `_Teller` notices at the next row."""
-    if sys.platform == 'linux':
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-
-
-@contextlib.contextmanager
-def _shown(events: Any, display: Display) -> Iterator[None]:
-    """Passes what workers tell on to the display, from a thread of this process."""
-    slots = {}
-
-    def listen() -> None:
-        while (event := events.get()) is not None:
-            name, worker, arguments = event
-            slots[worker] = display.of(worker)
-            getattr(slots[worker], name)(*arguments)
-
-    thread = threading.Thread(target=listen, daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        events.put(None)
-        thread.join(timeout=10)
-        events.close()
-        events.join_thread()
-        for slot in slots.values():
-            slot.share = 0.0  # of a process that died: its runs begin again elsewhere

@@ -1,5 +1,6 @@
 """Processes beside each other; what they do here is small and needs no training."""
 
+import contextlib
 import multiprocessing
 import os
 import signal
@@ -11,7 +12,6 @@ import pytest
 from experiment import sweeps
 from experiment.display import Display
 from experiment.workers import core_shares, following, in_processes
-from training import interruption
 
 
 def work(group, workdir, reporter, processes):
@@ -63,45 +63,51 @@ def test_a_process_that_dies_costs_its_own_group_alone(groups, tmp_path):
     assert (tmp_path / others[-1]).read_text().startswith('2 ')
 
 
-def train_until_told(group, workdir, reporter, processes):
-    """Of the first seed, trains until it is told to end, when it is tried the first time; of others, says who it is."""
-    name = group[0].name
-    if group[0].config.seed == 0 and not (workdir / 'begun').exists():
-        (workdir / 'begun').touch()
-        with interruption.deferred():
-            while interruption.requested() is None:
-                time.sleep(0.01)
-    (workdir / name).write_text(str(os.getpid()))
+def tell_until_killed(group, workdir, reporter, processes):
+    """Is killed while it tells, when it is tried the first time, so that some of what it told is cut in two."""
+    killed = workdir / group[0].name
+    reporter.begin('a group', len(group))
+    if not killed.exists():
+        killed.touch()
+        seconds = 0.02 * (1 + group[0].config.seed)
+        threading.Timer(seconds, os.kill, [os.getpid(), signal.SIGKILL]).start()
+        while True:
+            reporter.note('much to say ' * 10_000)
+    reporter.end(len(group))
+    return {group[0].name: 'ended'}
+
+
+def test_processes_that_are_killed_while_they_tell_are_tried_again(groups, tmp_path, capsys):
+    with Display(6) as display:
+        troubles, lost = in_processes(tell_until_killed, tmp_path, groups[:4], 2, display)
+    assert troubles == {group[0].name: 'ended' for group in groups[:4]}
+    assert lost == []
+    assert display.done == 4
+    told = {line for line in capsys.readouterr().err.splitlines() if not line.startswith('ETA ')}
+    assert told == {'much to say ' * 10_000}
+
+
+def outlast(group, workdir, reporter, processes):
+    """Of the first seed, works until the process of the second one has ended; of others, says who it is."""
+    if group[0].config.seed > 0:
+        (workdir / 'other').write_text(str(os.getpid()))
+        return {}
+    by = time.monotonic() + 60
+    while time.monotonic() < by:
+        time.sleep(0.01)
+        with contextlib.suppress(FileNotFoundError, ValueError):
+            try:
+                os.kill(int((workdir / 'other').read_text()), 0)
+            except ProcessLookupError:
+                return {group[0].name: 'alone'}
     return {}
 
 
-def test_a_process_that_is_killed_while_it_waits_for_work_costs_nothing(groups, tmp_path):
-    """It takes the lock with it that the others wait with."""
-    waits = tmp_path / groups[1][0].name
-
-    def kill():
-        while not ended.is_set() and not (waits.exists() and waits.read_text() and (tmp_path / 'begun').exists()):
-            time.sleep(0.01)
-        if not ended.wait(0.5):
-            os.kill(int(waits.read_text()), signal.SIGKILL)
-        if not ended.wait(30):
-            late.append(True)
-            for process in multiprocessing.active_children():
-                process.kill()
-
-    ended, late = threading.Event(), []
-    killer = threading.Thread(target=kill, daemon=True)
-    killer.start()
-    try:
-        with Display(2) as display:
-            found = in_processes(train_until_told, tmp_path, groups[:2], 2, display)
-    finally:
-        ended.set()
-        killer.join()
-    assert not late
-    assert display.failed == 0
-    assert found == ({}, [])
-    assert (tmp_path / groups[0][0].name).exists()
+def test_a_process_with_nothing_to_do_does_not_wait_for_the_others(groups, tmp_path):
+    """It would keep the memory of its programs."""
+    with Display(2) as display:
+        found = in_processes(outlast, tmp_path, groups[:2], 2, display)
+    assert found == ({groups[0][0].name: 'alone'}, [])
 
 
 def raises(group, workdir, reporter, processes):
@@ -109,8 +115,9 @@ def raises(group, workdir, reporter, processes):
 
 
 def test_a_defect_ends_all_processes(groups, tmp_path):
-    with Display(6) as display, pytest.raises(RuntimeError, match='a defect'):
+    with Display(6) as display, pytest.raises(RuntimeError, match='a defect') as raised:
         in_processes(raises, tmp_path, groups, 2, display)
+    assert "raise RuntimeError('a defect')" in '\n'.join(raised.value.__notes__)  # where it was, in that process
     assert multiprocessing.active_children() == []
 
 

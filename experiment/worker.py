@@ -1,0 +1,111 @@
+"""One process of several that train at the same time: it works on a group of runs whenever it is given one.
+
+A pipe of its own leads to the process that started it, and nothing else is shared: no lock or queue that it could
+take along when it is killed.
+"""
+
+import ctypes
+import multiprocessing
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any, NoReturn, Protocol, runtime_checkable
+
+from experiment.groups import Group, label
+from experiment.hush import hush
+from training import interruption
+from training.interruption import Interrupted
+from training.log import Row
+
+PR_SET_PDEATHSIG = 1  # of Linux's prctl
+DONE, RAISED = 'done', 'raised'  # how work on a group ends; before it come calls of a Reporter, by name
+
+
+@runtime_checkable
+class Reporter(Protocol):
+    """Who is told how training goes: experiment.display.Slot, or what tells it from another process."""
+
+    def begin(self, label: str, runs: int) -> None: ...
+    def row(self, row: Row, steps: int) -> None: ...
+    def end(self, runs: int) -> None: ...
+    def note(self, text: str, failed: bool = True) -> None: ...
+
+
+Work = Callable[[Group, Path, Reporter, int], dict[str, str]]
+
+
+class _Teller:
+    """The Reporter of this process."""
+
+    def __init__(self, pipe: Connection):
+        self.pipe = pipe
+
+    def begin(self, label: str, runs: int) -> None:
+        self.tell('begin', label, runs)
+
+    def row(self, row: Row, steps: int) -> None:
+        self.tell('row', row, steps)
+
+    def end(self, runs: int) -> None:
+        self.tell('end', runs)
+
+    def note(self, text: str, failed: bool = True) -> None:
+        self.tell('note', text, failed)
+
+    def tell(self, name: str, *arguments: Any) -> None:
+        try:
+            self.pipe.send((name, *arguments))
+        except OSError:
+            os._exit(1)  # nobody knows of this training any more; the next sweep goes on from its checkpoint
+
+
+def serve(work: Work, workdir: Path, workers: int, pipe: Connection, cores: Sequence[int]) -> NoReturn:
+    """Calls work(group, workdir, reporter, workers) for each group that comes through the pipe, until it is closed.
+
+    Args:
+      cores: those of this process.
+    """
+    _begin(cores)
+    teller = _Teller(pipe)
+    while True:
+        try:
+            group = pipe.recv()
+        except (EOFError, OSError):
+            # At once: a save that failed leaves threads of Orbax that wait for minutes, and all files are closed.
+            os._exit(0)
+        try:
+            teller.tell(DONE, work(group, workdir, teller, workers))
+        except Interrupted as interrupted:
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)  # it is ending, and has a last word
+            teller.note(f'{label(group)}: {interrupted}', failed=False)
+            os._exit(interrupted.status)
+        except Exception as error:
+            error.add_note(traceback.format_exc())
+            teller.tell(RAISED, error)
+
+
+def _begin(cores: Sequence[int]) -> None:
+    """Before JAX starts its backend, which counts the cores."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent hears of it, and ends its workers by SIGTERM
+    hush()
+    interruption.listen(lambda signum: os._exit(128 + signum), (signal.SIGTERM,))
+    _end_with_parent()
+    if hasattr(os, 'sched_setaffinity'):
+        os.sched_setaffinity(0, cores)
+    from experiment.allocator import keep_memory
+    from training.compilation import use_cache
+
+    keep_memory()
+    use_cache()
+
+
+def _end_with_parent() -> None:
+    """Has the system end this process when its parent is killed; where it cannot, the pipe tells at the next row."""
+    if sys.platform == 'linux':
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        if not multiprocessing.parent_process().is_alive():  # it was killed before that
+            os._exit(1)
