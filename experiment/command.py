@@ -1,6 +1,5 @@
 """How a command starts and how it fails."""
 
-import gc
 import os
 import signal
 import sys
@@ -46,25 +45,22 @@ def run(main: Callable[[], int | None]) -> NoReturn:
         except ConfigError as error:
             _fail(str(error))
         except StorageError as error:
-            status, told = 1, str(error)
+            _end(1, str(error))
         except BrokenPipeError:
             os._exit(128 + signal.SIGPIPE)  # nobody reads any more, as behind `| head`; shells expect no word of it
         except OSError as error:
             if error.errno not in OF_STORAGE:
                 raise
-            status, told = 1, str(StorageError.of(Path(error.filename or '.'), error))
+            _end(1, str(StorageError.of(Path(error.filename or '.'), error)))
         except Exception as error:
             if not _of_memory(error):
                 raise
-            status, told = 1, f'out of memory ({error}); {LESS_MEMORY}'
-        # Out of the handlers, so that nothing holds a sweep's queues: Python would warn of them.
-        _end(status, told)
+            _end(1, f'out of memory ({error}); {LESS_MEMORY}')
 
     try:
         app.run(guarded, flags_parser=_parse)
     except Interrupted as interrupted:  # in a config file, too
-        status, told = interrupted.status, f'{interrupted}; the same command goes on from there'
-    _end(status, told)
+        _end(interrupted.status, f'{interrupted}; the same command goes on from there')
 
 
 def _of_memory(error: Exception) -> bool:
@@ -132,7 +128,6 @@ def _fail(message: str) -> NoReturn:
 
 def _end(status: int, message: str) -> NoReturn:
     """Exits at once: a save that failed leaves threads of Orbax that would wait for minutes."""
-    gc.collect()  # a sweep's queues, which Python would warn of
     _say(message)
     sys.stdout.flush()
     sys.stderr.flush()

@@ -61,6 +61,7 @@ def run_all(
             done, lost = in_processes(run_group, workdir, slowest_first(groups), workers, display)
             troubles |= done
             for run in lost:
+                display.of(0).end(1)
                 troubles |= _failed(run, workdir, 'its process died (out of memory?)', '', display.of(0))
         else:
             troubles |= one_by_one(groups, workdir, display, 0 if on_cpu else COMPILED_AHEAD)

@@ -10,6 +10,7 @@ import functools
 import multiprocessing
 import signal
 from collections.abc import Callable, Sequence
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -52,6 +53,7 @@ def in_processes(
     Returns:
       What `work` returned, joined, and the runs of the groups whose process died twice.
     """
+    resource_tracker.ensure_running()  # with the first process it would start too late: it unblocks what must wait then
     shares = core_shares(cores_allowed(), workers)
     serve = functools.partial(worker.serve, work, workdir, workers)
     troubles, cut_off = _work_on(groups, shares, serve, display)
@@ -97,7 +99,10 @@ def _work_on(
                         busy.remove(one)
                         _let_go(one)
     except BaseException as error:
-        _end(busy, display)
+        try:
+            _end(busy, display)
+        except Interrupted as again:
+            raise Interrupted(again.signum, 'what did not wait to be saved goes on from its last checkpoint') from None
         if isinstance(error, Interrupted):
             raise Interrupted(error.signum, 'every run under way is saved') from None
         raise
@@ -140,7 +145,7 @@ def _hear(one: _Process, display: Display) -> tuple[str | None, Any]:
 def _let_go(one: _Process) -> None:
     """Ends a process that has nothing to do, or has died."""
     one.pipe.close()
-    one.process.join()
+    one.process.join(timeout=1)  # it ends at once, unless somebody stopped it
 
 
 def _end(busy: list[_Process], display: Display) -> None:
