@@ -11,6 +11,7 @@ import jax
 from training.placement import cores_allowed
 
 ROOT = Path(__file__).resolve().parent.parent
+VECTORS = {'avx512f': 'AVX-512', 'avx2': 'AVX2', 'avx': 'AVX'}  # by Linux's flag, the widest first
 
 
 def git() -> dict[str, str | bool | None]:
@@ -52,10 +53,12 @@ def maker(made_by: dict[str, Any]) -> dict[str, Any]:
     return made_by | {'device': device}
 
 
-def cpu_model() -> str:
-    """What this machine's CPU is called."""
+def cpu_model(told_in: Path = Path('/proc/cpuinfo')) -> str:
+    """What this machine's CPU is called, and its widest vectors: some clouds give several of a maker's one name."""
     try:
-        lines = Path('/proc/cpuinfo').read_text().splitlines()
-        return next(line.partition(': ')[2] for line in lines if line.startswith('model name'))
-    except (OSError, StopIteration):
+        lines = told_in.read_text().splitlines()
+        told = {name.strip(): value for name, _, value in (line.partition(': ') for line in lines)}
+        vectors = next((called for flag, called in VECTORS.items() if flag in told.get('flags', '').split()), '')
+        return ', '.join(filter(None, (told['model name'], vectors)))
+    except (OSError, KeyError):
         return platform.processor() or platform.machine()

@@ -1,0 +1,21 @@
+"""What a result says of where it was made."""
+
+import pytest
+
+from experiment.environment import cpu_model
+
+
+@pytest.mark.parametrize(
+    ('flags', 'called'),
+    [('sse avx avx2 avx512f avx512bw', 'AMD EPYC, AVX-512'), ('avx avx2', 'AMD EPYC, AVX2'), ('sse', 'AMD EPYC')],
+)
+def test_cpus_of_one_name_that_round_otherwise_are_told_apart(flags, called, tmp_path):
+    told_in = tmp_path / 'cpuinfo'
+    told_in.write_text(f'processor\t: 0\nmodel name\t: AMD EPYC\nflags\t\t: {flags}\n\nprocessor\t: 1\n')
+    assert cpu_model(told_in) == called
+
+
+def test_a_system_that_does_not_tell_has_a_name_too(tmp_path):
+    assert cpu_model(tmp_path / 'missing')
+    (tmp_path / 'cpuinfo').write_text('processor : 0\n')
+    assert cpu_model(tmp_path / 'cpuinfo')
