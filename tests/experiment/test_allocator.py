@@ -41,7 +41,7 @@ step, x = jax.jit(lambda x: jnp.sin(jax.lax.optimization_barrier(jnp.outer(x, x)
 def churn():
     step(x).block_until_ready()
 
-for _ in range(2):
+for _ in range(10):  # until the heap has grown past what lies in between
     churn()
 """
 

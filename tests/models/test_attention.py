@@ -115,7 +115,8 @@ def test_softmax_is_float32_in_bfloat16_compute():
 
 @pytest.mark.parametrize('lead', [(2, 3), (2, 3, 4)], ids=['heads batch', 'heads batch blocks'])
 def test_the_products_have_the_gradients_of_plain_ones(lead):
-    q, k, v = (normal(index, (*lead, count, 8)) for index, count in enumerate((5, 7, 7)))
+    # Half as large, what cos gets is of order one: of 26, as it was, the last bit alone is 2e-6.
+    q, k, v = (normal(index, (*lead, count, 8)) / 2 for index, count in enumerate((5, 7, 7)))
 
     def loss(first, second):
         return lambda q, k, v: jnp.sum(jnp.cos(second(first(q, k), v)))
