@@ -28,6 +28,8 @@ QUANTITIES = {
     ),
 }
 
+WIDE = 5  # times; a logarithmic axis has a few ticks then
+
 
 def report(workdir: str | Path) -> None:
     """Draws the sweep's figure, if it has one, as figure.svg, figure.png and figure.csv, and prints their paths.
@@ -53,12 +55,19 @@ def sweep_figure(sweep: runs.Sweep) -> Figure:
             numbers = tuple(number * quantity.unit for number in _numbers(arm, quantity))
             curves.setdefault(arm.place.curve, []).append(Mark(arm.place.x, numbers, arm.complete))
         drawn = tuple(Curve(label, tuple(marks)) for label, marks in curves.items())
-        panels.append(Panel(quantity.label, drawn, bounds=quantity.bounds))
+        panels.append(Panel(quantity.label, drawn, bounds=quantity.bounds, y_scale=_scale(quantity, drawn)))
     caption = [seeds_note(placed), budget_note(placed), *missing_notes(placed)]
     left_out = [arm.label for arm in sweep.arms if not arm.place]
     if left_out:
         caption.append(f'In the table alone: {listed(left_out)}.')
     return line_figure(panels, x_label=sweep.figure.x, scale=sweep.figure.scale, caption=' '.join(caption))
+
+
+def _scale(quantity: Quantity, curves: Iterable[Curve]) -> str:
+    """Logarithmic for what has no upper bound and differs several times, where the lowest curves would be one line."""
+    means = [sum(mark.values) / len(mark.values) for curve in curves for mark in curve.marks if mark.values]
+    wide = bool(means) and max(means) >= WIDE * min(means) > 0
+    return 'log' if wide and math.isinf(quantity.bounds[1]) else 'linear'
 
 
 def values(sweep: runs.Sweep) -> pd.DataFrame:

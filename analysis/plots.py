@@ -16,7 +16,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.textpath import TextPath
-from matplotlib.ticker import FixedLocator, NullLocator, StrMethodFormatter
+from matplotlib.ticker import FixedLocator, LogLocator, NullLocator, StrMethodFormatter
 
 from analysis import statistics
 from analysis.output import write
@@ -77,6 +77,7 @@ class Panel(NamedTuple):
     bounds: tuple[float, float] = (-math.inf, math.inf)  # which the axis keeps, however wide an interval is
     x_label: str = ''  # of a horizontal axis of its own, with a log scale; '': the one that panels share
     front: tuple[tuple[float, float], ...] = ()  # points that a grey line joins
+    y_scale: str = 'linear'  # or 'log'
 
 
 class _Axis(NamedTuple):
@@ -306,11 +307,17 @@ def _draw(
                 rotation=axis.angle, rotation_mode='anchor', ha='right', va='center' if axis.angle == 90 else 'top'
             )
     axes.set_xlim(axis.limits)
+    if panel.y_scale == 'log':
+        axes.set_yscale('log')
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.yaxis.set_minor_locator(NullLocator())
     axes.yaxis.set_major_formatter(StrMethodFormatter('{x:,.10g}'))
     axes.set_title(panel.title)
 
 
 def _bound(axes: Axes, bounds: tuple[float, float]) -> None:
+    if axes.get_yscale() == 'log':
+        return  # it has room of its own, and no bound to reach
     low, high = axes.get_ylim()
     low, high = max(low, bounds[0]), min(high, bounds[1])
     room = 0.02 * (high - low)  # for a marker at the bound

@@ -60,6 +60,16 @@ def test_an_arm_is_a_point_of_its_curve_in_each_panel(sweep):
     assert 'Hollow' not in caption(figure)
 
 
+@pytest.mark.parametrize(('slowest', 'scale'), [(400.0, 'log'), (2000.0, 'linear')])
+def test_speeds_that_differ_several_times_stand_on_a_logarithmic_axis(slowest, scale, sweep):
+    add(sweep, 'gru', 100, 0, result={'images_per_second': slowest})
+    accuracy, speed = figures.sweep_figure(runs.read(write(sweep))).axes
+    assert (accuracy.get_yscale(), speed.get_yscale()) == ('linear', scale)
+    low, high = speed.get_ylim()
+    assert (0 < low < slowest) or scale == 'linear'
+    assert high > 4121.7
+
+
 def test_what_did_not_finish_is_hollow_or_absent_and_named(sweep):
     add(sweep, 'attention', 400, 3, result={'status': 'diverged', 'diverged_step': 40})
     add(sweep, 'conv', 1600, 0, started=False)

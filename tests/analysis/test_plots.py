@@ -117,6 +117,10 @@ FIGURES = {
         [Panel('accuracy, %', (curve(), curve('b'))), Panel('speed, images/s', (curve(values=(1e5,)),))],
         x_label='heads', caption='A budget. ' * 40,
     ),
+    'a logarithmic panel': lambda: line_figure(
+        [Panel('accuracy, %', (curve(),)), Panel('speed', (curve(values=(1e2, 9e4)),), y_scale='log')],
+        x_label='tokens', scale='log',
+    ),
     'ticks': lambda: line_figure(
         [Panel('y', (curve(xs=(16, 36, 49, 64)),), 'extend'), Panel('y', (curve(xs=(16,)),), 'rescale')],
         x_label='tokens', scale='log', ticks={x: f'{x}\n{x} px' for x in (16, 36, 49, 64)}, share_y=True,
