@@ -85,17 +85,18 @@ def _work_on(
             with interruption.deferred(saved=''):  # a signal would cut in two what is heard
                 for one in [one for one in busy if one.pipe in ready]:
                     outcome, result = _hear(one, display)
+                    if outcome is None:
+                        continue
                     if outcome == worker.RAISED:
                         raise result
                     if outcome == worker.DONE:
                         troubles |= result
-                        if waiting:
-                            _give(one, waiting, begun)
-                            continue
-                    if outcome == DIED:
+                    else:
                         cut_off.append(one.group)
                         free.append(one.cores)
-                    if outcome:
+                    if outcome == worker.DONE and waiting:
+                        _give(one, waiting, begun)
+                    else:
                         busy.remove(one)
                         _let_go(one)
     except BaseException as error:
