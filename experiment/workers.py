@@ -103,7 +103,7 @@ def _work_on(
         try:
             _end(busy, display)
         except Interrupted as again:
-            raise Interrupted(again.signum, 'what did not wait to be saved goes on from its last checkpoint') from None
+            raise Interrupted(again.signum, 'what was under way is saved as of its last checkpoint') from None
         if isinstance(error, Interrupted):
             raise Interrupted(error.signum, 'every run under way is saved') from None
         raise
