@@ -8,7 +8,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 
-# Pages that the kernel had to hand out in ten of what `churn` does.
+# Pages that the kernel had to hand out in thirty of what `churn` does.
 PAGES = """
 import ctypes, resource, sys
 from experiment.allocator import keep_memory
@@ -17,7 +17,7 @@ kept = keep_memory() if sys.argv[1] == 'keep' else None
 {churn}
 churn()
 before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-for _ in range(10):
+for _ in range(30):
     churn()
 print(kept, resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 """
@@ -68,8 +68,8 @@ def test_freed_memory_is_used_again_without_asking_the_kernel():
 def test_a_steps_memory_is_used_again_too():
     kept, pages = pages_of(STEP, 'keep')
     assert kept == 'True'
-    assert pages < 40_000  # of 100 MB each time: 24,414 if once it was not
-    assert pages_of(STEP, 'leave')[1] > 200_000
+    assert pages < 120_000  # of 100 MB each time: 24,414 for each time that it was not, as happens once in a hundred
+    assert pages_of(STEP, 'leave')[1] > 600_000
 
 
 @pytest.mark.parametrize(
