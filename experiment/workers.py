@@ -81,24 +81,19 @@ def _work_on(
                 with interruption.kept_from_children(signal.SIGINT):  # one that starts would print a traceback
                     busy.append(_start(serve, free.pop(0)))
                     _give(busy[-1], waiting, begun)
-            ready = wait([one.pipe for one in busy])
-            with interruption.deferred(saved=''):  # a signal would cut in two what is heard
-                for one in [one for one in busy if one.pipe in ready]:
-                    outcome, result = _hear(one, display)
-                    if outcome is None:
-                        continue
-                    if outcome == worker.RAISED:
-                        raise result
-                    if outcome == worker.DONE:
-                        troubles |= result
-                    else:
-                        cut_off.append(one.group)
-                        free.append(one.cores)
-                    if outcome == worker.DONE and waiting:
-                        _give(one, waiting, begun)
-                    else:
-                        busy.remove(one)
-                        _let_go(one)
+            for one, outcome, result in _outcomes(busy, display):
+                if outcome == worker.RAISED:
+                    raise result
+                if outcome == worker.DONE:
+                    troubles |= result
+                else:
+                    cut_off.append(one.group)
+                    free.append(one.cores)
+                if outcome == worker.DONE and waiting:
+                    _give(one, waiting, begun)
+                else:
+                    busy.remove(one)
+                    _let_go(one)
     except BaseException as error:
         try:
             _end(busy, display)
@@ -129,6 +124,17 @@ def _give(one: _Process, waiting: list[Waiting], begun: set[str]) -> None:
         one.pipe.send(one.group)
 
 
+def _outcomes(busy: Sequence[_Process], display: Display) -> list[tuple[_Process, str, Any]]:
+    """Waits until some of the processes tell anything, and returns whose work ended, and how.
+
+    What is lost to a signal that comes meanwhile is nothing to who ends them all then.
+    """
+    ready = wait([one.pipe for one in busy])
+    with interruption.deferred(saved=''):  # else it would cut in two what is heard
+        heard = [(one, *_hear(one, display)) for one in busy if one.pipe in ready]
+    return [(one, outcome, result) for one, outcome, result in heard if outcome]
+
+
 def _hear(one: _Process, display: Display) -> tuple[str | None, Any]:
     """How its work ended; or None, after what it told was passed on to the display."""
     slot = display.of(one.process.pid)
@@ -154,12 +160,9 @@ def _end(busy: list[_Process], display: Display) -> None:
     for one in busy:
         one.process.terminate()
     while busy:
-        ready = wait([one.pipe for one in busy])
-        for one in [one for one in busy if one.pipe in ready]:
-            outcome, _ = _hear(one, display)
-            if outcome:
-                busy.remove(one)
-                _let_go(one)
+        for one, _, _ in _outcomes(busy, display):
+            busy.remove(one)
+            _let_go(one)
 
 
 def following(waiting: Sequence[Waiting], last: str | None, begun: set[str]) -> Waiting:
