@@ -1,6 +1,9 @@
+import functools
+
 import jax
 import numpy as np
 import pytest
+from ml_collections import ConfigDict, FrozenConfigDict
 
 import models
 from configs import base
@@ -31,10 +34,17 @@ def built(config, spec):
 
     def build(**fields):
         config.update_from_flattened_dict({name.replace('__', '.'): value for name, value in fields.items()})
-        model = models.build(config, spec)
-        return model, model.init(jax.random.key(0))
+        model, params = _built(FrozenConfigDict(config), spec)
+        return model, jax.tree.map(lambda leaf: leaf, params)  # dicts of the test's own
 
     return build
+
+
+@functools.lru_cache(maxsize=64)
+def _built(config, spec):
+    """Many tests ask for the same model, and tracing it takes longer than what most of them do with it."""
+    model = models.build(ConfigDict(config), spec)
+    return model, model.init(jax.random.key(0))
 
 
 @pytest.fixture
