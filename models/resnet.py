@@ -19,7 +19,7 @@ Image = Float[Array, 'batch height width channels']
 
 STAGES = (2, 2, 2, 2)  # blocks in each; the first keeps the resolution, each later one halves it
 SMALL_IMAGE = 64  # pixels; smaller images get CIFAR's stem, which keeps their resolution
-CHANNELS_PER_GROUP = 16  # Wu & He 2018 (arXiv:1803.08494), table 3; a stage narrower than that is one group
+CHANNELS_PER_GROUP = 16  # Wu & He 2018 (arXiv:1803.08494), table 3
 
 
 def _conv(
@@ -36,8 +36,17 @@ def _conv(
 
 
 def _norm(channels: int, scale: float = 1.0) -> GroupNorm:
-    groups = math.gcd(channels, max(1, channels // CHANNELS_PER_GROUP))  # odd widths have larger groups
-    return GroupNorm(channels, groups, scale)
+    return GroupNorm(channels, channels // group_size(channels), scale)
+
+
+def group_size(channels: int) -> int:
+    """Channels that GroupNorm takes together: the divisor of `channels` whose ratio to CHANNELS_PER_GROUP is nearest 1.
+
+    That is CHANNELS_PER_GROUP for the papers' widths, and near it for those that models.matching finds. It is never one
+    channel of several, which would have no variance in an image of one pixel: a prime number of them is one group.
+    """
+    divisors = [size for size in range(2, channels + 1) if channels % size == 0] or [1]
+    return min(divisors, key=lambda size: abs(math.log(size / CHANNELS_PER_GROUP)))
 
 
 class ResidualBlock(nnx.Module):

@@ -7,7 +7,6 @@ import optax
 import pytest
 
 from models.mixers import MIXERS
-from models.patches import grid_coordinates
 from tests.draws import normal
 
 ARMS = [{'mixer': mixer} for mixer in MIXERS] + [{'name': 'resnet', 'resnet_width': 16}]
@@ -119,12 +118,6 @@ def test_stochastic_depth_drops_whole_branches_of_an_image(built):
     assert untouched.shape == (64,)
 
 
-def test_a_resnet_has_no_coordinates(built, images):
-    model, params = built(name='resnet', resnet_width=16)
-    with pytest.raises(ValueError, match='no tokens'):
-        model.apply(params, images, coordinates=grid_coordinates((4, 4)))
-
-
 @pytest.mark.parametrize('mixer', ['attention', 'conv', 'gru'])
 def test_bfloat16_is_close_to_float32(config, spec, images, mixer):
     import models
@@ -161,13 +154,6 @@ def test_decay_spares_norms_biases_and_positions(built):
         'blocks/0/mlp/contract/kernel',
         'head/kernel',
     }
-
-
-@pytest.mark.parametrize('width', [1, 8, 16, 50, 56, 64])
-def test_resnets_of_any_width_build(built, images, width):
-    model, params = built(name='resnet', resnet_width=width)
-    shape = jax.eval_shape(lambda params: model.apply(params, images).logits, params).shape
-    assert shape == (4, 10)
 
 
 @pytest.mark.parametrize('fields', ARMS, ids=IDS)
