@@ -46,7 +46,7 @@ def get_config() -> ConfigDict:
     model.num_heads = 4  # must divide embed_dim
     model.window = placeholder(int)  # attention's reach, odd: a window x window neighbourhood of tokens; None: all
     model.attention_scale = 'sqrt_head_dim'  # logits over sqrt(head_dim) | none: shows softmax saturating
-    model.dropout = 0.0  # share of activations dropped after each sublayer, in [0, 1)
+    model.dropout = 0.0  # share dropped of embedded tokens and after each sublayer, [0, 1); resnet: of pooled features
     model.stochastic_depth = 0.0  # share of residual branches dropped in the last block, rising from 0 in the first
     model.positions = ConfigDict()
     model.positions.name = 'learned_1d'  # one of sixteen: models/positions/__init__.py lists them

@@ -20,10 +20,13 @@ class ODEPositions(AbsolutePositions):
     Liu et al. 2020 (arXiv:2003.09229), section 3: p(t) = p(0) + the integral of h(s, p(s)) ds from 0 to t, with p(0)
     learned and h a network of one hidden layer, tanh. It differs from the authors' code, where h has a ReLU and codes
     are biases of queries, keys and values in every layer, with one h and a p(0) for each; here `positions.inject` says
-    where they are added, as with every absolute code, and a smooth h lets the solver take longer steps. Time is the
-    place in the raster sequence, so any place between two tokens has a code, the path goes on past the trained length,
-    and the parameters do not grow with it. Diffrax solves it by Tsit5 (Tsitouras 2011) in steps of four tokens, and
-    interpolates to the same order. Parameters: embed_dim + (embed_dim + 2) x embed_dim + (embed_dim + 1) x embed_dim.
+    where they are added, as with every absolute code, and a smooth h lets the solver take longer steps. A token takes
+    ten times their time (0.01), which was for sentences: by theirs the first and the last of sixteen patches
+    start a tenth apart. With ours codes grow along the path: the 196th starts 11 to 19 times as large as the first.
+    Time is the place in the raster sequence, so any place between two tokens has a code, the path goes on past the
+    trained length, and the parameters do not grow with it. Diffrax solves it by Tsit5 (Tsitouras 2011) in steps of four
+    tokens, and interpolates to the same order.
+    Parameters: embed_dim + (embed_dim + 2) x embed_dim + (embed_dim + 1) x embed_dim.
     """
 
     def __init__(self, shape: Shape, *, rngs: nnx.Rngs):

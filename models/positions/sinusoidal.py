@@ -37,7 +37,7 @@ class Sinusoidal1D(AbsolutePositions):
 class Sinusoidal2D(AbsolutePositions):
     """`sinusoidal_2d`: the sinusoid of the row in half of the channels, that of the column in the other.
 
-    The fixed codes of MoCo v3 (Chen et al. 2021, arXiv:2104.02057, appendix A), with Vaswani's wavelengths.
+    The fixed codes of MoCo v3 (Chen et al. 2021, arXiv:2104.02057, section 5), with Vaswani's wavelengths.
     """
 
     channels_multiple = 4
