@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from analysis import records, runs
+from analysis.tuning import Tuning
 
 
 def budget_notes(finished: list[records.Run]) -> list[str]:
@@ -58,6 +59,22 @@ def speed_notes(finished: list[records.Run]) -> list[str]:
         hits, misses = (_range((counts[index] for counts in found), 'd') for index in (0, 1))
         notes.append(f'Programs of a run: {hits} came from the compilation cache, {misses} were compiled.')
     return [' '.join(notes)] if notes else []
+
+
+def tuning_notes(arms: Sequence[runs.Arm]) -> list[str]:
+    """What was tried for arms that are tuned, how validation liked it, and what it chose."""
+    tuned = [arm for arm in arms if arm.tuning]
+    if not tuned:
+        return []
+    fields = ', '.join(distinct(name for arm in tuned for name in arm.tuning.fields))
+    each = '; '.join(f'{arm.label}: {_tried(arm.tuning)}' for arm in tuned)
+    return [f'{fields} of an arm is the one with the highest mean accuracy on validation, of those tried. {each}.']
+
+
+def _tried(tuning: Tuning) -> str:
+    shown = [f'{one.text} ({one.why or format(one.accuracy, ".2%")})' for one in tuning.tried]
+    end = ', an end of the range' if tuning.at_the_end else ''
+    return f'{tuning.tried[tuning.chosen].text}{end}, of {_listed(shown)}'
 
 
 def width_notes(arms: Sequence[runs.Arm]) -> list[str]:

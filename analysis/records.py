@@ -27,6 +27,7 @@ class Result:
     """What a table needs of result.json. Fields that may be None only describe the run: no number rests on them."""
 
     accuracy: float  # on test, in [0, 1]
+    validation_accuracy: float | None  # of the same params, in [0, 1]; None: there was no such split
     test_examples: int
     params: int
     forward_flops: int  # per image
@@ -151,6 +152,7 @@ def _result(content: dict) -> Result:
     alone = _optional_number(content, 'images_per_second')
     return Result(
         accuracy=_field(content, 'test.accuracy', lambda value: _is_number(value) and value <= 1, 'in [0, 1]'),
+        validation_accuracy=_optional_number(content, 'validation.accuracy', 1.0),
         test_examples=_field(content, 'test.examples', lambda value: _is_count(value) and value > 0, 'from 1'),
         params=_count(content, 'params'),
         forward_flops=_count(content, 'forward_flops'),

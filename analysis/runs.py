@@ -7,9 +7,10 @@ import json
 from collections import Counter
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from analysis.records import FINISHED, UNFINISHED, Run, is_run, read_run, seed_of
+from analysis.tuning import Tuning, choose
 from configs.errors import ConfigError
 from data.json_files import Damaged, read_json
 from experiment.figure import Figure, Place, check_figure, check_place
@@ -24,6 +25,7 @@ class Arm:
     label: str
     runs: tuple[Run, ...]
     place: Place | None = None  # None: the figure, if there is one, is without it
+    tuning: Tuning | None = None  # what else was tried, where its `runs` are those that validation preferred
 
     @property
     def finished(self) -> list[Run]:
@@ -49,7 +51,8 @@ def read(workdir: str | Path) -> Sweep:
     """Reads a sweep's folder, a folder of run folders, or one run folder.
 
     With sweep.json, arms have its labels and order, and runs that it lists but that left no result count as
-    unfinished. Without it, arms are the configs that differ in more than the seed, and labels name what differs.
+    unfinished; of an arm that is tuned, the runs are those of the setting that analysis.tuning chooses. Without it,
+    arms are the configs that differ in more than the seed, and labels name what differs.
 
     Raises ConfigError when the folder is missing or unreadable, or when no run in it came to an end.
     """
@@ -96,6 +99,7 @@ class _Entry(NamedTuple):
     arm: str
     seed: int | None
     place: Place | None
+    tuned: dict[str, Any]  # fields that its arm is tuned over, and their values in this run
 
 
 def _figure(listing: dict, warnings: list[str]) -> Figure | None:
@@ -123,7 +127,8 @@ def _entries(listing: dict, figure: Figure | None, warnings: list[str]) -> list[
             # Counted twice, a run would pass for two seeds.
             warnings.append(f'sweep.json: run {clean(name)} is listed twice and counted once')
         else:
-            entries[name] = _Entry(name, clean(arm), seed_of(row.get('overrides')), _place(row, figure, warnings))
+            place, tuned = _place(row, figure, warnings), _tuned(row, warnings)
+            entries[name] = _Entry(name, clean(arm), seed_of(row.get('overrides')), place, tuned)
     if not entries:
         raise Damaged('lists no run that can be used')
     return list(entries.values())
@@ -139,27 +144,42 @@ def _place(row: dict, figure: Figure | None, warnings: list[str]) -> Place | Non
         return None
 
 
+def _tuned(row: dict, warnings: list[str]) -> dict[str, Any]:
+    names, overrides = row.get('tuned', []), row.get('overrides')
+    overrides = overrides if isinstance(overrides, dict) else {}
+    if not isinstance(names, list) or not all(isinstance(name, str) and name in overrides for name in names):
+        warnings.append(f'sweep.json: run {clean(row["run"])} has tuned={clean(repr(names))}, which its overrides lack')
+        return {}
+    values = {name: overrides[name] for name in names}
+    return {
+        clean(name): clean(value) if isinstance(value, str) else value
+        for name, value in values.items()
+        if value is None or isinstance(value, str | int | float)
+    }
+
+
 def _is_folder_name(name: str) -> bool:
     """Whether a name from a file is that of a folder right here: no way up, out or into hidden ones."""
     return bool(name) and name == clean(name) and not name.startswith('.') and not set(name) & set('/\\:')
 
 
 def _listed_arms(workdir: Path, entries: list[_Entry], warnings: list[str]) -> list[Arm]:
-    labelled: dict[str, list[Run]] = {}
+    labelled: dict[str, list[tuple[_Entry, Run]]] = {}
     places: dict[str, set[Place | None]] = {}
     for entry in entries:
-        labelled.setdefault(entry.arm, []).append(_listed_run(workdir, entry))
+        labelled.setdefault(entry.arm, []).append((entry, _listed_run(workdir, entry)))
         places.setdefault(entry.arm, set()).add(entry.place)
     arms = []
-    for label, runs in labelled.items():
-        warnings += [warning for run in runs for warning in run.warnings]
+    for label, listed in labelled.items():
+        warnings += [warning for _, run in listed for warning in run.warnings]
+        runs, tuning = _tuned_runs(label, listed, warnings)
         groups = _by_config([run for run in runs if run.config])
         # To choose one of several places would be to move the arm's other runs.
         place = next(iter(places[label])) if len(places[label]) == 1 and len(groups) <= 1 else None
         if place is None and places[label] != {None}:
             warnings.append(f'arm {label} has no single place in the figure, which is without it')
         if len(groups) <= 1:
-            arms.append(Arm(label, _one_run_a_seed(runs, warnings), place))
+            arms.append(Arm(label, _one_run_a_seed(runs, warnings), place, tuning))
             continue
         # One label over several configs would average what is not alike: a row each, told apart by what differs.
         warnings.append(f'arm {label} covers {len(groups)} configs; each has its own row')
@@ -167,6 +187,29 @@ def _listed_arms(workdir: Path, entries: list[_Entry], warnings: list[str]) -> l
         for group, differs in zip(groups, _differences(groups), strict=True):
             arms.append(Arm(clean(f'{label} ({differs})'), _one_run_a_seed(group, warnings)))
     return arms
+
+
+def _tuned_runs(label: str, listed: list[tuple[_Entry, Run]], warnings: list[str]) -> tuple[list[Run], Tuning | None]:
+    """The runs of an arm that count: all of them, or those of the setting that was chosen where it is tuned."""
+    runs, fields = [run for _, run in listed], tuple(listed[0][0].tuned)
+    if not any(entry.tuned for entry, _ in listed):
+        return runs, None
+    candidates: dict[str, tuple[tuple[Any, ...], list[Run]]] = {}
+    for entry, run in listed:
+        values = tuple(entry.tuned.values())
+        candidates.setdefault(json.dumps(values), (values, []))[1].append(run)
+    alike = all(tuple(entry.tuned) == fields for entry, _ in listed)
+    alike = alike and len(_by_config([run for run in runs if run.config], fields)) <= 1
+    if not alike or any(len(_by_config([run for run in group if run.config])) > 1 for _, group in candidates.values()):
+        warnings.append(f'arm {label} is tuned, but its runs differ in more than {", ".join(fields) or "that"}')
+        return runs, None
+    tuning = choose(fields, [(values, _one_run_a_seed(group, warnings)) for values, group in candidates.values()])
+    undecided = [one for one in tuning.tried if one.accuracy is None and one.why != 'diverged']
+    if undecided:
+        left = f'{undecided[0].text} is {undecided[0].why}'
+        ready = f'{len(tuning.tried) - len(undecided)} of {len(tuning.tried)}'
+        warnings.append(f'{", ".join(fields)} of {label} was chosen among {ready} settings: {left}')
+    return list(candidates.values())[tuning.chosen][1], tuning
 
 
 def _listed_run(workdir: Path, entry: _Entry) -> Run:
@@ -193,11 +236,12 @@ def _found_arms(workdir: Path, warnings: list[str]) -> list[Arm]:
     return arms
 
 
-def _by_config(runs: list[Run]) -> list[list[Run]]:
-    """Runs whose configs differ in the seed alone, together; a run whose config is lost stands alone."""
+def _by_config(runs: list[Run], apart: tuple[str, ...] = ()) -> list[list[Run]]:
+    """Runs whose configs differ in the seed alone, and fields that are `apart`, together; one without stands alone."""
     groups: dict[str, list[Run]] = {}
     for run in runs:
-        shared = {name: value for name, value in (run.config or {}).items() if name != 'seed'}
+        leaves = flatten(run.config or {})
+        shared = {name: value for name, value in leaves.items() if name != 'seed' and name not in apart}
         key = json.dumps(shared, sort_keys=True) if run.config else run.name
         groups.setdefault(key, []).append(run)
     return list(groups.values())

@@ -16,7 +16,7 @@ from rich.table import Table as Grid
 from rich.text import Text
 
 from analysis import output, records, runs, statistics
-from analysis.notes import budget_notes, commit_of, distinct, origin_notes, speed_notes, width_notes
+from analysis.notes import budget_notes, commit_of, distinct, origin_notes, speed_notes, tuning_notes, width_notes
 from analysis.output import escape_markdown
 
 SIGNIFICANCE = 0.05
@@ -55,7 +55,8 @@ def read_table(workdir: str | Path) -> Table:
         warnings[MOST_WARNINGS:] = [f'{len(warnings) - MOST_WARNINGS} more like these']
     notes = [_statistics_note(arms, comparison)]
     if finished:
-        notes += [*budget_notes(finished), *width_notes(sweep.arms), *speed_notes(finished), *origin_notes(finished)]
+        notes += [*budget_notes(finished), *tuning_notes(sweep.arms), *width_notes(sweep.arms)]
+        notes += [*speed_notes(finished), *origin_notes(finished)]
     return Table(arms, (*notes, *(f'Warning: {warning}.' for warning in warnings)))
 
 
@@ -253,6 +254,8 @@ def _warnings(sweep: runs.Sweep, finished: list[records.Run], datasets: list) ->
     warnings = [warning for arm in sweep.arms for warning in _arm_warnings(arm)]
     if len(datasets) > 1:
         warnings.append('the arms were tested on different data, so none is marked')
+    if len({len(arm.tuning.tried) if arm.tuning else 1 for arm in sweep.arms}) > 1:
+        warnings.append('more settings were tried for some arms than for others')
     if len({frozenset(run.seed for run in arm.finished) for arm in sweep.arms if arm.complete}) > 1:
         warnings.append('the arms have different seeds; they are compared over those that two arms share')
     for what, values in (

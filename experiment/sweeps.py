@@ -33,6 +33,7 @@ class Planned(NamedTuple):
     overrides: dict[str, Any]
     config: ConfigDict
     place: Place | None = None  # where the arm stands in the sweep's figure
+    tuned: tuple[str, ...] = ()  # fields of `overrides` whose values validation chooses among, for each arm
 
 
 def load_sweep(path: str, variant: str = '') -> tuple[list[Any], Any]:
@@ -67,8 +68,9 @@ def plan(config: ConfigDict, overrides: Iterable[Any], figure: Any = None) -> li
 
     Args:
       overrides: one dict a run, from dotted field names to values; the key 'arm' names its row in the table, and
-        may be left out where the fields say enough. 'curve' (text) and 'x' (a number, or a text where the axis is
-        categorical) place the arm in the figure.
+        may be left out where the fields say enough. 'tuned' (a field that the row sets, or several) makes rows of an
+        arm that differ there alternatives, of which the table reports what validation prefers. 'curve' (text) and 'x'
+        (a number, or a text where the axis is categorical) place the arm in the figure.
       figure: the config file's FIGURE: {'x': label of the axis, 'scale': 'linear', 'log' or 'category', 'quantities':
         some of 'test_accuracy' and 'images_per_second'}.
     Raises:
@@ -85,8 +87,9 @@ def plan(config: ConfigDict, overrides: Iterable[Any], figure: Any = None) -> li
         fields = {name: value.item() if isinstance(value, np.generic) else value for name, value in fields.items()}
         curve, x = fields.pop('curve', None), fields.pop('x', None)
         arm = fields.pop('arm', None)
+        tuned = _check_tuned(where, fields.pop('tuned', ()), fields)
         _check_fields(where, fields)
-        arm = _name_by(fields) if arm is None else str(arm).strip()
+        arm = _name_by(fields, tuned) if arm is None else str(arm).strip()
         if not arm:
             raise ConfigError(f"{where} has an empty 'arm'; a label would do, or none")
         where = f'{where} ({arm})'
@@ -97,12 +100,13 @@ def plan(config: ConfigDict, overrides: Iterable[Any], figure: Any = None) -> li
             load_data(resolved.data)
         except (ConfigError, KeyError, TypeError, ValueError) as error:
             raise ConfigError(f'{where}: {error.args[0] if error.args else error}') from error
-        run = Planned(run_name(resolved), arm, fields, resolved, _place(where, curve, x, axis))
+        run = Planned(run_name(resolved), arm, fields, resolved, _place(where, curve, x, axis), tuned)
         if run.name in planned:
             raise ConfigError(f'{where} is the same run as {planned[run.name].arm}, {planned[run.name].overrides}')
         planned[run.name] = run
     if not planned:
         raise ConfigError('sweep() names no run')
+    _check_tunings(list(planned.values()))
     if axis:
         _check_places(list(planned.values()))
     return list(planned.values())
@@ -116,8 +120,28 @@ def _check_fields(where: str, fields: dict[Any, Any]) -> None:
             raise ConfigError(f'{where}: there is no field {name}; {nearest(str(name), known)}')
 
 
-def _name_by(fields: dict[str, Any]) -> str:
-    return ', '.join(f'{name}={value}' for name, value in fields.items() if name != 'seed') or 'default'
+def _check_tuned(where: str, tuned: Any, fields: dict[Any, Any]) -> tuple[str, ...]:
+    names = (tuned,) if isinstance(tuned, str) else tuned
+    if not isinstance(names, list | tuple) or not all(name in fields and name != 'seed' for name in names):
+        raise ConfigError(f'{where} has tuned={tuned!r}; a field that it sets, other than the seed, would do')
+    return tuple(names)
+
+
+def _check_tunings(runs: list[Planned]) -> None:
+    """Rows of an arm are tuned over the same fields: else nobody could say what an alternative to what is."""
+    tuned_of: dict[str, tuple[str, ...]] = {}
+    for run in runs:
+        there = tuned_of.setdefault(run.arm, run.tuned)
+        if there != run.tuned:
+            raise ConfigError(
+                f'arm {run.arm!r} has tuned={there!r} in one row of sweep() and {run.tuned!r} in another; '
+                'the same in all of its rows would do'
+            )
+
+
+def _name_by(fields: dict[str, Any], tuned: tuple[str, ...]) -> str:
+    shown = {name: value for name, value in fields.items() if name != 'seed' and name not in tuned}
+    return ', '.join(f'{name}={value}' for name, value in shown.items()) or 'default'
 
 
 def _check_figure(figure: Any) -> Figure | None:
@@ -180,7 +204,13 @@ def open_sweep(workdir: Path, config_file: str, runs: list[Planned], figure: Any
         )
     folder.make_folder(workdir)
     rows = [
-        {'run': run.name, 'arm': run.arm, **(run.place._asdict() if run.place else {}), 'overrides': run.overrides}
+        {
+            'run': run.name,
+            'arm': run.arm,
+            **(run.place._asdict() if run.place else {}),
+            **({'tuned': run.tuned} if run.tuned else {}),
+            'overrides': run.overrides,
+        }
         for run in runs
     ]
     drawn = {} if figure is None else {'figure': check_figure(figure)._asdict()}

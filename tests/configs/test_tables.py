@@ -11,16 +11,18 @@ from experiment import sweeps
 from models.positions import POSITIONS, AbsolutePositions
 
 FILES = sorted(path for path in Path(tables.__file__).parent.glob('*.py') if path.stem != '__init__')
-# By file: runs of each arm, then arms of the full form and of :tiny.
+# By file: seeds of each arm, and of each setting that it is tuned over, then arms of the full form and of :tiny.
 EXPECTED = {
     'attention_scale': ((3, 24), (3, 24)),
     'data_scaling': ((3, 15), (3, 15)),
     'extrapolation': ((3, 9), (3, 9)),
     'injection': ((3, 23), (3, 23)),
+    'learning_rate': ((3, 10), (3, 10)),
     'local_to_global': ((5, 9), (3, 9)),
     'mixers': ((3, 12), (3, 9)),
     'positions_by_heads': ((5, 66), (5, 17)),
 }
+UNDRAWN = ('positions_by_heads', 'extrapolation', 'learning_rate')  # without a figure of their own
 
 
 def _planned(name, variant):
@@ -43,8 +45,9 @@ def test_a_table_can_be_planned(name, variant):
     seeds, arms = EXPECTED[name][variant == 'tiny']
     by_arm = {}
     for run in runs:
-        by_arm.setdefault(run.arm, []).append(run)
-    assert len(by_arm) == arms
+        by_arm.setdefault((run.arm, *(run.overrides[field] for field in run.tuned)), []).append(run)
+    assert len({label for label, *_ in by_arm}) == arms
+    assert len(set(Counter(label for label, *_ in by_arm).values())) == 1  # no arm is tuned more than another
     for label, runs_of_arm in by_arm.items():
         assert [run.config.seed for run in runs_of_arm] == list(range(seeds)), label
         trees = [run.config.to_dict() | {'seed': None} for run in runs_of_arm]
@@ -64,7 +67,7 @@ def test_a_docstring_names_its_commands_its_source_and_what_to_expect(name):
     assert 'What to expect' in text
 
 
-@pytest.mark.parametrize('name', [name for name in EXPECTED if name not in ('positions_by_heads', 'extrapolation')])
+@pytest.mark.parametrize('name', [name for name in EXPECTED if name not in UNDRAWN])
 @pytest.mark.parametrize('variant', ['', 'tiny'])
 def test_figures_have_a_place_for_every_arm_but_those_without_what_is_varied(name, variant):
     without = {run.arm for run in _planned(name, variant) if run.place is None}

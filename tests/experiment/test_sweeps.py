@@ -53,6 +53,16 @@ def test_a_name_stands_for_the_resolved_config(config):
         ([], r'names no run'),
         (['seed'], r"sweep\(\)\[0\] is 'seed'"),
         ([{'data.train_examples': 1000}], r'data\.train_examples=1000 asks for'),
+        ([{'tuned': 'train.learning_rate'}], r"sweep\(\)\[0\] has tuned='train\.learning_rate'; a field that it sets"),
+        ([{'tuned': ('seed',), 'seed': 1}], 'other than the seed'),
+        ([{'tuned': 3, 'seed': 1}], 'has tuned=3'),
+        (
+            [
+                {'arm': 'a', 'train.learning_rate': 0.1, 'tuned': 'train.learning_rate'},
+                {'arm': 'a', 'train.learning_rate': 0.2},
+            ],
+            r"arm 'a' has tuned=\('train\.learning_rate',\) in one row",
+        ),
     ],
 )
 def test_a_sweep_is_validated_whole(config, overrides, message):
@@ -150,3 +160,17 @@ def test_a_mistake_in_sweep_names_its_line(tmp_path, body, message):
     (tmp_path / 'mine.py').write_text(body)
     with pytest.raises(ConfigError, match=message):
         sweeps.load_sweep(str(tmp_path / 'mine.py'))
+
+
+def test_what_is_tuned_names_no_arm_and_stands_in_the_list(config, tmp_path):
+    rows = [
+        {'model.depth': depth, 'train.learning_rate': rate, 'tuned': 'train.learning_rate'}
+        for depth in (1, 2)
+        for rate in (1e-3, 2e-3)
+    ]
+    runs = sweeps.plan(config, rows)
+    assert [run.arm for run in runs] == ['model.depth=1'] * 2 + ['model.depth=2'] * 2
+    assert all('tuned' not in run.overrides for run in runs)
+    sweeps.open_sweep(tmp_path / 'x', 'some.py', runs)
+    listed = json.loads((tmp_path / 'x' / 'sweep.json').read_text())['runs']
+    assert [row['tuned'] for row in listed] == [['train.learning_rate']] * 4
