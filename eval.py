@@ -58,6 +58,8 @@ def evaluate_split(workdir: Path) -> None:
     scores = evaluate(program, params, split, config.train.eval_batch_size, spec.num_classes)
 
     print(f'{spec.name}, {SPLIT.value}: {scores["examples"]:,} images, params of step {step:,}')
+    if not result:
+        print('the run is not finished: its best params may be yet to come')
     print(f'accuracy {scores["accuracy"]:.4%}, loss {scores["loss"]:.6f}')
     reported = result.get(SPLIT.value)
     names = ('accuracy', 'loss', 'examples')

@@ -40,6 +40,7 @@ def main() -> int:
     path, _, variant = config_file.partition(':')
     rows, figure = sweeps.load_sweep(path, variant)
     runs = sweeps.plan(CONFIG.value, rows, figure)
+    sweeps.refuse_overridden(config_flags.get_override_values(flags.FLAGS['config']), runs)
     folder.make_folder(workdir)
     with locked(workdir):
         sweeps.open_sweep(workdir, config_file, runs, figure)

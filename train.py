@@ -6,6 +6,7 @@ The workdir becomes the run's folder: config.json, metrics.jsonl, TensorBoard ev
 result.json. The same command goes on where an interrupted run stopped.
 """
 
+import os
 from pathlib import Path
 
 from absl import flags
@@ -21,12 +22,14 @@ flags.register_validator('workdir', bool, 'the name of a folder would do')
 
 
 def main() -> int:
+    from experiment import folder
     from experiment.display import Display
     from experiment.run import execute
     from training.compilation import use_cache
 
     use_cache()
     workdir = Path(WORKDIR.value)
+    before = folder.read_result(workdir) if os.path.isdir(workdir) else None
     with Display() as display:
         slot = display.of(0)
         slot.begin('')
@@ -34,8 +37,11 @@ def main() -> int:
     if result['status'] == 'diverged':
         print(f'diverged: the loss was not finite at step {result["diverged_step"]:,}; result in {workdir}')
         return 1
-    test = result['test']
-    print(f'test accuracy {test["accuracy"]:.2%}, loss {test["loss"]:.4f} ({test["examples"]:,} images)')
+    if result == before:
+        print('finished before, and not trained again:')
+    validation, test = result['validation'], result['test']
+    selected = f'step {result["selection"]["step"]:,}, validation accuracy {validation["accuracy"]:.2%}'
+    print(f'test accuracy {test["accuracy"]:.2%}, loss {test["loss"]:.4f} ({test["examples"]:,} images; {selected})')
     print(
         f'{result["params"]:,} params, {result["forward_flops"]:,} forward FLOPs an image; compiled in '
         f'{result["compile_seconds"]:.1f} s, trained {result["steps"]:,} steps in {result["train_seconds"]:.1f} s '

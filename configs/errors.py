@@ -56,8 +56,29 @@ def writing(path: Path, errors: type[Exception] = OSError) -> Iterator[None]:
         raise StorageError.of(path, error) from error
 
 
+# What others call the fields of configs/base.py.
+ELSEWHERE = {
+    'lr': 'learning_rate', 'wd': 'weight_decay', 'layers': 'depth', 'num_layers': 'depth', 'heads': 'num_heads',
+    'dim': 'embed_dim', 'hidden_dim': 'embed_dim', 'width': 'embed_dim', 'bs': 'batch_size', 'dtype': 'compute_dtype',
+    'positional_encoding': 'positions.name', 'dataset': 'data.name',
+}  # fmt: skip
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
-    """What would do in place of `name`: the nearest known name, or all of them."""
-    known = list(known)
-    near = difflib.get_close_matches(name, known, n=1)
-    return f'did you mean {near[0]}?' if near else f'one of {", ".join(known)} would do'
+    """What would do in place of `name`: the nearest known names, those of its group, or all of them.
+
+    Nearest is first what has the same last part, or is called so elsewhere; then what `name` begins; then what is
+    spelled alike.
+    """
+    known, (group, _, word) = list(known), name.rpartition('.')
+    meant = ELSEWHERE.get(word, word)
+    ways = (
+        [one for one in known if one == meant or one.endswith(f'.{meant}')],
+        [one for one in known if len(word) > 1 and one.startswith(name)],
+        difflib.get_close_matches(name, known, n=1, cutoff=0.75 if group else 0.6),
+    )
+    near = next((found[:3] for found in ways if found), [])
+    if near:
+        return f'did you mean {" or ".join(filter(None, (", ".join(near[:-1]), near[-1])))}?'
+    beside = [one for one in known if group and one.startswith(f'{group}.')]
+    return f'one of {", ".join(beside or known)} would do'

@@ -1,6 +1,7 @@
 """How a command starts and how it fails."""
 
 import os
+import re
 import signal
 import sys
 import traceback
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from absl import app, flags
+from ml_collections import ConfigDict
 
 from configs import base
 from configs.errors import OF_STORAGE, ConfigError, StorageError, nearest
@@ -73,6 +75,8 @@ def _of_memory(error: Exception) -> bool:
 
 def _parse(argv: list[str]) -> list[str]:
     """Flags, config file included: absl's and ml_collections' many exceptions, as one line each."""
+    # A shell leaves ~ alone behind a flag's =.
+    argv = [re.sub(r'^(--?[\w.]+=)(~.*)', lambda found: found[1] + os.path.expanduser(found[2]), one) for one in argv]
     for argument in argv:
         if argument.lstrip('-').startswith('config.') and argument.startswith('-'):
             _check_field(argument.lstrip('-').removeprefix('config.'))
@@ -80,10 +84,24 @@ def _parse(argv: list[str]) -> list[str]:
         rest = flags.FLAGS(argv)
         if 'config' in flags.FLAGS:
             # A config file that could not be read raises only now, when it is looked at.
-            _ = flags.FLAGS['config'].value.seed
+            _check_config(flags.FLAGS['config'].value, _config_file(argv))
         return rest
     except Exception as error:  # a config file is code: whatever it raises is its author's to see, in one line
+        if 'config' in flags.FLAGS and flags.FLAGS['config'].present and flags.FLAGS['config'].value is None:
+            _fail(f'{_config_file(argv)}: get_config() returns nothing; the config that it made would do')
         _fail(describe(error))
+
+
+def _config_file(argv: list[str]) -> str:
+    """The flag as it was written."""
+    return next((one for one in reversed(argv) if one.lstrip('-').startswith('config=')), '--config')
+
+
+def _check_config(config: object, written: str) -> None:
+    """Refuses what get_config() made without configs/base.py; the first look at one of its fields raises otherwise."""
+    if isinstance(config, ConfigDict) and 'seed' in config and 'train' in config and 'model' in config:
+        return
+    _fail(f'{written}: get_config() returns no experiment; one that starts from configs/base.py would do')
 
 
 def _check_field(override: str) -> None:

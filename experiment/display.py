@@ -109,7 +109,8 @@ class Slot:
     def row(self, row: Row, steps: int) -> None:
         """A run logged a row."""
         if 'validation_accuracy' in row:
-            self._validation = f'validation {row["validation_accuracy"]:.1%}'
+            # With its step, since a line's loss may be of a later one.
+            self._validation = f'validation {row["validation_accuracy"]:.1%} at {int(row["step"]):,}'
             self._display.best = max(self._display.best, row['validation_accuracy'])
             return
         step = int(row['step'])

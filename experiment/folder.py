@@ -140,6 +140,9 @@ def refuse_others(folder: Path, config: ConfigDict) -> None:
     if not (folder / CONFIG).exists():
         if (folder / MANIFEST).exists() or (folder / RESULT).exists():
             raise ConfigError(f'--workdir={folder} holds something else than one run; another folder would do')
+        runs = _runs_in(folder)
+        if runs:  # tables would take the folder for this one run, and not see the others
+            raise ConfigError(f'--workdir={folder} holds other runs, such as {runs[0]}; a folder of its own would do')
         return
     there = read_json(folder / CONFIG)
     if there is None:
@@ -151,6 +154,14 @@ def refuse_others(folder: Path, config: ConfigDict) -> None:
                 f"--workdir={folder} holds another config's run: {field}={before.get(field)!r} there, "
                 f'{after.get(field)!r} here; another folder would do'
             )
+
+
+def _runs_in(folder: Path) -> list[Path]:
+    """Folders in `folder` that hold a run."""
+    try:
+        return sorted(path.parent for path in folder.glob(f'*/{CONFIG}'))
+    except OSError:
+        return []
 
 
 def flatten(tree: dict, prefix: str = '') -> dict[str, Any]:
@@ -191,6 +202,9 @@ def read_config(folder: Path) -> ConfigDict:
     """
     tree = read_json(folder / CONFIG)
     if tree is None:
+        runs = _runs_in(folder)
+        if runs:
+            raise ConfigError(f'--workdir={folder} holds runs, and is none; one of them would do, such as {runs[0]}')
         raise ConfigError(f'--workdir={folder} holds no run: its {CONFIG} is missing or damaged')
     known = base.get_config().to_dict()
     fields = flatten(tree).keys() ^ flatten(known).keys()

@@ -19,7 +19,8 @@ def hush() -> None:
 
 
 def _is_told_here_alone(record: LogRecord) -> bool:
-    return not (record.exc_info and ('orbax' in record.pathname or record.name == 'asyncio'))
+    of_a_save = record.exc_info and ('orbax' in record.pathname or record.name == 'asyncio')
+    return not (of_a_save or record.module == 'config_flags')  # whose findings the command words itself
 
 
 def _print_unless_late(raised: 'sys.UnraisableHookArgs') -> None:

@@ -112,6 +112,15 @@ def plan(config: ConfigDict, overrides: Iterable[Any], figure: Any = None) -> li
     return list(planned.values())
 
 
+def refuse_overridden(asked: dict[str, Any], runs: list[Planned]) -> None:
+    """Raises ConfigError when a field that was `asked` for on the command line, by dotted name, changes no run."""
+    for name, value in asked.items():
+        if all(name in run.overrides for run in runs):
+            raise ConfigError(
+                f'--config.{name}={value} changes nothing: every row of sweep() sets {name}; there it can be changed'
+            )
+
+
 def _check_fields(where: str, fields: dict[Any, Any]) -> None:
     """Refuses names of no field; ml_collections would say it with a traceback, or take a group for a field."""
     known = folder.flatten(DEFAULTS.to_dict())

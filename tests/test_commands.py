@@ -181,7 +181,8 @@ BAD = {
     'wrong type': (['--config.model.num_heads=three'], 'num_heads=three'),
     'indivisible heads': (['--config.model.num_heads=3'], 'model.num_heads=3 must divide model.embed_dim=64'),
     'patch size': (['--config.model.patch_size=3'], 'model.patch_size=3 does not tile'),
-    'unknown position': (['--config.model.positions.name=learned'], 'did you mean learned_'),
+    'unknown position': (['--config.model.positions.name=learned'], 'did you mean learned_1d or learned_2d?'),
+    'a name of elsewhere': (['--config.train.lr=3'], 'did you mean train.learning_rate?'),
     'unknown mixer': (['--config.model.mixer=convolution'], "model.mixer='convolution' is unknown"),
     'unknown dataset': (['--config.data.name=digit'], 'digits'),
     'dataset not prepared': (
@@ -227,6 +228,8 @@ BAD_FILES = {
     'wrong type': ("config.model.num_heads = 'many'", 'many'),
     'syntax': ('config.model.num_heads ==== 3', 'invalid syntax'),
     'import': ('import no_such_module', 'no_such_module'),
+    'nothing returned': ('return', 'returns nothing'),
+    'not from base.py': ('import ml_collections; return ml_collections.ConfigDict()', 'starts from configs/base.py'),
 }
 
 
@@ -241,6 +244,32 @@ def test_a_mistake_in_a_config_file_is_one_line(name, tmp_path):
     assert message in err
     assert 'mine.py' in err
     assert not (tmp_path / 'w').exists()
+
+
+def test_a_field_that_every_row_of_a_sweep_sets_cannot_be_set_beside_it(tmp_path):
+    arguments = '--config=configs/demo.py', f'--workdir={tmp_path / "w"}'
+    code, _, err = command('sweep.py', *arguments, '--config.seed=5')
+    assert (code, err.count('\n')) == (2, 1)
+    assert '--config.seed=5 changes nothing: every row of sweep() sets seed' in err
+    assert not (tmp_path / 'w').exists()
+
+
+def test_a_folder_of_runs_is_no_run(trained):
+    workdir, *_ = trained
+    for script, flags in (('train.py', ['--config=configs/digits.py']), ('eval.py', [])):
+        code, _, err = command(script, f'--workdir={workdir.parent}', *flags)
+        assert (code, err.count('\n')) == (2, 1)
+        assert f'such as {workdir}' in err
+    assert not (workdir.parent / 'config.json').exists()
+
+
+def test_a_finished_run_says_that_nothing_was_trained_and_home_is_home(trained, monkeypatch):
+    workdir, *_ = trained
+    monkeypatch.setenv('HOME', str(workdir.parent))
+    code, out, err = command('train.py', '--config=configs/digits.py', f'--workdir=~/{workdir.name}', *SMALL)
+    assert code == 0, err
+    assert out.startswith('finished before, and not trained again:\ntest accuracy')
+    assert 'validation accuracy' in out
 
 
 def test_too_little_memory_is_one_line(tmp_path):

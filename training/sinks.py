@@ -12,7 +12,7 @@ from tensorboardX.proto.event_pb2 import Event, SessionLog
 from tensorboardX.proto.summary_pb2 import Summary
 from tensorboardX.summary import hparams, text
 
-from configs.errors import writing
+from configs.errors import ConfigError, writing
 
 Row = dict[str, float | int]
 
@@ -71,7 +71,17 @@ class WeightsAndBiases:
     def __init__(self, folder: Path, config: ConfigDict):
         import wandb  # here, since it is no part of patchwise: experiment.validate says so where it is missing
 
-        self._run = wandb.init(
+        try:
+            self._run = self._begin(wandb, folder, config)
+        except wandb.errors.Error as error:  # nobody is logged in, or the server is not there
+            mend = '`wandb login`, or WANDB_MODE=offline, would do'
+            raise ConfigError(f'log.wandb={config.log.wandb!r}: {error}; {mend}') from error
+        # Rows after a checkpoint come again, and W&B's own count of steps only ever goes up.
+        self._run.define_metric('*', step_metric='step')
+
+    @staticmethod
+    def _begin(wandb, folder: Path, config: ConfigDict):
+        return wandb.init(
             project=config.log.wandb,
             name=folder.name,
             group=folder.absolute().parent.name,
@@ -82,8 +92,6 @@ class WeightsAndBiases:
             config=config.to_dict(),
             reinit='create_new',  # members of a population log side by side
         )
-        # Rows after a checkpoint come again, and W&B's own count of steps only ever goes up.
-        self._run.define_metric('*', step_metric='step')
 
     def write(self, row: Row) -> None:
         self._run.log(row)

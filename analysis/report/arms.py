@@ -49,7 +49,7 @@ def rows(sweep: runs.Sweep, table: tables.Table) -> tuple[list[str], list[Row]]:
         'Images seen': _numbers(arms['images_seen'], ',d'),
     }
     found = [
-        Row(number, arm, mark, cells, reproduce(arm))
+        Row(number, arm, mark, cells, reproduce(arm, number))
         for number, (arm, mark, *cells) in enumerate(zip(sweep.arms, arms['mark'], *columns.values(), strict=True), 1)
         for cells in [tuple(cells)]
     ]
@@ -61,22 +61,23 @@ def run_link(workdir: Path, run: records.Run) -> str:
     return './' if records.is_run(workdir) else f'{quote(run.name)}/'
 
 
-def reproduce(arm: runs.Arm) -> str:
+def reproduce(arm: runs.Arm, number: int) -> str:
     """The shell command that trains every run of an arm anew, and prints their table.
 
     From configs/base.py and every field in which the arm differs from it: so it needs no config file that may have
-    changed, or gone, since.
+    changed, or gone, since. `number` keeps its folder apart from other arms'.
     """
     config = next((run.config for run in arm.runs if run.config), None)
     if config is None:
         return ''
     changed = ' '.join(f'--config.{name}={shlex.quote(_written(value))}' for name, value in changes(config).items())
     seeds = ' '.join(str(run.seed) for run in arm.runs if run.seed is not None) or '0'
+    workdir = f'runs/again-{number}'
     return (
         f'for seed in {seeds}; do\n'
-        f'  python train.py --config=configs/base.py --workdir=runs/again/$seed --config.seed=$seed {changed}\n'
+        f'  python train.py --config=configs/base.py --workdir={workdir}/$seed --config.seed=$seed {changed}\n'
         'done\n'
-        'python report.py --workdir=runs/again'
+        f'python report.py --workdir={workdir}'
     )
 
 

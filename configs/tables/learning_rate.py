@@ -11,7 +11,10 @@ highest mean accuracy on validation, and name what it left. On Fashion-MNIST (`p
 That a ranking may turn with how each arm was tuned is what Choi et al. 2019 (arXiv:1910.05446) show of optimisers, by
 widening the space that each is tuned over; here it is asked of models, with one optimiser, over its rate alone.
 
-What to expect of `:tiny`: to be measured.
+What to expect of `:tiny`: the convolution is first as in the demo, with 98.1%, then the ResNet with 97.5%, attention
+with positions 94.9 to 96.8%, without 75.5 and 78.2%. Most of attention prefers twice the rate of the other tables, and
+gains up to 3.2 points by it over the demo's table; the convolution gains none (results/learning_rate/; 18 minutes on
+two cores that did other work too). The full form was not run so far.
 """
 
 from typing import Any

@@ -9,7 +9,9 @@ grid, with 48 channels, three blocks and three seeds.
 The first step changes what a token does with its eight neighbours and nothing of which they are; the others change
 reach alone. They are taken twice, since what they cost depends on the positions: with `relative_bias`, by which a head
 knows where a neighbour lies from it, as a kernel does; and with `sinusoidal_2d`, by which it knows places. (A kernel
-knows the image's borders as well, since its zero padding tells them.)
+knows the image's borders as well, since its zero padding tells them.) One difference more belongs to `:tiny` alone: a
+token of a single grey pixel is one vector times its intensity, of which the first LayerNorm leaves the sign. There the
+convolution and `relative_bias` read a black and white image in their first block; codes, added before it, keep shades.
 
 The shape is that of the ablation of spatial extent in Ramachandran et al. 2019 (arXiv:1906.05909, section 4), with its
 convolutional baseline beside it. It differs in the backbone (theirs is ResNet-50, on ImageNet) and in the last arm,

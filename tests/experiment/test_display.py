@@ -24,7 +24,7 @@ def test_plain_lines_say_where_a_sweep_stands(capsys, monkeypatch):
     assert (
         '0/2 runs · loss 0.500 · accuracy 25.0% · 1,234 images/s · 1 running · step 50/100 · an arm, seed 0' in lines[1]
     )
-    assert 'step 100/100 · validation 75.0%' in lines[2]
+    assert 'step 100/100 · validation 75.0% at 100' in lines[2]
     assert '1/2 runs · compiling · 1 running · best 75.0% · an arm, seed 1' in lines[3]
 
 
