@@ -41,7 +41,7 @@ def test_the_command_gives_the_config_of_every_run(workdir, name, monkeypatch):
     _, (row,) = rows(workdir)
     loop, train, done, report = row.command.splitlines()
     assert (loop, done) == ('for seed in 4 7; do', 'done')
-    assert report == 'python report.py --workdir=runs/again'
+    assert report == 'python report.py --workdir=runs/again-1'
     for run in row.arm.runs:
         words = [word.replace('$seed', str(run.seed)) for word in shlex.split(train)]
         assert words[:3] == ['python', 'train.py', '--config=configs/base.py']
