@@ -6,7 +6,7 @@ The workdir becomes the run's folder: config.json, metrics.jsonl, TensorBoard ev
 result.json. The same command goes on where an interrupted run stopped.
 """
 
-import os
+import time
 from pathlib import Path
 
 from absl import flags
@@ -28,8 +28,7 @@ def main() -> int:
     from training.compilation import use_cache
 
     use_cache()
-    workdir = Path(WORKDIR.value)
-    before = folder.read_result(workdir) if os.path.isdir(workdir) else None
+    workdir, began = Path(WORKDIR.value), time.time()
     with Display() as display:
         slot = display.of(0)
         slot.begin('')
@@ -37,7 +36,7 @@ def main() -> int:
     if result['status'] == 'diverged':
         print(f'diverged: the loss was not finite at step {result["diverged_step"]:,}; result in {workdir}')
         return 1
-    if result == before:
+    if (workdir / folder.RESULT).stat().st_mtime < began:
         print('finished before, and not trained again:')
     validation, test = result['validation'], result['test']
     selected = f'step {result["selection"]["step"]:,}, validation accuracy {validation["accuracy"]:.2%}'
