@@ -80,5 +80,7 @@ def nearest(name: str, known: Iterable[str]) -> str:
     near = next((found[:3] for found in ways if found), [])
     if near:
         return f'did you mean {" or ".join(filter(None, (", ".join(near[:-1]), near[-1])))}?'
+    groups = {one.rpartition('.')[0] for one in known} - {''}
+    group = next(iter(difflib.get_close_matches(group, groups, n=1)), group)
     beside = [one for one in known if group and one.startswith(f'{group}.')]
     return f'one of {", ".join(beside or known)} would do'

@@ -1,20 +1,16 @@
 """How a command starts and how it fails."""
 
 import os
-import re
 import signal
 import sys
-import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 
-from absl import app, flags
-from ml_collections import ConfigDict
+from absl import app
 
-from configs import base
-from configs.errors import OF_STORAGE, ConfigError, StorageError, nearest
-from experiment.folder import flatten
+from configs.errors import OF_STORAGE, ConfigError, StorageError
+from experiment import arguments
 from experiment.hush import hush
 from training.interruption import Interrupted, listen
 
@@ -74,69 +70,10 @@ def _of_memory(error: Exception) -> bool:
 
 
 def _parse(argv: list[str]) -> list[str]:
-    """Flags, config file included: absl's and ml_collections' many exceptions, as one line each."""
-    # A shell leaves ~ alone behind a flag's =.
-    argv = [re.sub(r'^(--?[\w.]+=)(~.*)', lambda found: found[1] + os.path.expanduser(found[2]), one) for one in argv]
-    for argument in argv:
-        if argument.lstrip('-').startswith('config.') and argument.startswith('-'):
-            _check_field(argument.lstrip('-').removeprefix('config.'))
     try:
-        rest = flags.FLAGS(argv)
-        if 'config' in flags.FLAGS:
-            # A config file that could not be read raises only now, when it is looked at.
-            _check_config(flags.FLAGS['config'].value, _config_file(argv))
-        return rest
-    except Exception as error:  # a config file is code: whatever it raises is its author's to see, in one line
-        if 'config' in flags.FLAGS and flags.FLAGS['config'].present and flags.FLAGS['config'].value is None:
-            _fail(f'{_config_file(argv)}: get_config() returns nothing; the config that it made would do')
-        _fail(describe(error))
-
-
-def _config_file(argv: list[str]) -> str:
-    """The flag as it was written."""
-    return next((one for one in reversed(argv) if one.lstrip('-').startswith('config=')), '--config')
-
-
-def _check_config(config: object, written: str) -> None:
-    """Refuses what get_config() made without configs/base.py; the first look at one of its fields raises otherwise."""
-    if isinstance(config, ConfigDict) and 'seed' in config and 'train' in config and 'model' in config:
-        return
-    _fail(f'{written}: get_config() returns no experiment; one that starts from configs/base.py would do')
-
-
-def _check_field(override: str) -> None:
-    """Refuses what is no field of configs/base.py; ml_collections would say it with a traceback."""
-    name = override.split('=')[0]
-    fields = flatten(base.get_config().to_dict())
-    below = [field for field in fields if field.startswith(f'{name}.')]
-    if below:
-        _fail(f'--config.{name} is a group of fields; one of them would do: {", ".join(below)}')
-    if name not in fields:
-        _fail(f'--config.{override}: there is no field {name}; {nearest(name, fields)}')
-
-
-def describe(error: BaseException) -> str:
-    """What went wrong, and the line of the config file where it did."""
-    chain = [error]
-    while chain[-1].__context__ is not None:
-        chain.append(chain[-1].__context__)
-    # ml_collections wraps an error in others, some with a traceback for a text: the first that happened says it best.
-    first = chain[-1]
-    text = str(first.args[0]) if isinstance(first, KeyError) and first.args else str(first)
-    frames = [frame for link in chain for frame in traceback.extract_tb(link.__traceback__)]
-    users = [frame for frame in frames if _is_users(Path(frame.filename))]
-    if isinstance(first, ConfigError):
-        return text
-    if isinstance(first, OSError) and not users:
-        return f'--config: {text.splitlines()[-1].rpartition("load: ")[2]}'
-    if users:
-        text = text.partition(' Other fields present')[0]  # a locked ConfigDict prints itself whole after that
-        return f'{users[-1].filename}:{users[-1].lineno}: {type(first).__name__}: {text}'
-    return str(error)
-
-
-def _is_users(path: Path) -> bool:
-    return path.is_file() and 'site-packages' not in path.parts and path.resolve() != Path(__file__).resolve()
+        return arguments.parse(argv)
+    except ConfigError as error:
+        _fail(str(error))
 
 
 def _fail(message: str) -> NoReturn:

@@ -6,7 +6,6 @@ import importlib.util
 import inspect
 import json
 import logging
-import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,9 +16,10 @@ from ml_collections import ConfigDict
 from configs.errors import ConfigError, nearest
 from data.json_files import Damaged, read_json
 from experiment import folder
-from experiment.command import describe
+from experiment.arguments import describe
 from experiment.figure import Figure, Place, check_figure, check_place
 from experiment.run import load_data
+from experiment.text import clean
 from experiment.validate import DEFAULTS, validate
 
 logger = logging.getLogger(__name__)
@@ -52,6 +52,8 @@ def load_sweep(path: str, variant: str = '') -> tuple[list[Any], Any]:
         if not hasattr(module, 'sweep'):
             raise ConfigError(f'--config={path} has no sweep(); train.py runs it as a single experiment')
         rows = module.sweep(variant) if inspect.signature(module.sweep).parameters else module.sweep()
+        if isinstance(rows, dict) or not isinstance(rows, Iterable):
+            raise ConfigError(f'--config={path}: sweep() returns {rows!r:.80}; a list of dicts, one a run, would do')
         return list(rows), getattr(module, 'FIGURE', None)
     except Exception as error:
         raise ConfigError(describe(error)) from error
@@ -198,18 +200,18 @@ def open_sweep(workdir: Path, config_file: str, runs: list[Planned], figure: Any
     `runs` and `figure` are `plan`'s.
 
     Raises:
-      ConfigError: it holds a single run, or another file's sweep, or cannot be written.
+      ConfigError: it holds a single run, or a sweep with runs that this one has not, or cannot be written.
     """
     if (workdir / folder.CONFIG).exists():
         raise ConfigError(f'--workdir={workdir} holds a single run; another folder would do')
     there, listed = _read_manifest(workdir / folder.MANIFEST)
-    if there is not None and os.path.realpath(there) != os.path.realpath(config_file):
-        raise ConfigError(f'--workdir={workdir} holds the sweep of {there}; another folder would do')
-    lost = listed - {run.name for run in runs}
+    planned = {run.name for run in runs}
+    lost = [name for name in listed if name not in planned]
     if lost:
         raise ConfigError(
-            f'--workdir={workdir} holds {len(lost)} runs that this sweep has not, {min(lost)} among them; '
-            'another folder would do, or the sweep as it was, with arms added'
+            f'--workdir={workdir} holds the sweep of {there}, with {len(lost)} runs that this one has not: '
+            f'{_lost(workdir, lost[0], listed[lost[0]], runs)}; another folder would do, or the sweep as it was, '
+            'with arms added'
         )
     folder.make_folder(workdir)
     rows = [
@@ -226,8 +228,22 @@ def open_sweep(workdir: Path, config_file: str, runs: list[Planned], figure: Any
     folder.write_json(workdir / folder.MANIFEST, {'config': config_file, **drawn, 'runs': rows})
 
 
-def _read_manifest(path: Path) -> tuple[str | None, set[str]]:
-    """The config file of the sweep that is there, if any, and its runs' names.
+def _lost(workdir: Path, name: str, arm: str, runs: list[Planned]) -> str:
+    """What tells the run `name`, of the sweep that is there, from the run of this one that is most like it."""
+    there = folder.flatten(folder.read_json(workdir / name / folder.CONFIG) or {})
+    if not there:
+        return f'one of {arm!r}'
+    differing = [_differences(there, folder.flatten(json.loads(run.config.to_json()))) for run in runs]
+    return clean(f'one of {arm!r} has {min(differing, key=len)[0]}')
+
+
+def _differences(there: dict[str, Any], here: dict[str, Any]) -> list[str]:
+    fields = [name for name in here | there if here.get(name) != there.get(name)]
+    return [f'{name}={there.get(name)!r} there, {here.get(name)!r} here' for name in fields]
+
+
+def _read_manifest(path: Path) -> tuple[str | None, dict[str, str]]:
+    """The config file of the sweep that is there, if any, and its runs: their names, and the arms of each.
 
     A damaged list is named in a warning, and written anew: a run's folder is named by its config, so nothing that was
     trained can pass for something else.
@@ -235,13 +251,13 @@ def _read_manifest(path: Path) -> tuple[str | None, set[str]]:
     try:
         manifest = read_json(path)
         if manifest is None:
-            return None, set()
+            return None, {}
         config, rows = manifest.get('config'), manifest.get('runs')
         rows = rows if isinstance(rows, list) else [None]
         names = [row.get('run') if isinstance(row, dict) else None for row in rows]
         if not all(isinstance(text, str) and text.isprintable() for text in (config, *names)):
             raise Damaged('is no list of runs')
-        return config, set(names)
+        return config, {name: clean(str(row.get('arm'))) for name, row in zip(names, rows, strict=True)}
     except Damaged as error:
         logger.warning('%s %s; it is written anew', path, error)
-        return None, set()
+        return None, {}

@@ -191,6 +191,11 @@ BAD = {
     ),
     'fraction': (['--config.data.train_fraction=0'], 'data.train_fraction=0.0 must be in (0, 1]'),
     'zero steps': (['--config.train.steps=0'], 'train.steps=0'),
+    'epochs beside steps': (
+        ['--config.train.steps=5', '--config.train.epochs=3'],
+        '--config.train.epochs=3 changes nothing: train.steps=5 goes before it',
+    ),
+    'None where a number must be': (['--config.model.depth=None'], 'model.depth=None'),
     'too many examples': (['--config.data.train_examples=100000'], 'data.train_examples=100000'),
     'missing config file': (['--config=configs/nope.py'], 'configs/nope.py'),
     'unknown variant': (['--config=configs/digits.py:tny'], 'tny is unknown; tiny would do'),
@@ -270,6 +275,16 @@ def test_a_finished_run_says_that_nothing_was_trained_and_home_is_home(trained, 
     assert code == 0, err
     assert out.startswith('finished before, and not trained again:\ntest accuracy')
     assert 'validation accuracy' in out
+
+
+def test_a_field_that_a_file_set_may_be_unset(trained, tmp_path):
+    file = tmp_path / 'mine.py'
+    file.write_text(FILE.format(line='config.train.steps = 3'))
+    small = [one for one in SMALL if 'train.steps' not in one]
+    flags = f'--config={file}', f'--workdir={trained[0]}', '--config.train.steps=None'
+    code, _, err = command('train.py', *flags, *small)
+    assert (code, err.count('\n')) == (2, 1)
+    assert 'train.steps=6 there, None here' in err
 
 
 def test_too_little_memory_is_one_line(tmp_path):

@@ -34,4 +34,5 @@ def test_where_nothing_is_near_there_is_the_group_or_everything():
     offered = nearest('train.optimizer', FIELDS)
     assert 'train.learning_rate' in offered
     assert 'model.' not in offered
+    assert nearest('tarin.optimizer', FIELDS) == offered
     assert all(name in nearest('xyz', POSITIONS) for name in POSITIONS)

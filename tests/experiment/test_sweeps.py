@@ -75,8 +75,13 @@ def test_arms_may_be_added_but_another_sweep_is_refused(config, tmp_path):
     sweeps.open_sweep(tmp_path, 'one.py', runs)
     sweeps.open_sweep(tmp_path, 'one.py', sweeps.plan(config, [{'seed': 0}, {'seed': 1}]))
     assert len(json.loads((tmp_path / 'sweep.json').read_text())['runs']) == 2
-    with pytest.raises(ConfigError, match=r'holds the sweep of one\.py'):
-        sweeps.open_sweep(tmp_path, 'other.py', runs)
+
+
+def test_a_sweep_goes_on_from_wherever_its_file_is_by_now(config, tmp_path):
+    runs = sweeps.plan(config, [{'seed': 0}])
+    sweeps.open_sweep(tmp_path, 'one.py', runs)
+    sweeps.open_sweep(tmp_path, '../moved/other.py', runs)
+    assert json.loads((tmp_path / 'sweep.json').read_text())['config'] == '../moved/other.py'
 
 
 def test_a_run_s_folder_is_no_sweep_s(config, tmp_path):
@@ -86,9 +91,23 @@ def test_a_run_s_folder_is_no_sweep_s(config, tmp_path):
 
 
 def test_a_sweep_that_lost_runs_is_refused_so_that_no_arm_leaves_the_table_unseen(config, tmp_path):
-    sweeps.open_sweep(tmp_path, 'one.py', sweeps.plan(config, [{'seed': 0}, {'seed': 1}]))
-    with pytest.raises(ConfigError, match='holds 1 runs that this sweep has not'):
-        sweeps.open_sweep(tmp_path, 'one.py', sweeps.plan(config, [{'seed': 0}]))
+    runs = sweeps.plan(config, [{'arm': 'mine', 'seed': seed} for seed in (0, 1)])
+    sweeps.open_sweep(tmp_path, 'one.py', runs)
+    rest = runs[:1]
+    with pytest.raises(ConfigError, match=r"holds the sweep of one\.py, with 1 runs .*: one of 'mine'; another folder"):
+        sweeps.open_sweep(tmp_path, 'one.py', rest)
+    folder.open_run(tmp_path / runs[1].name, runs[1].config)
+    with pytest.raises(ConfigError, match="one of 'mine' has seed=1 there, 0 here; another folder"):
+        sweeps.open_sweep(tmp_path, 'one.py', rest)
+    assert len(json.loads((tmp_path / 'sweep.json').read_text())['runs']) == 2
+
+
+@pytest.mark.parametrize('returned', ["{'seed': 1}", 'None', '3'])
+def test_what_is_no_list_of_rows_is_refused_by_name(tmp_path, returned):
+    file = tmp_path / 'mine.py'
+    file.write_text(f'def sweep():\n    return {returned}\n')
+    with pytest.raises(ConfigError, match=r'mine\.py: sweep\(\) returns .*; a list of dicts, one a run, would do'):
+        sweeps.load_sweep(str(file))
 
 
 FIGURE = {'x': 'heads', 'scale': 'log', 'quantities': ('test_accuracy', 'images_per_second')}
