@@ -17,6 +17,8 @@ from experiment.figure import Figure, Place, check_figure, check_place
 from experiment.folder import MANIFEST, flatten
 from experiment.text import clean
 
+USUAL = 2 / 3  # of the arms: a value that as many have goes without saying in labels that are made
+
 
 @dataclass(frozen=True)
 class Arm:
@@ -52,7 +54,8 @@ def read(workdir: str | Path) -> Sweep:
 
     With sweep.json, arms have its labels and order, and runs that it lists but that left no result count as
     unfinished; of an arm that is tuned, the runs are those of the setting that analysis.tuning chooses. Without it,
-    arms are the configs that differ in more than the seed, and labels name what differs.
+    arms are the configs that differ in more than the seed, and labels name what differs; a folder's name stands for
+    the one that is as nearly all are.
 
     Raises ConfigError when the folder is missing or unreadable, or when no run in it came to an end.
     """
@@ -194,22 +197,38 @@ def _tuned_runs(label: str, listed: list[tuple[_Entry, Run]], warnings: list[str
     runs, fields = [run for _, run in listed], tuple(listed[0][0].tuned)
     if not any(entry.tuned for entry, _ in listed):
         return runs, None
-    candidates: dict[str, tuple[tuple[Any, ...], list[Run]]] = {}
-    for entry, run in listed:
-        values = tuple(entry.tuned.values())
-        candidates.setdefault(json.dumps(values), (values, []))[1].append(run)
-    alike = all(tuple(entry.tuned) == fields for entry, _ in listed)
-    alike = alike and len(_by_config([run for run in runs if run.config], fields)) <= 1
-    if not alike or any(len(_by_config([run for run in group if run.config])) > 1 for _, group in candidates.values()):
+    settings = _settings(listed)
+    if not _differ_in(fields, listed, settings):
         warnings.append(f'arm {label} is tuned, but its runs differ in more than {", ".join(fields) or "that"}')
         return runs, None
-    tuning = choose(fields, [(values, _one_run_a_seed(group, warnings)) for values, group in candidates.values()])
+    tuning = choose(fields, [(values, _one_run_a_seed(group, warnings)) for values, group in settings])
     undecided = [one for one in tuning.tried if one.accuracy is None and one.why != 'diverged']
     if undecided:
         left = f'{undecided[0].text} is {undecided[0].why}'
         ready = f'{len(tuning.tried) - len(undecided)} of {len(tuning.tried)}'
         warnings.append(f'{", ".join(fields)} of {label} was chosen among {ready} settings: {left}')
-    return list(candidates.values())[tuning.chosen][1], tuning
+    return settings[tuning.chosen][1], tuning
+
+
+def _settings(listed: list[tuple[_Entry, Run]]) -> list[tuple[tuple[Any, ...], list[Run]]]:
+    """The values of an arm's tuned fields, each with its runs, in the author's order."""
+    settings: dict[str, tuple[tuple[Any, ...], list[Run]]] = {}
+    for entry, run in listed:
+        values = tuple(entry.tuned.values())
+        settings.setdefault(json.dumps(values), (values, []))[1].append(run)  # 1, 1.0 and True are equal to Python
+    return list(settings.values())
+
+
+def _differ_in(
+    fields: tuple[str, ...],
+    listed: list[tuple[_Entry, Run]],
+    settings: list[tuple[tuple[Any, ...], list[Run]]],
+) -> bool:
+    """Whether an arm's runs differ in the tuned `fields` and the seed alone, those of a setting in the seed alone."""
+    if any(tuple(entry.tuned) != fields for entry, _ in listed):
+        return False
+    alike = len(_by_config([run for _, run in listed if run.config], fields)) <= 1
+    return alike and all(len(_by_config([run for run in group if run.config])) <= 1 for _, group in settings)
 
 
 def _listed_run(workdir: Path, entry: _Entry) -> Run:
@@ -248,13 +267,24 @@ def _by_config(runs: list[Run], apart: tuple[str, ...] = ()) -> list[list[Run]]:
 
 
 def _differences(groups: list[list[Run]]) -> list[str]:
-    """For each group, the fields in which its config differs from the others'; '' where there is none to name."""
+    """For each group, the fields in which its config differs from the others'; '' where there is none to name.
+
+    A value that nearly all have is not repeated in each: who has another one says so.
+    """
     leaves = [flatten(group[0].config or {}) for group in groups]
-    names = dict.fromkeys(name for tree in leaves for name in tree if name != 'seed')
     known = [tree for tree in leaves if tree]
-    # As JSON, because 1, 1.0 and True are equal to Python.
-    differing = [name for name in names if len({json.dumps(tree.get(name)) for tree in known}) > 1]
-    return [clean(', '.join(f'{name}={tree[name]}' for name in differing if name in tree)) for tree in leaves]
+    told: dict[str, str | None] = {}  # fields that differ, and the value that goes without saying
+    for name in dict.fromkeys(name for tree in known for name in tree if name != 'seed'):
+        # As JSON, because 1, 1.0 and True are equal to Python.
+        (usual, count), *others = Counter(json.dumps(tree.get(name)) for tree in known).most_common()
+        if others:
+            told[name] = usual if count >= USUAL * len(known) else None
+    return [
+        clean(
+            ', '.join(f'{name}={tree[name]}' for name in told if name in tree and json.dumps(tree[name]) != told[name])
+        )
+        for tree in leaves
+    ]
 
 
 def _one_run_a_seed(runs: list[Run], warnings: list[str]) -> tuple[Run, ...]:

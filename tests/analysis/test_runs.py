@@ -69,6 +69,15 @@ def test_labels_without_a_list_name_what_differs_and_never_the_seed(workdir):
     assert all(len(arm.runs) == 2 for arm in arms)
 
 
+def test_labels_without_a_list_leave_out_what_nearly_all_have(workdir):
+    plain = workdir.add('', 0)
+    for config in ({'model.num_heads': 2}, {'train.learning_rate': 0.1}, {'model.mixer': 'conv', 'model.depth': 2}):
+        workdir.add('', 0, config=config)
+    assert {arm.label for arm in runs.read(workdir.path).arms} == {
+        plain.name, 'model.num_heads=2', 'train.learning_rate=0.1', 'model.depth=2, model.mixer=conv'
+    }  # fmt: skip
+
+
 def test_a_single_run_is_its_own_arm(workdir):
     folder = workdir.add('arm', 3, 0.75)
     (arm,) = runs.read(folder).arms
