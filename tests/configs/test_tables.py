@@ -14,7 +14,7 @@ FILES = sorted(path for path in Path(tables.__file__).parent.glob('*.py') if pat
 # By file: seeds of each arm, and of each setting that it is tuned over, then arms of the full form and of :tiny.
 EXPECTED = {
     'attention_scale': ((3, 24), (3, 24)),
-    'data_scaling': ((3, 15), (3, 15)),
+    'data_scaling': ((3, 15), (3, 10)),
     'extrapolation': ((3, 9), (3, 9)),
     'injection': ((3, 23), (3, 23)),
     'learning_rate': ((3, 10), (3, 10)),
