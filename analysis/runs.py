@@ -188,7 +188,7 @@ def _listed_arms(workdir: Path, entries: list[_Entry], warnings: list[str]) -> l
         warnings.append(f'arm {label} covers {len(groups)} configs; each has its own row')
         groups[0] += [run for run in runs if not run.config]
         for group, differs in zip(groups, _differences(groups), strict=True):
-            arms.append(Arm(clean(f'{label} ({differs})'), _one_run_a_seed(group, warnings)))
+            arms.append(Arm(clean(f'{label} ({differs or group[0].name})'), _one_run_a_seed(group, warnings)))
     return arms
 
 
@@ -276,9 +276,10 @@ def _differences(groups: list[list[Run]]) -> list[str]:
     told: dict[str, str | None] = {}  # fields that differ, and the value that goes without saying
     for name in dict.fromkeys(name for tree in known for name in tree if name != 'seed'):
         # As JSON, because 1, 1.0 and True are equal to Python.
-        (usual, count), *others = Counter(json.dumps(tree.get(name)) for tree in known).most_common()
-        if others:
-            told[name] = usual if count >= USUAL * len(known) else None
+        values = Counter(json.dumps(tree[name]) if name in tree else None for tree in known)
+        usual, count = values.most_common(1)[0]
+        if len(values) > 1:
+            told[name] = usual if count >= USUAL * len(known) and None not in values else None
     return [
         clean(
             ', '.join(f'{name}={tree[name]}' for name in told if name in tree and json.dumps(tree[name]) != told[name])

@@ -3,18 +3,17 @@
 import os
 import re
 import traceback
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from absl import flags
-from ml_collections import ConfigDict
+from ml_collections import ConfigDict, config_flags
 
 from configs import base
 from configs.errors import ConfigError, nearest
 from experiment.folder import flatten
 
-OVERRIDE = re.compile(r'--?config\.(?P<field>[^=]+)(=(?P<value>.*))?', re.DOTALL)  # of one field of the config
+OVERRIDE = re.compile(r'--?config\.(?P<field>[^=]*)(=(?P<value>.*))?', re.DOTALL)  # of one field of the config
 
 
 def parse(argv: list[str]) -> list[str]:
@@ -24,19 +23,34 @@ def parse(argv: list[str]) -> list[str]:
     """
     # A shell leaves ~ alone behind a flag's =.
     argv = [re.sub(r'^(--?[\w.]+=)(~.*)', lambda found: found[1] + os.path.expanduser(found[2]), one) for one in argv]
-    overrides = {one: found for one in argv if (found := OVERRIDE.fullmatch(one))}
+    if 'config' not in flags.FLAGS:
+        return _parsed(argv)
+    words = argv[: argv.index('--')] if '--' in argv else argv
+    overrides = {place: found for place, one in enumerate(words) if (found := OVERRIDE.fullmatch(one))}
     for override in overrides.values():
         _check_field(override)
-    # ml_collections takes None for a text, or for a number that is none.
-    unset = [one for one, found in overrides.items() if found['value'] == 'None' and _fields()[found['field']] is None]
+    # ml_collections takes None for a text, or for a number that is none. Of several words on a field the last counts.
+    last = {override['field']: override['value'] for override in overrides.values()}
+    unset = {field: None for field, value in last.items() if value == 'None'}
+    for field in unset:
+        _check_may_be_none(field)
+    nones = {place for place, override in overrides.items() if override['value'] == 'None'}
+    rest = _parsed([one for place, one in enumerate(argv) if place not in nones])
+    config = flags.FLAGS['config'].value
+    _check_config(config, argv)
+    config.update_from_flattened_dict(unset)
+    asked = config_flags.get_override_values(flags.FLAGS['config'])
+    asked.update(unset)
+    _check_epochs(config, asked)
+    return rest
+
+
+def _parsed(argv: list[str]) -> list[str]:
     try:
-        rest = flags.FLAGS([one for one in argv if one not in unset])
+        rest = flags.FLAGS(argv)
         if 'config' in flags.FLAGS:
             # A config file that could not be read raises only now, when it is looked at.
-            config = flags.FLAGS['config'].value
-            _check_config(config, argv)
-            config.update_from_flattened_dict({overrides[one]['field']: None for one in unset})
-            _check_epochs(config, overrides.values())
+            _ = flags.FLAGS['config'].value
         return rest
     except Exception as error:  # a config file is code: whatever it raises is its author's to see, in one line
         if 'config' in flags.FLAGS and flags.FLAGS['config'].present and flags.FLAGS['config'].value is None:
@@ -53,6 +67,12 @@ def _check_field(override: re.Match) -> None:
         raise ConfigError(f'--config.{name} is a group of fields; one of them would do: {", ".join(below)}')
     if name not in fields:
         raise ConfigError(f'{override[0]}: there is no field {name}; {nearest(name, fields)}')
+
+
+def _check_may_be_none(field: str) -> None:
+    if _fields()[field] is not None:
+        kind = type(_fields()[field]).__name__
+        raise ConfigError(f'--config.{field}=None: a value of type {kind} would do')
 
 
 def _fields() -> dict[str, Any]:
@@ -73,13 +93,12 @@ def _written(argv: list[str]) -> str:
     return next((one for one in reversed(argv) if one.lstrip('-').startswith('config=')), '--config')
 
 
-def _check_epochs(config: ConfigDict, overrides: Iterable[re.Match]) -> None:
+def _check_epochs(config: ConfigDict, asked: dict[str, Any]) -> None:
     """Refuses epochs that a count of steps, which goes before them, leaves without effect."""
-    asked = next((override[0] for override in overrides if override['field'] == 'train.epochs'), None)
-    if asked and config.train.steps is not None:
+    if 'train.epochs' in asked and config.train.steps is not None:
         raise ConfigError(
-            f'{asked} changes nothing: train.steps={config.train.steps} goes before it; --config.train.steps=None '
-            'beside it would do'
+            f'--config.train.epochs={asked["train.epochs"]} changes nothing: train.steps={config.train.steps} goes '
+            'before it; --config.train.steps=None beside it would do'
         )
 
 

@@ -6,6 +6,7 @@ import importlib.util
 import inspect
 import json
 import logging
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,6 +24,8 @@ from experiment.text import clean
 from experiment.validate import DEFAULTS, validate
 
 logger = logging.getLogger(__name__)
+
+NAME = re.compile('[0-9a-f]{12}')  # of a run: see `run_name`
 
 
 class Planned(NamedTuple):
@@ -98,6 +101,7 @@ def plan(config: ConfigDict, overrides: Iterable[Any], figure: Any = None) -> li
         resolved = config.copy_and_resolve_references().lock()
         try:
             resolved.update_from_flattened_dict(fields)
+            _check_epochs(fields, resolved)
             validate(resolved)
             load_data(resolved.data)
         except (ConfigError, KeyError, TypeError, ValueError) as error:
@@ -117,10 +121,24 @@ def plan(config: ConfigDict, overrides: Iterable[Any], figure: Any = None) -> li
 def refuse_overridden(asked: dict[str, Any], runs: list[Planned]) -> None:
     """Raises ConfigError when a field that was `asked` for on the command line, by dotted name, changes no run."""
     for name, value in asked.items():
-        if all(name in run.overrides for run in runs):
+        if all(_sets(run, name) for run in runs):
+            setting = name if name in runs[0].overrides else 'train.steps'
             raise ConfigError(
-                f'--config.{name}={value} changes nothing: every row of sweep() sets {name}; there it can be changed'
+                f'--config.{name}={value} changes nothing: every row of sweep() sets {setting}; there it can be changed'
             )
+
+
+def _sets(run: Planned, name: str) -> bool:
+    """Whether a run's row says what field `name` comes to; steps go before epochs."""
+    return name in run.overrides or (name == 'train.epochs' and run.overrides.get('train.steps') is not None)
+
+
+def _check_epochs(fields: dict[str, Any], config: ConfigDict) -> None:
+    if 'train.epochs' in fields and config.train.steps is not None:
+        raise ConfigError(
+            f'train.epochs={fields["train.epochs"]} changes nothing: train.steps={config.train.steps} goes before it; '
+            "'train.steps': None beside it would do"
+        )
 
 
 def _check_fields(where: str, fields: dict[Any, Any]) -> None:
@@ -234,12 +252,15 @@ def _lost(workdir: Path, name: str, arm: str, runs: list[Planned]) -> str:
     if not there:
         return f'one of {arm!r}'
     differing = [_differences(there, folder.flatten(json.loads(run.config.to_json()))) for run in runs]
-    return clean(f'one of {arm!r} has {min(differing, key=len)[0]}')
+    fewest = min(differing, key=len)
+    return clean(f'one of {arm!r} has {fewest[0]}') if fewest else f'one of {arm!r}'
 
 
 def _differences(there: dict[str, Any], here: dict[str, Any]) -> list[str]:
+    # As JSON, because 1, 1.0 and True are equal to Python.
+    there, here = ({name: json.dumps(value) for name, value in tree.items()} for tree in (there, here))
     fields = [name for name in here | there if here.get(name) != there.get(name)]
-    return [f'{name}={there.get(name)!r} there, {here.get(name)!r} here' for name in fields]
+    return [f'{name}={there.get(name, "nothing")} there, {here.get(name, "nothing")} here' for name in fields]
 
 
 def _read_manifest(path: Path) -> tuple[str | None, dict[str, str]]:
@@ -255,7 +276,8 @@ def _read_manifest(path: Path) -> tuple[str | None, dict[str, str]]:
         config, rows = manifest.get('config'), manifest.get('runs')
         rows = rows if isinstance(rows, list) else [None]
         names = [row.get('run') if isinstance(row, dict) else None for row in rows]
-        if not all(isinstance(text, str) and text.isprintable() for text in (config, *names)):
+        named = names and all(isinstance(name, str) and NAME.fullmatch(name) for name in names)
+        if not (named and isinstance(config, str) and config.isprintable()):
             raise Damaged('is no list of runs')
         return config, {name: clean(str(row.get('arm'))) for name, row in zip(names, rows, strict=True)}
     except Damaged as error:

@@ -193,9 +193,11 @@ BAD = {
     'zero steps': (['--config.train.steps=0'], 'train.steps=0'),
     'epochs beside steps': (
         ['--config.train.steps=5', '--config.train.epochs=3'],
-        '--config.train.epochs=3 changes nothing: train.steps=5 goes before it',
+        '--config.train.epochs=3.0 changes nothing: train.steps=5 goes before it',
     ),
-    'None where a number must be': (['--config.model.depth=None'], 'model.depth=None'),
+    'None where a number must be': (['--config.model.depth=None'], 'model.depth=None: a value of type int would do'),
+    'None that is taken back': (['--config.train.steps=None', '--config.train.steps=0'], 'train.steps=0: 1 or more'),
+    'no name': (['--config.=None'], 'there is no field'),
     'too many examples': (['--config.data.train_examples=100000'], 'data.train_examples=100000'),
     'missing config file': (['--config=configs/nope.py'], 'configs/nope.py'),
     'unknown variant': (['--config=configs/digits.py:tny'], 'tny is unknown; tiny would do'),

@@ -6,6 +6,7 @@ import pytest
 
 from analysis import runs
 from configs.errors import ConfigError
+from experiment.folder import with_checksum
 
 
 def test_arms_keep_the_authors_order_and_group_seeds(workdir):
@@ -76,6 +77,26 @@ def test_labels_without_a_list_leave_out_what_nearly_all_have(workdir):
     assert {arm.label for arm in runs.read(workdir.path).arms} == {
         plain.name, 'model.num_heads=2', 'train.learning_rate=0.1', 'model.depth=2, model.mixer=conv'
     }  # fmt: skip
+
+
+def test_labels_tell_a_run_that_lacks_a_field_from_those_that_have_it(workdir):
+    for rate in (0.1, 0.2, 0.3, 0.4):
+        workdir.add('', 0, config={'train.learning_rate': rate})
+    old = workdir.add('', 1, config={'train.learning_rate': 0.2, 'model.depth': 3})
+    for name in ('config.json', 'result.json'):
+        tree = json.loads((old / name).read_text())
+        del tree.get('config', tree)['model']['depth']
+        (old / name).write_text(json.dumps(with_checksum(tree) if 'config' in tree else tree))
+    labels = [arm.label for arm in runs.read(workdir.path).arms]
+    assert len(set(labels)) == len(labels) == 5
+
+
+def test_an_arm_of_several_configs_has_a_name_for_each(workdir):
+    plain = workdir.add('m', 0)
+    workdir.add('m', 0, config={'train.learning_rate': 0.1})
+    workdir.add('m', 0, config={'model.depth': 2})
+    labels = [arm.label for arm in runs.read(workdir.write()).arms]
+    assert labels == [f'm ({plain.name})', 'm (train.learning_rate=0.1)', 'm (model.depth=2)']
 
 
 def test_a_single_run_is_its_own_arm(workdir):

@@ -54,6 +54,10 @@ def test_a_name_stands_for_the_resolved_config(config):
         (['seed'], r"sweep\(\)\[0\] is 'seed'"),
         ([{'data.train_examples': 1000}], r'data\.train_examples=1000 asks for'),
         ([{'tuned': 'train.learning_rate'}], r"sweep\(\)\[0\] has tuned='train\.learning_rate'; a field that it sets"),
+        (
+            [{'train.epochs': 3.0}],
+            r'sweep\(\)\[0\].*train\.epochs=3\.0 changes nothing: train\.steps=\d+ goes before it',
+        ),
         ([{'tuned': ('seed',), 'seed': 1}], 'other than the seed'),
         ([{'tuned': 3, 'seed': 1}], 'has tuned=3'),
         (
@@ -100,6 +104,29 @@ def test_a_sweep_that_lost_runs_is_refused_so_that_no_arm_leaves_the_table_unsee
     with pytest.raises(ConfigError, match="one of 'mine' has seed=1 there, 0 here; another folder"):
         sweeps.open_sweep(tmp_path, 'one.py', rest)
     assert len(json.loads((tmp_path / 'sweep.json').read_text())['runs']) == 2
+
+
+def test_a_lost_run_of_another_version_is_named_too(config, tmp_path):
+    runs = sweeps.plan(config, [{'arm': 'mine', 'seed': seed} for seed in (0, 1)])
+    sweeps.open_sweep(tmp_path, 'one.py', runs)
+    tree = runs[0].config.to_dict()
+    del tree['model']['window']  # which is None where it is there
+    (tmp_path / runs[1].name).mkdir()
+    (tmp_path / runs[1].name / 'config.json').write_text(json.dumps(tree))
+    with pytest.raises(ConfigError, match=r"one of 'mine' has model\.window=nothing there, null here"):
+        sweeps.open_sweep(tmp_path, 'one.py', runs[:1])
+    (tmp_path / runs[1].name / 'config.json').write_text(runs[0].config.to_json())
+    with pytest.raises(ConfigError, match="one of 'mine'; another folder"):
+        sweeps.open_sweep(tmp_path, 'one.py', runs[:1])
+
+
+def test_what_every_row_sets_cannot_be_asked_for_beside_them(config):
+    config.train.steps = None
+    runs = sweeps.plan(config, [{'train.steps': 3, 'seed': 0}, {'train.epochs': 2.0, 'seed': 1}])
+    sweeps.refuse_overridden({'train.steps': None, 'model.depth': 3}, runs)
+    for name, setting in (('seed', 'seed'), ('train.epochs', r'train\.steps')):
+        with pytest.raises(ConfigError, match=f'changes nothing: every row .* sets {setting}'):
+            sweeps.refuse_overridden({name: 5}, runs)
 
 
 @pytest.mark.parametrize('returned', ["{'seed': 1}", 'None', '3'])
