@@ -44,7 +44,7 @@ def get_config() -> ConfigDict:
     model.depth = 4  # blocks
     model.mlp_ratio = 4.0  # hidden width of a block's MLP over embed_dim
     model.num_heads = 4  # must divide embed_dim
-    model.window = placeholder(int)  # attention's reach, odd: a window x window neighbourhood of tokens; None: all
+    model.window = placeholder(int)  # attention's reach: window x window tokens (odd); in a sequence w / 2 each way
     model.attention_scale = 'sqrt_head_dim'  # logits over sqrt(head_dim) | none: shows softmax saturating
     model.dropout = 0.0  # share dropped of embedded tokens and after each sublayer, [0, 1); resnet: of pooled features
     model.stochastic_depth = 0.0  # share of residual branches dropped in the last block, rising from 0 in the first

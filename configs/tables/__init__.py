@@ -1,4 +1,4 @@
-"""One file per claim: each trains the arms of one published table or figure, at a size that fits the machine."""
+"""One file per claim: its arms, most in the shape of a published table or figure, at a size that fits the machine."""
 
 from typing import Any
 

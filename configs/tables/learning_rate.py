@@ -3,17 +3,17 @@
   python sweep.py --config=configs/tables/learning_rate.py:tiny --workdir=runs/learning_rate
 
 Positions {none, sinusoidal_2d, learned_1d, rnn} x heads {1, 4}, the convolution of the same backbone and ResNet-18 at a
-quarter of its width, each at 1/4, 1/2, 1, 2 and 4 times the learning rate that all other tables give to every arm;
-three seeds each: 150 runs. `tuned` in the rows of `sweep()` has the table report, for each arm, the rate with the
-highest mean accuracy on validation, and name what it left. On Fashion-MNIST (`python -m data.prepare fashion_mnist`);
-`:tiny` is configs/demo.py's data and budget.
+quarter of its width, each at 1/4, 1/2, 1, 2 and 4 times the learning rate that other tables on the same data give to
+every arm; three seeds each: 150 runs. `tuned` in the rows of `sweep()` has the table report, for each arm, the rate
+with the highest mean accuracy on validation, and name what it left. On Fashion-MNIST (`python -m data.prepare
+fashion_mnist`); `:tiny` is configs/demo.py's data and budget.
 
 That a ranking may turn with how each arm was tuned is what Choi et al. 2019 (arXiv:1910.05446) show of optimisers, by
 widening the space that each is tuned over; here it is asked of models, with one optimiser, over its rate alone.
 
 What to expect of `:tiny`: the convolution is first as in the demo, with 98.1%, then the ResNet with 97.5%, attention
-with positions 94.9 to 96.8%, without 75.5 and 78.2%. Most of attention prefers twice the rate of the other tables, and
-gains up to 3.2 points by it over the demo's table; the convolution gains none (results/learning_rate/; 18 minutes on
+with positions 94.9 to 96.8%, without 75.5 and 78.2%. Most of attention prefers twice the demo's rate, and gains up to
+3.2 points by it over the demo's table; the convolution gains none (results/learning_rate/; 18 minutes on
 two cores that did other work too). The full form was not run so far.
 """
 

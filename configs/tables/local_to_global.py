@@ -17,8 +17,9 @@ which has no window. A 3 x 3 kernel has nine matrices where attention has four: 
 for it. (FLOPs do so less: they are counted as computed, and a window computes pairs of tokens that it then masks.)
 
 What to expect of `:tiny`: 76.7% with the convolution; with windows of 3, 5 and 7 and with all tokens 77.5, 77.0, 76.8
-and 76.5% by `sinusoidal_2d`, and 74.6, 74.4, 73.7 and 69.3% by `relative_bias`; intervals are a point wide to either
-side (results/local_to_global/; 19 minutes on two cores that did other work too). The full form was not run so far.
+and 76.5% by `sinusoidal_2d`, and 74.6, 74.4, 73.7 and 69.3% by `relative_bias`; intervals are 0.2 to 1.8 points wide to
+either side (results/local_to_global/; 19 minutes on two cores that did other work too). The full form was not run so
+far.
 """
 
 from typing import Any
