@@ -25,8 +25,9 @@ endif
 
 UV := .tools/bin/uv
 RUN := .venv/bin/python
-# Compiled once, here: where PYTHONDONTWRITEBYTECODE is set, as in many images of containers, every process would compile
-# all that it imports anew, which is most of its start.
+# Where it is set, as in many images of containers, every process would compile all that it imports anew, which is most
+# of its start. Packages are compiled once, as they are installed; what is here, by the first process that imports it.
+unexport PYTHONDONTWRITEBYTECODE
 INSTALL := $(UV) pip install --compile-bytecode --python $(RUN)
 
 .PHONY: demo test lint data bench lock clean
