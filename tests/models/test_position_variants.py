@@ -112,8 +112,12 @@ def test_rnn_is_a_gru_that_reads_the_same_input_at_every_step():
         np.testing.assert_allclose(code, dense(h, positions.project), atol=1e-5)
 
 
-def test_ode_s_codes_lie_on_the_path_that_scipy_finds():
-    positions = make('ode', embed_dim=8)
+@pytest.mark.parametrize(('embed_dim', 'grown'), [(8, 1), (64, 1), (64, 1.25)])
+def test_ode_s_codes_lie_on_the_path_that_scipy_finds(embed_dim, grown):
+    """As drawn, and with larger kernels, as training may make them."""
+    positions = make('ode', embed_dim=embed_dim)
+    for layer in (positions.expand, positions.contract):
+        layer.kernel[...] = grown * layer.kernel[...]
     expand, contract = (
         {name: np.asarray(leaf[...], np.float64) for name, leaf in (('kernel', layer.kernel), ('bias', layer.bias))}
         for layer in (positions.expand, positions.contract)
