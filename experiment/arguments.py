@@ -25,17 +25,8 @@ def parse(argv: list[str]) -> list[str]:
     argv = [re.sub(r'^(--?[\w.]+=)(~.*)', lambda found: found[1] + os.path.expanduser(found[2]), one) for one in argv]
     if 'config' not in flags.FLAGS:
         return _parsed(argv)
-    words = argv[: argv.index('--')] if '--' in argv else argv
-    overrides = {place: found for place, one in enumerate(words) if (found := OVERRIDE.fullmatch(one))}
-    for override in overrides.values():
-        _check_field(override)
-    # ml_collections takes None for a text, or for a number that is none. Of several words on a field the last counts.
-    last = {override['field']: override['value'] for override in overrides.values()}
-    unset = {field: None for field, value in last.items() if value == 'None'}
-    for field in unset:
-        _check_may_be_none(field)
-    nones = {place for place, override in overrides.items() if override['value'] == 'None'}
-    rest = _parsed([one for place, one in enumerate(argv) if place not in nones])
+    argv, unset = _without_nones(argv)
+    rest = _parsed(argv)
     config = flags.FLAGS['config'].value
     _check_config(config, argv)
     config.update_from_flattened_dict(unset)
@@ -43,6 +34,23 @@ def parse(argv: list[str]) -> list[str]:
     asked.update(unset)
     _check_epochs(config, asked)
     return rest
+
+
+def _without_nones(argv: list[str]) -> tuple[list[str], dict[str, None]]:
+    """The words but --config.NAME=None, and the fields that are to be None.
+
+    ml_collections takes None for a text, or for a number that is none. Of several words on a field the last counts.
+    """
+    words = argv[: argv.index('--')] if '--' in argv else argv
+    overrides = {place: found for place, one in enumerate(words) if (found := OVERRIDE.fullmatch(one))}
+    for override in overrides.values():
+        _check_field(override)
+    last = {override['field']: override['value'] for override in overrides.values()}
+    unset = {field: None for field, value in last.items() if value == 'None'}
+    for field in unset:
+        _check_may_be_none(field)
+    nones = {place for place, override in overrides.items() if override['value'] == 'None'}
+    return [one for place, one in enumerate(argv) if place not in nones], unset
 
 
 def _parsed(argv: list[str]) -> list[str]:
