@@ -3,7 +3,7 @@
   python sweep.py --config=configs/tables/attention_scale.py:tiny --workdir=runs/attention_scale
   python -m analysis.heads --workdir=runs/attention_scale     # entropies: 0 where the softmax is saturated
 
-Scale {sqrt_head_dim, none} x width {32, 64, 128} x heads {1, 2, 4, 8}, three seeds each: 72 runs, and a figure of
+Scale {sqrt_head_dim, none} x width {32, 64, 128} x heads {1, 2, 4, 8}, five seeds each: 120 runs, and a figure of
 accuracy over head_dim = width / heads. On Fashion-MNIST (`python -m data.prepare fashion_mnist`); `:tiny` is the small
 model of configs/demo.py on scikit-learn's digits.
 
@@ -47,4 +47,4 @@ def sweep() -> list[dict[str, Any]]:
         }
         for scale, width, heads in itertools.product(SCALES, WIDTHS, HEADS)
     }
-    return with_seeds(arms, 3)
+    return with_seeds(arms, 5)

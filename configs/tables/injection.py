@@ -2,8 +2,8 @@
 
   python sweep.py --config=configs/tables/injection.py:tiny --workdir=runs/injection
 
-Eight absolute encodings x {stem, every_layer, every_layer_shared}, and none; three seeds each. Codes without
-parameters are the same in every layer, so of those every_layer is left out: 69 runs. On Fashion-MNIST
+Eight absolute encodings x {stem, every_layer, every_layer_shared}, and none; five seeds each. Codes without
+parameters are the same in every layer, so of those every_layer is left out: 115 runs. On Fashion-MNIST
 (`python -m data.prepare fashion_mnist`); `:tiny` is the small model of configs/demo.py on scikit-learn's digits.
 
 The shape is that of table 8 (appendix D.4) in Dosovitskiy et al. 2021 (arXiv:2010.11929): codes down, places across.
@@ -44,4 +44,4 @@ def sweep() -> list[dict[str, Any]]:
             'curve': name,
             'x': inject,
         }
-    return with_seeds(arms, 3)
+    return with_seeds(arms, 5)
