@@ -12,10 +12,9 @@ gradients are tiny, and give the reason in footnote 4: with entries of mean 0 an
 head_dim. They print no table of it; this is one. Queries and keys start here with about those moments, since LayerNorm
 and LeCun's initialisation stand before them.
 
-What to expect of `:tiny`: with the scale 90.5 to 95.5%, whatever head_dim. Without it heads of up to 16 channels do as
-well, those of 32 are two to four points behind (within the intervals), those of 64 come to 85 to 86% instead of 93 to
-94, and one of 128 to 71.5% instead of 92.4 (results/attention_scale/; nine minutes on two cores that did other work
-too). The full form was not run so far.
+What to expect of `:tiny`: with the scale 90.9 to 95.5%, whatever head_dim. Without it heads of up to 16 channels do as
+well, those of 32 are four points behind, those of 64 come to 85 to 86% instead of 94, and one of 128 to 72.4% instead
+of 93.6 (results/attention_scale/; 15 minutes on two cores). The full form was not run so far.
 """
 
 import itertools
