@@ -32,7 +32,7 @@ def parse(argv: list[str]) -> list[str]:
     config.update_from_flattened_dict(unset)
     asked = config_flags.get_override_values(flags.FLAGS['config'])
     asked.update(unset)
-    _check_epochs(config, asked)
+    check_epochs(asked, config, '--config.')
     return rest
 
 
@@ -101,12 +101,15 @@ def _written(argv: list[str]) -> str:
     return next((one for one in reversed(argv) if one.lstrip('-').startswith('config=')), '--config')
 
 
-def _check_epochs(config: ConfigDict, asked: dict[str, Any]) -> None:
-    """Refuses epochs that a count of steps, which goes before them, leaves without effect."""
+def check_epochs(asked: dict[str, Any], config: ConfigDict, prefix: str = '') -> None:
+    """Refuses epochs, `asked` for by dotted name, that a count of steps leaves without effect: it goes before them.
+
+    `prefix` stands before a field's name where it was written, on the command line or in a row of sweep().
+    """
     if 'train.epochs' in asked and config.train.steps is not None:
         raise ConfigError(
-            f'--config.train.epochs={asked["train.epochs"]} changes nothing: train.steps={config.train.steps} goes '
-            'before it; --config.train.steps=None beside it would do'
+            f'{prefix}train.epochs={asked["train.epochs"]} changes nothing: train.steps={config.train.steps} goes '
+            f'before it; {prefix}train.steps=None beside it would do'
         )
 
 

@@ -17,7 +17,7 @@ from ml_collections import ConfigDict
 from configs.errors import ConfigError, nearest
 from data.json_files import Damaged, read_json
 from experiment import folder
-from experiment.arguments import describe
+from experiment.arguments import check_epochs, describe
 from experiment.figure import Figure, Place, check_figure, check_place
 from experiment.run import load_data
 from experiment.text import clean
@@ -101,7 +101,7 @@ def plan(config: ConfigDict, overrides: Iterable[Any], figure: Any = None) -> li
         resolved = config.copy_and_resolve_references().lock()
         try:
             resolved.update_from_flattened_dict(fields)
-            _check_epochs(fields, resolved)
+            check_epochs(fields, resolved)
             validate(resolved)
             load_data(resolved.data)
         except (ConfigError, KeyError, TypeError, ValueError) as error:
@@ -131,14 +131,6 @@ def refuse_overridden(asked: dict[str, Any], runs: list[Planned]) -> None:
 def _sets(run: Planned, name: str) -> bool:
     """Whether a run's row says what field `name` comes to; steps go before epochs."""
     return name in run.overrides or (name == 'train.epochs' and run.overrides.get('train.steps') is not None)
-
-
-def _check_epochs(fields: dict[str, Any], config: ConfigDict) -> None:
-    if 'train.epochs' in fields and config.train.steps is not None:
-        raise ConfigError(
-            f'train.epochs={fields["train.epochs"]} changes nothing: train.steps={config.train.steps} goes before it; '
-            "'train.steps': None beside it would do"
-        )
 
 
 def _check_fields(where: str, fields: dict[Any, Any]) -> None:
