@@ -6,10 +6,9 @@ import jax
 import pytest
 from jaxtyping import install_import_hook
 
-# Most of what tests compile runs for a few steps on a few numbers, and XLA takes half the time for it without LLVM's
-# optimisation and with its other emitters. It reads its flags as the backend starts: the commands that tests run as
-# processes compile as a user's do.
-QUICKLY = '--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false'
+from tests.quick import QUICKLY
+
+# XLA reads its flags as the backend starts: the commands that tests run as processes compile as a user's do.
 with pytest.MonkeyPatch.context() as patch:
     patch.setenv('XLA_FLAGS', f'{os.environ.get("XLA_FLAGS", "")} {QUICKLY}')
     jax.devices()
