@@ -82,12 +82,16 @@ def reproduce(arm: runs.Arm, number: int) -> str:
 
 
 def changes(config: dict) -> dict[str, Any]:
-    """The fields of a run's config, its seed apart, that are not as configs/base.py has them; dotted names."""
+    """The fields of a run's config, its seed apart, that are not as configs/base.py has them; dotted names.
+
+    Epochs are left out where a number of steps goes before them: train.py refuses what changes nothing.
+    """
     defaults, fields = flatten(base.get_config().to_dict()), flatten(config)
+    unread = {'seed'} | ({'train.epochs'} if fields.get('train.steps') is not None else set())
     return {
         name: value
         for name, value in fields.items()
-        if name != 'seed' and name in defaults and _written(value) != _written(defaults[name])
+        if name not in unread and name in defaults and _written(value) != _written(defaults[name])
     }
 
 

@@ -8,6 +8,7 @@ from ml_collections import config_flags
 from analysis import runs, tables
 from analysis.report import arms
 from configs import base, demo
+from experiment import arguments
 
 
 def rows(workdir):
@@ -19,9 +20,10 @@ def parsed(words, monkeypatch):
     """The config that train.py gets from these words of a command line."""
     monkeypatch.setattr('sys.argv', words)  # where ml_collections looks for fields
     values = flags.FlagValues()
+    monkeypatch.setattr(flags, 'FLAGS', values)
     config_flags.DEFINE_config_file('config', flag_values=values)
     flags.DEFINE_string('workdir', None, '', flag_values=values)
-    values(words)
+    arguments.parse(words)
     return values.config
 
 
@@ -46,6 +48,16 @@ def test_the_command_gives_the_config_of_every_run(workdir, name, monkeypatch):
         words = [word.replace('$seed', str(run.seed)) for word in shlex.split(train)]
         assert words[:3] == ['python', 'train.py', '--config=configs/base.py']
         assert json.loads(parsed(words[1:], monkeypatch).to_json()) == run.config
+
+
+def test_steps_leave_nothing_for_epochs_to_say(workdir, monkeypatch):
+    workdir.add('an arm', 0, config={'train.steps': 5, 'train.epochs': 2.0})
+    _, (row,) = rows(workdir)
+    words = shlex.split(row.command.splitlines()[1].replace('$seed', '0'))
+    config = parsed(words[1:], monkeypatch)
+    (run,) = row.arm.runs
+    assert config.train.steps == 5
+    assert json.loads(config.to_json()) | {'train': config.train.to_dict() | {'epochs': 2.0}} == run.config
 
 
 def test_only_what_differs_from_the_defaults_is_in_the_command():
