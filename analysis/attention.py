@@ -22,7 +22,7 @@ from models import Params, windows
 from models.attention import hide, softmax
 from models.matching import matched
 from models.patches import Grid, grid_coordinates, patch_grid
-from models.positions import POSITIONS, AbsolutePositions, NoPositions, Shape
+from models.positions import POSITIONS, AbsolutePositions, NoPositions, Shape, scores_by_head
 from training.batches import padded_batches
 from training.restore import restore_selected
 
@@ -163,7 +163,7 @@ def _compile_parts(fields: str, spec: Spec) -> Callable[..., Parts]:
             pairs = list(zip(outputs.captured['queries'], outputs.captured['keys'], strict=True))
             alone = [jnp.einsum('hbqd,hbkd->hbqk', q, k, preferred_element_type=jnp.float32) for q, k in pairs]
             scores = [
-                variants[layer % len(variants)].scores(q, k, windows.offsets(coordinates))
+                scores_by_head(variants[layer % len(variants)], q, k, windows.offsets(coordinates), len(q))
                 for layer, (q, k) in enumerate(pairs)
             ]
             content, position = softmax(jnp.stack(alone) + mask), softmax(jnp.stack(scores) + mask)

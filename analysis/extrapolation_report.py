@@ -13,8 +13,7 @@ from analysis.figures import budget_note, missing_notes, seeds_note
 from analysis.notes import in_short, origin_notes
 from analysis.plots import Curve, Mark, Panel, line_figure, write_figure
 from experiment import environment
-
-TABLES = ('learned_1d', 'learned_2d', 'relative_bias', 'relative_vectors')  # a learned entry for each trained place
+from models.positions import POSITIONS
 
 
 def report(workdir: str | Path, resolutions: Sequence[str], policies: Sequence[str] | None, split: str) -> None:
@@ -99,10 +98,12 @@ def notes(found: Extrapolation) -> list[str]:
         'Mean over seeds ± half-width of its 95% confidence interval (Student t); none for one seed, or for seeds that '
         'tie.',
     ]
-    positions = {one.config.model.positions.name for one in ready if one.has_tokens}
-    if positions & set(TABLES):
-        used = ', '.join(name for name in TABLES if name in positions)
-        lines.append(f'Learned tables ({used}) interpolate between trained places, and repeat their edge beyond.')
+    positions = dict.fromkeys(one.config.model.positions.name for one in ready if one.has_tokens)
+    learned = [name for name in positions if POSITIONS[name].learned_places]
+    if learned:
+        lines.append(
+            f'Learned tables ({", ".join(learned)}) interpolate between trained places, and repeat their edge beyond.'
+        )
     if not all(one.has_tokens for one in ready):
         lines.append('A ResNet has no tokens and no coordinates; it sees the same images.')
     rules = _distinct(f'{result.selection_split or "unknown"} (rule: {result.selection_rule})' for result in results)

@@ -16,11 +16,11 @@ from experiment.run import execute_together, load_data
 from experiment.sweeps import Planned
 from experiment.worker import Reporter
 from experiment.workers import in_processes
+from models.traits import traits
 from training.log import Row
 from training.loop import total_steps
 from training.placement import cores_allowed
 from training.programs import Programs, compile_programs
-from training.strategy import convolves
 from training.track import Member
 
 LARGEST_SHARE = 0.9  # of the device's memory that the plan of a population may take
@@ -70,7 +70,7 @@ def run_all(
 
 def slowest_first(groups: Sequence[Group]) -> list[Group]:
     """Those that convolve, then the others: they take longest, and whoever took one last would keep others waiting."""
-    return sorted(groups, key=lambda group: not convolves(group[0].config))
+    return sorted(groups, key=lambda group: not traits(group[0].config.model).convolves)
 
 
 def one_by_one(groups: Sequence[Group], workdir: Path, display: Display, ahead: int) -> dict[str, str]:

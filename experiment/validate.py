@@ -15,7 +15,7 @@ from models.fused import KERNELS
 from models.matching import MATCHES, reference_arm, width
 from models.mixers import MIXERS
 from models.patches import patch_grid
-from models.positions import INJECTIONS, POSITIONS, AbsolutePositions
+from models.positions import INJECTIONS, POSITIONS, AbsolutePositions, NoPositions
 
 DEFAULTS = base.get_config()
 COMPUTE_DTYPES = ('float32', 'bfloat16')
@@ -243,9 +243,9 @@ def _check_positions(model: ConfigDict) -> None:
             f'model.positions.inject={inject!r} says where codes are added to tokens, and {name!r} adds none; '
             "leave it 'stem'"
         )
-    if name == 'conditional' and model.depth == 1:
+    if variant.between is not NoPositions.between and model.depth == 1:
         raise ConfigError(
-            "model.depth=1 leaves no place between blocks for model.positions.name='conditional'; 2 or more would do"
+            f'model.depth=1 leaves no place between blocks for model.positions.name={name!r}; 2 or more would do'
         )
     if model.mixer == 'attention' and (model.embed_dim // model.num_heads) % variant.head_multiple:
         step = model.num_heads * variant.head_multiple

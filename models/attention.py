@@ -13,7 +13,7 @@ from jaxtyping import Array, Bool, Float
 from models import fused, windows
 from models.layers import Dense
 from models.patches import Coordinates, in_raster_order, raster_order
-from models.positions import NoPositions
+from models.positions import NoPositions, scores_by_head
 
 SCALES = ('sqrt_head_dim', 'none')
 OUTSIDE = -1e30  # added to the logit of a key that a query may not see; finite: a row with nothing to see is no NaN
@@ -132,7 +132,7 @@ def attend(
     """
     grid = coordinates.grid
     if window is None or windows.sees_all(grid, window):
-        scores = positions.scores(q, k, windows.offsets(coordinates))
+        scores = scores_by_head(positions, q, k, windows.offsets(coordinates), len(v))
         mixed, weights = dot_product_attention(q, k, v, scores=scores)
         return (fused.fused_attention(q, k, v) if _is_fused(kernel, q, v, scores) else mixed), weights
     if kernel == 'cudnn':
@@ -146,7 +146,7 @@ def attend(
     tiling = windows.plan(grid, window)
     if tiling is not None:
         return attend_in_blocks(q, k, v, positions, coordinates, tiling)
-    scores = positions.scores(q, k, windows.offsets(coordinates))
+    scores = scores_by_head(positions, q, k, windows.offsets(coordinates), len(v))
     return dot_product_attention(q, k, v, scores=scores, mask=windows.neighbours(grid, window))
 
 
@@ -170,7 +170,7 @@ def attend_in_blocks(
     q = None if q is None else windows.query_blocks(q, tiling)
     k, v = (None if x is None else windows.key_blocks(x, tiling) for x in (k, v))
     near, inside = windows.block_masks(tiling)
-    scores = positions.scores(q, k, windows.block_offsets(coordinates, tiling)) + hide(near)
+    scores = scores_by_head(positions, q, k, windows.block_offsets(coordinates, tiling), len(v)) + hide(near)
     mixed, weights = dot_product_attention(q, k, v, scores=scores, mask=inside)
     return windows.join_blocks(mixed, tiling), windows.dense_weights(weights, tiling)
 

@@ -7,7 +7,7 @@ import jax
 from ml_collections import ConfigDict
 
 from configs import base
-from training.strategy import convolves
+from models.traits import traits
 
 logger = logging.getLogger(__name__)
 
@@ -15,8 +15,9 @@ logger = logging.getLogger(__name__)
 # are slower than those of Eigen, which does what remains.
 YNN = 'xla_cpu_experimental_ynn_fusion_type'
 SUMS_ALONE = {YNN: 'LIBRARY_FUSION_TYPE_REDUCE'}
-# The pass that takes barriers away before operations are fused. Where models say by them what is worth an array of its
-# own they need to stay: XLA would work it out anew for all that reads it, and see what rematerialisation repeats.
+# The pass that takes barriers away before operations are fused. Without it they stay where a model says by them what is
+# worth an array of its own; XLA would work that out anew for all that read it. Elsewhere to leave the pass out costs
+# attention a hundredth of its step: what it turns around is copied once more.
 KEEP_BARRIERS = {'xla_disable_hlo_passes': 'cse_barrier_expander'}
 LARGE = 128  # channels; the products of narrower models are faster by YNN
 # Parts of a batch in the order that keeps cores busy rather than memory small, which it takes no more of.
@@ -32,24 +33,14 @@ def options(config: ConfigDict) -> dict[str, str]:
     """XLA's options for the programs of an experiment; none where the user set XLA_FLAGS of the same name."""
     if jax.default_backend() != 'cpu':
         return {}
-    chosen = {}
-    if convolves(config) or config.model.embed_dim >= LARGE:
+    chosen, model = {}, traits(config.model)
+    if model.convolves or config.model.embed_dim >= LARGE:
         chosen |= SUMS_ALONE
-    if _heeds_barriers(config):
+    if model.reads_barriers:
         chosen |= KEEP_BARRIERS
     if base.parts(config) > 1:
         chosen |= AT_THE_SAME_TIME
     return {name: value for name, value in chosen.items() if name not in os.environ.get('XLA_FLAGS', '')}
-
-
-def _heeds_barriers(config: ConfigDict) -> bool:
-    """Whether barriers matter: to a convolution, sines and cosines of rotary codes, and rematerialisation.
-
-    Elsewhere they cost attention a hundredth of its step: what it turns around is copied once more.
-    """
-    model = config.model
-    shifts = model.mixer == 'depthwise_conv' or model.positions.name == 'conditional'
-    return convolves(config) or shifts or model.positions.name in ('rope_axial', 'rope_mixed') or model.remat
 
 
 def promises(config: ConfigDict) -> dict[str, bool]:

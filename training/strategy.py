@@ -8,13 +8,13 @@ None of it changes results by more than float error.
 import jax
 from ml_collections import ConfigDict
 
+from models.traits import traits
 from training.placement import Placement, cores_allowed
 
 STEPS_PER_DISPATCH = 16  # at most; on accelerators a step of a small model takes less time than its dispatch
 PARTS = 2  # of a batch, for a CPU's cores to compute at the same time
 LARGE_STEP = 2e9  # FLOPs from which on they gain; smaller ones gain by several a dispatch
 LONG_RUN = 3e12  # FLOPs, half a minute on two cores, that earn the time to compile them
-WIDE = 32  # channels of a ResNet's first stage from which on its convolutions fill the cores by themselves
 
 
 def longest_dispatch(config: ConfigDict, steps: int) -> int:
@@ -35,7 +35,7 @@ def steps_per_dispatch(config: ConfigDict, longest: int, flops: int | float) -> 
     It is on the CPU where a step takes many of its `flops`, so that a signal is heard soon, and for what convolves,
     since a convolution inside a loop is ten times slower.
     """
-    singly = jax.default_backend() == 'cpu' and (convolves(config) or flops >= LARGE_STEP)
+    singly = jax.default_backend() == 'cpu' and (traits(config.model).convolves or flops >= LARGE_STEP)
     return 1 if singly and config.train.steps_per_dispatch is None else longest
 
 
@@ -56,21 +56,15 @@ def parts_of_a_batch(config: ConfigDict, where: Placement, flops: int | float, s
     """Equal parts of a batch that are differentiated by themselves: `train.accumulate`, else by backend and model.
 
     Two on a CPU of several cores, for a run of `steps` steps of `flops` each that makes up for compiling twice as much:
-    XLA leaves a core idle wherever a product is too small to share, and fills it from the other part. Not for
-    convolutions, but in narrow ResNets, and for recurrence, which gain nothing or lose.
+    XLA leaves a core idle wherever a product is too small to share, and fills it from the other part. Not where that is
+    rare (models.traits): convolutions, but in narrow ResNets, and recurrence gain nothing or lose.
     """
     if config.train.accumulate is not None:
         return config.train.accumulate
     alone = jax.default_backend() == 'cpu' and where.size == len(where.devices) == 1
-    narrow = config.model.resnet_width < WIDE
-    gains = narrow if config.model.name == 'resnet' else config.model.mixer in ('attention', 'identity')
+    gains = traits(config.model).leaves_cores_idle
     pays = flops >= LARGE_STEP and flops * steps >= LONG_RUN and config.train.batch_size % PARTS == 0
     return PARTS if alone and gains and pays and len(cores_allowed()) > 1 else 1
-
-
-def convolves(config: ConfigDict) -> bool:
-    """Whether pixels or tokens meet in a convolution across channels, which Eigen computes for XLA's CPU backend."""
-    return config.model.name == 'resnet' or config.model.mixer == 'conv'
 
 
 def largest_population() -> int:

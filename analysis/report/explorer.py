@@ -23,6 +23,7 @@ from experiment.run import load_data
 from experiment.text import clean
 from experiment.validate import validate
 from models.patches import patch_grid
+from models.positions import POSITIONS, NoPositions
 
 IMAGES = 6  # of a run, when there is room
 ROOM = 5_000_000  # characters for attention, of the 10 MB that a page may have
@@ -145,7 +146,7 @@ def _of_run(
         'step': trained.step,
         'views': views,
         'lack': lacks_parts(trained.config.model),
-        'between': trained.config.model.positions.name == 'conditional',
+        'between': POSITIONS[trained.config.model.positions.name].between is not NoPositions.between,
         'rollout': embed.pack(rollout),
         'guesses': [[names[guess.argmax()], round(float(guess.max()), 4)] for guess in guesses],
         'table': [] if heads is None else _table(heads),

@@ -19,14 +19,19 @@ from analysis.report.pictures import Picture
 from data.spec import Spec
 from models import Params
 from models.patches import Grid, grid_coordinates
-from models.positions import POSITIONS, AbsolutePositions, NoPositions
-from models.positions.rotary import AXIAL_BASE
+from models.positions import POSITIONS, AbsolutePositions, NoPositions, scores_by_head
+from models.positions.conditional import ConditionalPositions
+from models.positions.gaussian import Gaussian
+from models.positions.relative import RelativeVectors
+from models.positions.rotary import Rotary
 
 DIVERGING = 'RdBu_r'  # red above zero, blue below
 MOST_LAYERS, MOST_HEADS = 6, 8  # of a picture; the first and evenly between
 PANEL, BAR = 1.35, 0.9  # inches: side of a small map, and room for the colour bar
 
 Encodings = list[NoPositions]
+States = dict[str, Encodings]  # by whether they are of before or after training
+Drawn = tuple[list[tuple[str, str, Figure]], str]  # pictures by kind, with what each shows; and a note on them
 Maps = Float[np.ndarray, 'heads rows columns']
 
 
@@ -63,51 +68,80 @@ def position_pictures(trained: Trained, name: str, title: str) -> tuple[list[Pic
     learned = bool(jax.tree.leaves(trained.params.get('positions', {})))
     states = {'before training': before, 'after training': after} if learned else {'fixed': after}
 
-    def picture(kind: str, figure: Figure, about: str) -> Picture:
-        return Picture(f'{name}_{kind}', f'{title}: {about}', f'{about}, {" and ".join(states)}.', figure)
+    draw = _drawing(variant)
+    if draw is None:
+        return [], f'How to draw {called} is not known here.'
+    drawn, note = draw(states, trained)
+    pictures = [
+        Picture(f'{name}_{kind}', f'{title}: {about}', f'{about}, {" and ".join(states)}.', figure)
+        for kind, about, figure in drawn
+    ]
+    return pictures, note
 
-    if issubclass(variant, AbsolutePositions):
-        about = f'similarity of the codes of {called} across the grid'
-        note = 'Each small map is of one place: the cosine of its code with the code of every place of the grid.'
-        return [picture('codes', _codes_figure(states, trained.grid), about)], note
-    if called == 'gaussian':
-        about = 'where each head looks, as a Gaussian around the query'
-        note = (
-            'The square is the query; an ellipse is centred where the head looks, and reaches one standard deviation.'
-        )
-        return [picture('gaussians', _gaussian_figure(states, trained.grid), about)], note
-    if variant.rotate is not NoPositions.rotate:
-        about = f'frequencies of {called}, and the likeness that it leaves'
-        note = (
-            'A point is a pair of channels: how far it turns per row and per column. A map says, by offset, what is '
-            'left of the product of a query and an equal key: the mean cosine of the pairs.'
-        )
-        figures = [
-            picture('frequencies', _frequency_figure(states), f'frequencies of {called}'),
-            picture(
-                'turns', _offset_figure(_by_state(states, lambda each: _rotary_maps(each, trained)), (-1.0, 1.0)), about
-            ),
-        ]
-        return figures, note
-    if called == 'conditional':
-        about = 'the convolution that makes the codes'
-        maps = {state: {'': _kernel_maps(each[0])} for state, each in states.items()}
-        return [picture('kernels', _offset_figure(maps), about)], 'The 3 x 3 kernels of the first channels.'
-    if called == 'relative_vectors':
-        about = 'similarity of the vectors of offsets'
-        maps = {
-            state: {f'layer {n}': _vector_maps(each[n]) for n in evenly(len(each))} for state, each in states.items()
-        }
-        note = 'For rows (left) and columns (right): the cosine of the vector of every offset with that of every other.'
-        return [picture('vectors', _offset_figure(maps, (-1.0, 1.0)), about)], note
-    about = f'logits that {called} adds, by offset and head'
-    note = 'A map has the query in its middle, and at each offset what is added to the logit of a key there.'
+
+def _drawing(variant: type[NoPositions]) -> Callable[[States, Trained], Drawn] | None:
+    """How to draw an encoding: by what it is known to hold, else by what it adds to logits; None: not known."""
+    known = (
+        (AbsolutePositions, _draw_codes),
+        (Gaussian, _draw_where_heads_look),
+        (Rotary, _draw_turns),
+        (ConditionalPositions, _draw_kernels),
+        (RelativeVectors, _draw_vectors),
+    )
+    for kind, draw in known:
+        if issubclass(variant, kind):
+            return draw
+    return _draw_biases if variant.scores_content_free else None
+
+
+def _draw_codes(states: States, trained: Trained) -> Drawn:
+    about = f'similarity of the codes of {_called(trained)} across the grid'
+    note = 'Each small map is of one place: the cosine of its code with the code of every place of the grid.'
+    return [('codes', about, _codes_figure(states, trained.grid))], note
+
+
+def _draw_where_heads_look(states: States, trained: Trained) -> Drawn:
+    about = 'where each head looks, as a Gaussian around the query'
+    note = 'The square is the query; an ellipse is centred where the head looks, and reaches one standard deviation.'
+    return [('gaussians', about, _gaussian_figure(states, trained.grid))], note
+
+
+def _draw_turns(states: States, trained: Trained) -> Drawn:
+    frequencies = f'frequencies of {_called(trained)}'
+    note = (
+        'A point is a pair of channels: how far it turns per row and per column. A map says, by offset, what is '
+        'left of the product of a query and an equal key: the mean cosine of the pairs.'
+    )
+    maps = _by_state(states, lambda each: _rotary_maps(each, trained))
     return [
-        picture('biases', _offset_figure(_by_state(states, lambda each: _score_maps(each, trained.grid))), about)
+        ('frequencies', frequencies, _frequency_figure(states)),
+        ('turns', f'{frequencies}, and the likeness that it leaves', _offset_figure(maps, (-1.0, 1.0))),
     ], note
 
 
-def _by_state(states: dict[str, Encodings], maps: Callable[[NoPositions], Maps]) -> dict[str, dict[str, Maps]]:
+def _draw_kernels(states: States, trained: Trained) -> Drawn:
+    maps = {state: {'': _kernel_maps(each[0])} for state, each in states.items()}
+    note = 'The 3 x 3 kernels of the first channels.'
+    return [('kernels', 'the convolution that makes the codes', _offset_figure(maps))], note
+
+
+def _draw_vectors(states: States, trained: Trained) -> Drawn:
+    maps = {state: {f'layer {n}': _vector_maps(each[n]) for n in evenly(len(each))} for state, each in states.items()}
+    note = 'For rows (left) and columns (right): the cosine of the vector of every offset with that of every other.'
+    return [('vectors', 'similarity of the vectors of offsets', _offset_figure(maps, (-1.0, 1.0)))], note
+
+
+def _draw_biases(states: States, trained: Trained) -> Drawn:
+    about = f'logits that {_called(trained)} adds, by offset and head'
+    note = 'A map has the query in its middle, and at each offset what is added to the logit of a key there.'
+    return [('biases', about, _offset_figure(_by_state(states, lambda each: _score_maps(each, trained))))], note
+
+
+def _called(trained: Trained) -> str:
+    return trained.config.model.positions.name
+
+
+def _by_state(states: States, maps: Callable[[NoPositions], Maps]) -> dict[str, dict[str, Maps]]:
     """For each state, the maps of its layers by their names; one name for all where they share an encoding."""
     return {
         state: {'' if len(each) == 1 else f'layer {layer}': maps(each[layer]) for layer in evenly(len(each))}
@@ -125,9 +159,9 @@ def _offsets(grid: Grid) -> Float[np.ndarray, 'rows columns 2']:
     return np.stack(np.meshgrid(*(np.arange(1 - side, side) for side in grid), indexing='ij'), -1).astype(np.float32)
 
 
-def _score_maps(encoding: NoPositions, grid: Grid) -> Maps:
-    offsets = _offsets(grid)
-    scores = np.asarray(encoding.scores(None, None, offsets.reshape(1, -1, 2)))
+def _score_maps(encoding: NoPositions, trained: Trained) -> Maps:
+    offsets, heads = _offsets(trained.grid), trained.config.model.num_heads
+    scores = np.asarray(scores_by_head(encoding, None, None, offsets.reshape(1, -1, 2), heads))
     return scores[:, 0, 0].reshape(-1, *offsets.shape[:2])
 
 
@@ -167,7 +201,7 @@ def _cosines(codes: Float[np.ndarray, 'places channels']) -> Float[np.ndarray, '
     return unit @ unit.T
 
 
-def _codes_figure(states: dict[str, Encodings], grid: Grid) -> Figure:
+def _codes_figure(states: States, grid: Grid) -> Figure:
     layers = evenly(max(len(each) for each in states.values()), 3)
     with matplotlib.rc_context(STYLE | {'axes.grid': False}):
         side = 3.1
@@ -210,7 +244,7 @@ def _offset_figure(maps: dict[str, dict[str, Maps]], limits: tuple[float, float]
         return figure
 
 
-def _gaussian_figure(states: dict[str, Encodings], grid: Grid) -> Figure:
+def _gaussian_figure(states: States, grid: Grid) -> Figure:
     layers = evenly(len(next(iter(states.values()))))
     with matplotlib.rc_context(STYLE):
         columns = min(3, len(layers))
@@ -251,7 +285,7 @@ def _draw_gaussians(axes: Axes, encoding: NoPositions, solid: bool) -> None:
         axes.plot(centre[1], centre[0], 'o', color=colour, markerfacecolor=colour if solid else '#ffffff', markersize=4)
 
 
-def _frequency_figure(states: dict[str, Encodings]) -> Figure:
+def _frequency_figure(states: States) -> Figure:
     layers = evenly(len(next(iter(states.values()))))
     with matplotlib.rc_context(STYLE):
         columns = min(3, len(layers))
@@ -262,7 +296,7 @@ def _frequency_figure(states: dict[str, Encodings]) -> Figure:
             place.set_visible(False)
         for place, layer in zip(axes, layers, strict=False):
             for state, each in states.items():
-                for head, points in enumerate(frequencies(each[layer])):
+                for head, points in enumerate(np.asarray(each[layer].turns())):
                     colour, solid = COLOURS[head % len(COLOURS)], state != 'before training'
                     face = colour if solid else '#ffffff'
                     place.plot(points[:, 1], points[:, 0], 'o', color=colour, markerfacecolor=face, markersize=4)
@@ -275,15 +309,6 @@ def _frequency_figure(states: dict[str, Encodings]) -> Figure:
             0.12, 0.5 / figure.get_figheight() + 0.05, 0.98, 1 - 0.3 / figure.get_figheight(), 0.2, 0.35
         )
         return figure
-
-
-def frequencies(encoding: NoPositions) -> list[Float[np.ndarray, 'pairs 2']]:
-    """Radians per row and per column of each pair of channels, a head each; one for all heads where they share them."""
-    if hasattr(encoding, 'frequencies'):
-        return list(np.asarray(encoding.frequencies[...]))
-    lengths = AXIAL_BASE ** (-np.arange(encoding.quarter, dtype=np.float32) / encoding.quarter)
-    zeros = np.zeros_like(lengths)
-    return [np.concatenate([np.stack([lengths, zeros], -1), np.stack([zeros, lengths], -1)])]
 
 
 def _heat(axes: Axes, values: Float[np.ndarray, 'rows columns'], limits: tuple[float, float]):

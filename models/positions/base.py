@@ -45,6 +45,8 @@ class NoPositions(nnx.Module):
     in_attention = False  # acts on queries, keys or logits, so no other mixer can use it
     per_layer = False  # each layer has parameters of its own
     scores_content_free = False  # its scores say where to look without any content
+    learned_places = False  # has an entry for each trained place or offset, and so none in between or beyond
+    reads_barriers = False  # says by optimisation barriers what XLA should not work out anew (models.traits)
 
     def __init__(self, shape: Shape, *, rngs: nnx.Rngs):
         del shape, rngs
@@ -69,12 +71,13 @@ class NoPositions(nnx.Module):
         q: Float[Array, 'heads batch *blocks queries head_dim'] | None,
         k: Float[Array, 'heads batch *blocks keys head_dim'] | None,
         offsets: Offsets,
-    ) -> Float[Array, 'heads #batch *#blocks queries keys'] | float:
-        """A term to add to the attention logits. In every layer.
+    ) -> Float[Array, '...'] | float:
+        """A term [heads #batch *#blocks queries keys] to add to the attention logits. In every layer.
 
         Queries come multiplied by the attention's scale. Windowed attention asks for blocks of queries and the keys
         near each, so a score may read nothing but the offsets, the query and the key. Both are None where attention
-        is by position alone (`positions.content`), which asks `scores_content_free` of a variant.
+        is by position alone (`positions.content`), which asks `scores_content_free` of a variant. Without the axes of
+        heads and batch, a term is of all heads and images (`scores_by_head`).
         """
         return 0.0
 
@@ -96,6 +99,31 @@ class AbsolutePositions(NoPositions):
         self, x: Float[Array, 'batch tokens embed'], coordinates: Coordinates
     ) -> Float[Array, 'batch tokens embed']:
         return x + self.codes(coordinates).astype(x.dtype)
+
+
+def scores_by_head(
+    positions: NoPositions,
+    q: Float[Array, 'heads batch *blocks queries head_dim'] | None,
+    k: Float[Array, 'heads batch *blocks keys head_dim'] | None,
+    offsets: Offsets,
+    num_heads: int,
+) -> Float[Array, 'heads #batch *#blocks queries keys'] | float:
+    """What `positions` add to the logits of each head; a float where that is nothing.
+
+    Raises:
+      TypeError: the scores have other axes than `NoPositions.scores` says, which would broadcast to something else.
+    """
+    scores = positions.scores(q, k, offsets)
+    if isinstance(scores, float):
+        return scores
+    if scores.ndim == offsets.ndim - 1:
+        scores = scores[None, None]
+    if scores.ndim != offsets.ndim + 1 or scores.shape[0] not in (1, num_heads):
+        raise TypeError(
+            f'{type(positions).__name__}.scores returns shape {scores.shape} for offsets of shape {offsets.shape}; '
+            f'({num_heads} heads, 1 or all images, queries, keys) would do, or (queries, keys) for all heads'
+        )
+    return jnp.broadcast_to(scores, (num_heads, *scores.shape[1:]))
 
 
 def sequence_length(coordinates: Coordinates, trained: Grid) -> int:

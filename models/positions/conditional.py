@@ -18,6 +18,8 @@ class ConditionalPositions(NoPositions):
     Parameters: 10 x embed_dim.
     """
 
+    reads_barriers = True  # its depthwise convolution does
+
     def __init__(self, shape: Shape, *, rngs: nnx.Rngs):
         dim = shape.embed_dim
         self.conv = nnx.Conv(dim, dim, (3, 3), feature_group_count=dim, conv_general_dilated=convolve, rngs=rngs)

@@ -19,6 +19,8 @@ class Learned1D(AbsolutePositions):
     tokens x embed_dim.
     """
 
+    learned_places = True
+
     def __init__(self, shape: Shape, *, rngs: nnx.Rngs):
         table = SPREAD * jax.random.normal(rngs.params(), (*shape.grid, shape.embed_dim))
         self.table = positional_parameter(table)
@@ -35,6 +37,8 @@ class Learned2D(AbsolutePositions):
     this in which each is zero in the other's half. Interpolated and repeated as `learned_1d`. Parameters:
     (rows + columns) x embed_dim.
     """
+
+    learned_places = True
 
     def __init__(self, shape: Shape, *, rngs: nnx.Rngs):
         rows, columns = shape.grid

@@ -23,6 +23,7 @@ class RelativeBias(NoPositions):
 
     in_attention = True
     per_layer = True
+    learned_places = True
     scores_content_free = True
 
     def __init__(self, shape: Shape, *, rngs: nnx.Rngs):
@@ -47,6 +48,7 @@ class RelativeVectors(NoPositions):
 
     in_attention = True
     per_layer = True
+    learned_places = True
 
     def __init__(self, shape: Shape, *, rngs: nnx.Rngs):
         rows, columns = (2 * reach + 1 for reach in shape.reach)

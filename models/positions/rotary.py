@@ -25,27 +25,41 @@ def turn(x: Heads, angles: Float[Array, '#heads tokens pairs']) -> Heads:
     return jnp.concatenate([first * cosine - second * sine, first * sine + second * cosine], axis=-1).astype(x.dtype)
 
 
-class RoPEAxial(NoPositions):
+class Rotary(NoPositions):
+    """Turns queries and keys by angles that grow with the coordinates. A variant says only how fast."""
+
+    head_multiple = 4
+    in_attention = True
+    reads_barriers = True
+
+    def turns(self) -> Float[Array | np.ndarray, '#heads pairs 2']:
+        """Radians per row and per column of each pair of channels."""
+        raise TypeError(f'{type(self).__name__} must say its turns')
+
+    def rotate(self, q: Heads, k: Heads, coordinates: Coordinates) -> tuple[Heads, Heads]:
+        # Sums rather than a matrix product, whose inputs some accelerators round.
+        rows, columns = jnp.asarray(coordinates.centres).T[..., None]
+        of_rows, of_columns = jnp.moveaxis(self.turns()[:, None], -1, 0)
+        angles = rows * of_rows + columns * of_columns
+        return turn(q, angles), turn(k, angles)
+
+
+class RoPEAxial(Rotary):
     """`rope_axial`: half of the pairs of channels turn with the row, half with the column.
 
     The axial form in Heo et al. 2024 (arXiv:2403.13298), section 3: angles p_y theta_t and p_x theta_t, with
     theta_t = 100^(-t / (head_dim / 4)), t = 0..head_dim / 4 - 1. No parameters.
     """
 
-    head_multiple = 4
-    in_attention = True
-
     def __init__(self, shape: Shape, *, rngs: nnx.Rngs):
         self.quarter = shape.head_dim // 4
 
-    def rotate(self, q: Heads, k: Heads, coordinates: Coordinates) -> tuple[Heads, Heads]:
-        frequencies = AXIAL_BASE ** (-np.arange(self.quarter, dtype=np.float32) / self.quarter)
-        rows, columns = jnp.moveaxis(jnp.asarray(coordinates.centres)[..., None] * frequencies, 1, 0)
-        angles = jnp.concatenate([rows, columns], axis=-1)[None]
-        return turn(q, angles), turn(k, angles)
+    def turns(self) -> Float[np.ndarray, '1 pairs 2']:
+        theta = AXIAL_BASE ** (-np.arange(self.quarter, dtype=np.float32) / self.quarter)
+        return np.concatenate([theta[:, None] * [1.0, 0.0], theta[:, None] * [0.0, 1.0]])[None].astype(np.float32)
 
 
-class RoPEMixed(NoPositions):
+class RoPEMixed(Rotary):
     """`rope_mixed`: every pair of channels turns with the row and the column at once, at learned frequencies.
 
     RoPE-Mixed of Heo et al. 2024 (arXiv:2403.13298), section 3: angles theta^y_t p_y + theta^x_t p_x, learned per
@@ -53,8 +67,6 @@ class RoPEMixed(NoPositions):
     with lengths 10^(-t / (head_dim / 4)). Parameters of a layer: heads x head_dim.
     """
 
-    head_multiple = 4
-    in_attention = True
     per_layer = True
 
     def __init__(self, shape: Shape, *, rngs: nnx.Rngs):
@@ -65,9 +77,5 @@ class RoPEMixed(NoPositions):
         lengths = jnp.concatenate([lengths, lengths])[:, None]
         self.frequencies = positional_parameter(lengths * jnp.stack([jnp.sin(angles), jnp.cos(angles)], axis=-1))
 
-    def rotate(self, q: Heads, k: Heads, coordinates: Coordinates) -> tuple[Heads, Heads]:
-        # Sums rather than a matrix product, whose inputs some accelerators round.
-        rows, columns = jnp.asarray(coordinates.centres).T[..., None]
-        of_rows, of_columns = jnp.moveaxis(self.frequencies[...][:, None], -1, 0)
-        angles = rows * of_rows + columns * of_columns
-        return turn(q, angles), turn(k, angles)
+    def turns(self) -> Float[Array, 'heads pairs 2']:
+        return self.frequencies[...]

@@ -74,7 +74,7 @@ def only(one, layer=0):
 
 def test_a_bias_map_is_the_table(trained):
     one = trained('relative_bias')
-    maps = positions._score_maps(only(one), one.grid)
+    maps = positions._score_maps(only(one), one)
     np.testing.assert_allclose(maps, np.moveaxis(only(one).table[...], -1, 0), atol=1e-6)
 
 
@@ -82,7 +82,7 @@ def test_a_bias_map_is_the_table(trained):
 def test_a_rotary_map_is_the_mean_cosine_of_the_turns(trained, name):
     one = trained(name)
     maps = positions._rotary_maps(only(one), one)
-    turns = positions.frequencies(only(one))
+    turns = np.asarray(only(one).turns())
     for head, (row, column) in itertools.product((0, 1), [(0, 0), (1, -2), (-3, 3)]):
         pairs = turns[head % len(turns)]
         expected = np.mean(np.cos(pairs @ np.array([row, column])))
