@@ -21,7 +21,7 @@ def run(main: Callable[[], int | None]) -> NoReturn:
     """Parses the flags, calls `main`, and exits: with its value, or with one line on stderr and
 
       2  when a setting cannot work;
-      1  when the disk is full or cannot be written, or memory does not suffice;
+      1  when the disk is full or cannot be written, W&B takes nothing, or memory does not suffice;
       130 or 143  when Ctrl-C or SIGTERM ended it, after training was saved;
       141  and no line, when nobody reads what it prints.
 

@@ -95,7 +95,7 @@ class Checkpoints:
         options = ocp.CheckpointManagerOptions(
             best_fn=_rank,
             preservation_policy=policy.AnyPreservationPolicy(
-                [policy.LatestN(max(1, keep)), policy.BestN(get_metric_fn=_rank, n=1)]
+                [policy.LatestN(keep), policy.BestN(get_metric_fn=_rank, n=1)]
             ),
             cleanup_tmp_directories=True,
         )

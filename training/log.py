@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from ml_collections import ConfigDict
 
-from configs.errors import writing
+from configs.errors import StorageError, writing
 from data import json_files
 from training.sinks import Row, open_sinks
 
@@ -48,7 +48,11 @@ class MetricsLog:
             scratch.write_bytes(rows)
             os.replace(scratch, self._path)
             self._file = open(self._path, 'ab')  # noqa: SIM115, closed on exit
-        self._sinks = open_sinks(folder, step, config)
+        try:
+            self._sinks = open_sinks(folder, step, config)
+        except StorageError:
+            self._file.close()
+            raise
 
     def write(self, row: Row) -> None:
         line = json.dumps(row).encode() + b'\n'

@@ -12,7 +12,7 @@ from tensorboardX.proto.event_pb2 import Event, SessionLog
 from tensorboardX.proto.summary_pb2 import Summary
 from tensorboardX.summary import hparams, text
 
-from configs.errors import ConfigError, writing
+from configs.errors import StorageError, writing
 
 Row = dict[str, float | int]
 
@@ -74,8 +74,8 @@ class WeightsAndBiases:
         try:
             self._run = self._begin(wandb, folder, config)
         except wandb.errors.Error as error:  # nobody is logged in, or the server is not there
-            mend = '`wandb login`, or WANDB_MODE=offline, would do'
-            raise ConfigError(f'log.wandb={config.log.wandb!r}: {error}; {mend}') from error
+            mend = '`wandb login`, or WANDB_MODE=offline, and the same command again would do'
+            raise StorageError(f'log.wandb={config.log.wandb!r}: {str(error).rstrip(".")}; {mend}') from error
         # Rows after a checkpoint come again, and W&B's own count of steps only ever goes up.
         self._run.define_metric('*', step_metric='step')
 
@@ -104,9 +104,14 @@ class WeightsAndBiases:
 
 
 def open_sinks(folder: Path, step: int, config: ConfigDict) -> list[TensorBoard | WeightsAndBiases]:
-    """Those that `config.log` asks for."""
-    sinks: list[TensorBoard | WeightsAndBiases] = [TensorBoard(folder, step, config)] if config.log.tensorboard else []
-    return [*sinks, WeightsAndBiases(folder, config)] if config.log.wandb else sinks
+    """Those that `config.log` asks for.
+
+    Raises:
+      StorageError: nothing can be written there, or Weights & Biases does not take it.
+    """
+    # The one that others can refuse comes first: then nothing is left open.
+    remote = [WeightsAndBiases(folder, config)] if config.log.wandb else []
+    return [*([TensorBoard(folder, step, config)] if config.log.tensorboard else []), *remote]
 
 
 def hyperparameters(config: ConfigDict) -> dict[str, Any]:

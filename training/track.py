@@ -1,5 +1,6 @@
 """What one member of a population leaves in its run folder while it trains: rows, checkpoints, progress."""
 
+import contextlib
 import functools
 import logging
 import math
@@ -60,9 +61,12 @@ class Track:
             )  # fmt: skip
         self.progress = self.progress._replace(compile_seconds=self.progress.compile_seconds + compile_seconds)
         self.saved = start  # the newest step that is saved, or is being saved
-        self.checkpoints = Checkpoints(self.folder, self.config.checkpoint.keep)
         mark = Mark(**progress.rows) if progress else EMPTY
-        self.log = MetricsLog(self.folder, start, mark, self.config)
+        with contextlib.ExitStack() as opened:
+            self.checkpoints = Checkpoints(self.folder, self.config.checkpoint.keep)
+            opened.callback(self.checkpoints.close)
+            self.log = MetricsLog(self.folder, start, mark, self.config)
+            opened.pop_all()
 
     def restore(self, step: int, like: State) -> State:
         """The state at a saved step; `like` has the shapes and types.

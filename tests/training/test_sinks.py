@@ -1,6 +1,7 @@
 """What TensorBoard and Weights & Biases are told of a run."""
 
 import json
+import os
 import subprocess
 import sys
 
@@ -8,6 +9,7 @@ import pytest
 
 import data
 from configs import base
+from experiment.run import execute
 from training import loop, sinks
 from training.log import read_rows
 from training.track import Member
@@ -151,6 +153,33 @@ def test_patchwise_does_not_import_wandb_unless_asked():
     code = 'import sys, training.loop, experiment.validate; print("wandb" in sys.modules)'
     done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, timeout=120)
     assert done.stdout == 'False\n', done.stderr
+
+
+NO_LOGIN = """
+import json, sys
+from pathlib import Path
+from ml_collections import ConfigDict
+from configs.errors import StorageError
+from experiment.run import execute
+try:
+    execute(ConfigDict(json.loads(sys.argv[1])), Path(sys.argv[2]), lambda row, steps: None)
+except StorageError as error:
+    print(error)
+"""
+
+
+def test_a_run_goes_on_once_wandb_has_a_login(config, tmp_path, monkeypatch):
+    """That there is none is no setting that cannot work: the run's folder is there by then, and stays good."""
+    config.log.wandb, config.log.tensorboard = 'patchwise', False
+    monkeypatch.setenv('WANDB_SILENT', 'true')
+    environment = os.environ | {'HOME': str(tmp_path), 'WANDB_MODE': 'online', 'WANDB_BASE_URL': 'http://127.0.0.1:9'}
+    environment.pop('WANDB_API_KEY', None)
+    command = [sys.executable, '-c', NO_LOGIN, config.to_json(), tmp_path / 'a']  # wandb remembers how it began
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, env=environment)
+    assert done.stdout.startswith("log.wandb='patchwise': "), done.stderr
+    assert done.stdout.endswith('`wandb login`, or WANDB_MODE=offline, and the same command again would do\n')
+    monkeypatch.setenv('WANDB_MODE', 'offline')
+    assert execute(config, tmp_path / 'a', lambda row, steps: None)['status'] == 'finished'
 
 
 def sent(path):
