@@ -17,11 +17,7 @@ Words = UInt32[Array, '3']  # what a key is made of: two secrets, and the row of
 
 
 def hashed(key: PRNGKeyArray) -> PRNGKeyArray:
-    """A key of this kind that follows from `key`, one of JAX's own. To be split and drawn with by jax.random.
-
-    To be called inside of the program that draws: XLA repeats in whatever reads a number all that derives its key, back
-    to here, where Threefry's loop keeps it from that.
-    """
+    """A key of this kind that follows from `key`, one of JAX's own. To be split and drawn with by jax.random."""
     return _key(*jax.random.bits(key, (2,), jnp.uint32), jnp.uint32(0))
 
 
@@ -79,7 +75,19 @@ def _folded(words: Words, data: UInt32[Array, '']) -> Words:
 
 def _keys(words, stream, places):
     word = hash_of(words, stream, places)
-    return jnp.stack([word, mixed(word ^ _secrets(words, stream)[0]), jnp.broadcast_to(words[2], word.shape)], axis=-1)
+    keys = jnp.stack([word, mixed(word ^ _secrets(words, stream)[0]), jnp.broadcast_to(words[2], word.shape)], axis=-1)
+    return jax.lax.platform_dependent(keys, cpu=_written_down, default=lambda keys: keys)
+
+
+def _written_down(words: UInt32[Array, '*shape 3']) -> UInt32[Array, '*shape 3']:
+    """The same words, computed once: sorted by their places, where they are already.
+
+    XLA's CPU backend repeats in whatever reads a number all that leads to it, except through what it cannot fuse, and
+    takes barriers away before it fuses. A hash reads each of its words twice, so that LLVM's vectoriser, as jaxlib 0.12
+    has it, which follows every path to a number, took 2^n steps for n of them in a row: for ever.
+    """
+    places = jax.lax.broadcasted_iota(jnp.uint32, words.shape, words.ndim - 1)
+    return jax.lax.sort((places, words), num_keys=1)[1]
 
 
 def _bits(words: Words, width: int, shape: tuple[int, ...]) -> Shaped[Array, '*shape']:

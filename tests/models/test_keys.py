@@ -153,3 +153,20 @@ def test_wide_words_have_the_plain_ones_above_and_others_below():
     np.testing.assert_array_equal(wide >> 32, jax.random.bits(of_seed(0), (COUNT,)))
     assert unsuspicious(scipy.stats.chisquare(np.bincount(wide >> 22 & 1023, minlength=1024)).pvalue)
     assert len(np.unique(wide)) == COUNT
+
+
+@pytest.mark.parametrize('readers', [1, 4])
+def test_what_leads_to_a_key_is_computed_once_whoever_reads_it(readers):
+    """XLA would repeat it in every reader; and LLVM's vectoriser took for ever over what is long (models.keys)."""
+
+    def multiplications(derivations):
+        def draw(key):
+            for step in range(derivations):
+                key = jax.random.fold_in(key, step)
+            # Sorted, so that XLA cannot make one loop of them.
+            return [jnp.sort(jax.random.normal(key, (500 + reader,))) for reader in range(readers)]
+
+        return jax.jit(draw).lower(of_seed(0)).compile().as_text().count(' multiply(')
+
+    one, several = multiplications(1), multiplications(4)
+    assert several - one == pytest.approx(3 * 10, abs=6)  # of five words mixed, by two products each
