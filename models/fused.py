@@ -30,6 +30,8 @@ def why_not(q: Heads | None, v: Heads, scores: object, window: int | None) -> st
         return f'cuDNN computes in bfloat16, not in {v.dtype}'
     if v.shape[-1] % HEAD_MULTIPLE or v.shape[-1] > LARGEST_HEAD:
         return f'head_dim={v.shape[-1]} is no multiple of {HEAD_MULTIPLE} up to {LARGEST_HEAD}'
+    if v.shape[-2] % 2:
+        return f'jax.nn.dot_product_attention has no gradient of an odd number of tokens, and these are {v.shape[-2]}'
     return None
 
 
