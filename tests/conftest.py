@@ -2,6 +2,10 @@
 
 import os
 
+# Before JAX is imported, for the tests and the commands that they run: several processes would share one accelerator,
+# whose products are less exact than what most tests ask. JAX_PLATFORMS=cuda in the environment goes before it.
+os.environ.setdefault('JAX_PLATFORMS', 'cpu')
+
 import jax
 import pytest
 from jaxtyping import install_import_hook
