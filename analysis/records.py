@@ -210,7 +210,10 @@ def describe_device(content: dict) -> str | None:
     if kind is None or count is None:
         return kind
     cpu, cores = _text(_lookup(content, 'device.cpu')), _optional_count(content, 'device.cores')
-    more = '' if cpu is None or cores is None else f' ({cpu}, {cores} core{"s" * (cores != 1)})'
+    precision = _text(_lookup(content, 'device.matmul_precision'))
+    more = '' if precision is None else f' (float32 products: {precision} precision)'
+    if cpu is not None and cores is not None:
+        more = f' ({cpu}, {cores} core{"s" * (cores != 1)})'
     return f'{count} x {kind}{more}'
 
 

@@ -38,7 +38,9 @@ from training.programs import compile_programs
 
 SIZES = flags.DEFINE_list('sizes', None, 'Which sizes; left out: all.')
 BATCH = flags.DEFINE_integer('batch', None, "Images of a step; left out: each size's own.", lower_bound=1)
-PEERS = flags.DEFINE_string('peers', '.venv-bench/bin/python', 'Python with requirements/bench.txt; empty: no peers.')
+PEERS = flags.DEFINE_string(
+    'peers', '.venv-bench/bin/python', 'Python with requirements/bench.txt, on a CPU; empty: no peers.'
+)
 KERNEL = flags.DEFINE_enum('kernel', 'xla', ['xla', 'cudnn'], "patchwise's model.attention_kernel.")
 DTYPE = flags.DEFINE_enum('dtype', 'float32', ['float32', 'bfloat16'], 'What matrix products are computed in.')
 
@@ -114,7 +116,7 @@ def main() -> None:
         raise ConfigError(f'--sizes={unknown[0]} is unknown; some of {", ".join(ALL_SIZES)} would do')
     if options.JSON.value:
         folder.make_folder(Path(options.JSON.value).parent)
-    with Peer(PEERS.value) if PEERS.value else contextlib.nullcontext() as peer:
+    with Peer(_peers()) if _peers() else contextlib.nullcontext() as peer:
         machine, precision = benchmarks.machine(), DTYPE.value
         if peer:
             machine['versions'] |= {'torch': peer.ask(ask='versions')['torch']}
@@ -133,6 +135,18 @@ def main() -> None:
     print(to_markdown(rows))
     if options.JSON.value:
         folder.write_json(Path(options.JSON.value), list(to_records(rows)))
+
+
+def _peers() -> str:
+    """The peers' Python; '' where there are none, as on an accelerator: theirs computes on the CPU alone."""
+    if jax.default_backend() == 'cpu':
+        return PEERS.value
+    if PEERS.present and PEERS.value:
+        raise ConfigError(
+            f'--peers={PEERS.value}: they compute on the CPU, and patchwise on the {jax.default_backend()}; '
+            'JAX_PLATFORMS=cpu, or --peers=, would do'
+        )
+    return ''
 
 
 def measure(

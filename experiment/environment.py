@@ -36,11 +36,18 @@ def versions() -> dict[str, str]:
 
 
 def device(used: int = 1) -> dict[str, str | int]:
-    """What `used` devices are that something ran on, and how many such devices there are; of a CPU, also its cores."""
+    """What `used` devices are that something ran on, and how many such devices there are.
+
+    Of a CPU, also its cores; of others, how exact their products of float32 are (JAX_DEFAULT_MATMUL_PRECISION): by
+    default that is less than float32, such as TF32 on NVIDIA's GPUs.
+    """
     devices = jax.devices()
     backend = devices[0].platform
-    cpu = {'cpu': cpu_model(), 'cores': len(cores_allowed())} if backend == 'cpu' else {}
-    return {'kind': devices[0].device_kind, 'platform': backend, **cpu, 'count': used, 'visible': len(devices)}
+    if backend == 'cpu':
+        own = {'cpu': cpu_model(), 'cores': len(cores_allowed())}
+    else:
+        own = {'matmul_precision': str(jax.config.jax_default_matmul_precision or 'default')}
+    return {'kind': devices[0].device_kind, 'platform': backend, **own, 'count': used, 'visible': len(devices)}
 
 
 def maker(made_by: dict[str, Any]) -> dict[str, Any]:

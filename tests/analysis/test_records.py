@@ -111,9 +111,13 @@ def test_context_of_the_wrong_type_is_unknown(workdir):
         ({'device.cpu': 'AMD\nEPYC', 'device.cores': 1}, '1 x cpu (AMD EPYC, 1 core)'),
         ({'device.cpu': 3, 'device.cores': 'x'}, '1 x cpu'),
         ({'device.count': None}, 'cpu'),
+        (
+            {'device.kind': 'some GPU', 'device.matmul_precision': 'high'},
+            '1 x some GPU (float32 products: high precision)',
+        ),
     ],
 )
-def test_a_cpu_is_told_by_its_name_and_cores(workdir, changes, device):
+def test_a_device_is_told_by_its_name_and_what_its_numbers_depend_on(workdir, changes, device):
     workdir.add('arm', 0, result=changes)
     assert runs.read(workdir.write()).arms[0].runs[0].result.device == device
 
