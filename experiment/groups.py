@@ -47,7 +47,7 @@ def _by_program(runs: Sequence[Planned], workdir: Path, at_most: int | None) -> 
         alike.setdefault(json.dumps(same, sort_keys=True), []).append(run)
     groups = []
     for runs_alike in alike.values():
-        largest = largest_population() if at_most is None else at_most
+        largest = largest_population(runs_alike[0].config) if at_most is None else at_most
         sizes = chunk_sizes(len(runs_alike), largest, jax.device_count())
         while runs_alike:
             size = sizes.pop(0)

@@ -72,11 +72,13 @@ mixture.defvjp(lambda weights, v: (mixture(weights, v), (weights, v)), _mixture_
 def _transposed_times(
     weights: Float[Array, '*lead queries keys'], x: Float[Array, '*lead queries dim']
 ) -> Float[Array, '*lead keys dim']:
-    """weights^T x, as (x^T weights)^T: x is the smaller of the two to turn around.
+    """weights^T x; on a CPU as (x^T weights)^T, since x is the smaller of the two to turn around.
 
-    The CPU's small products are slow where the first factor is to be turned (benchmarks/NOTES.md); without the barriers
-    XLA would turn it all the same.
+    Its small products are slow where the first factor is to be turned (benchmarks/NOTES.md); without the barriers XLA
+    would turn it all the same.
     """
+    if jax.default_backend() != 'cpu':
+        return jnp.einsum('...qk,...qd->...kd', weights, x)
     turned = jax.lax.optimization_barrier(jnp.swapaxes(x, -1, -2))
     return jnp.swapaxes(jax.lax.optimization_barrier(jnp.einsum('...dq,...qk->...dk', turned, weights)), -1, -2)
 

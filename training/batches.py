@@ -14,9 +14,15 @@ Fed = tuple[jax.Array, jax.Array, Int[np.ndarray, '...']]
 Feed = Callable[[Int[np.ndarray, '...']], Fed]
 
 
-@functools.lru_cache(maxsize=64)
-def _epoch_order(seed: int, epoch: int, examples: int) -> Int32[np.ndarray, 'examples']:
-    return np.random.default_rng((seed, epoch)).permutation(examples).astype(np.int32)
+@functools.lru_cache(maxsize=1024)
+def _epoch_orders(seed: int, examples: int) -> Callable[[int], Int32[np.ndarray, 'examples']]:
+    """order(epoch) of a run. It keeps two, since most batches that lie across epochs lie across no more of them."""
+
+    @functools.lru_cache(maxsize=2)
+    def order(epoch: int) -> Int32[np.ndarray, 'examples']:
+        return np.random.default_rng((seed, epoch)).permutation(examples).astype(np.int32)
+
+    return order
 
 
 def batch_rows(
@@ -30,10 +36,10 @@ def batch_rows(
     """
     places = np.arange(step * batch_size, (step + count) * batch_size)
     epochs, offsets = np.divmod(places, examples)
-    rows = np.empty(len(places), np.int32)
+    rows, order = np.empty(len(places), np.int32), _epoch_orders(seed, examples)
     for epoch in range(epochs[0], epochs[-1] + 1):
         here = epochs == epoch
-        rows[here] = _epoch_order(seed, int(epoch), examples)[offsets[here]]
+        rows[here] = order(int(epoch))[offsets[here]]
     return rows.reshape(count, batch_size)
 
 

@@ -155,7 +155,7 @@ def _run_steps(run: Run, state: State, start: int, stop: int) -> tuple[State, in
         if at_row:
             # The sums leave the state here, so the next step's donation cannot take them from under the log.
             pending, logged, since = (step, step - logged, state.sums), step, 0
-            state = state._replace(sums=_no_sums(run))
+            state = state._replace(sums=_cleared(run, state.sums))
             if pending[2].loss.is_ready():  # as on a CPU, where a call returns when all is done
                 clock, pending = _log_row(run, *pending, clock), None
     if pending:
@@ -182,8 +182,9 @@ def _check_numerics(run: Run, before: State, after: State, arguments: Fed) -> No
             )
 
 
-def _no_sums(run: Run) -> Sums:
-    return jax.device_put(population.together([Sums.zeros()] * run.size), run.programs.where.members)
+def _cleared(run: Run, sums: Sums) -> Sums:
+    # Made by NumPy: to stack the members' took JAX as long as several steps of a small model.
+    return jax.device_put(jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), sums), run.programs.where.members)
 
 
 def _rows(run: Run, step: int, count: int) -> np.ndarray:

@@ -143,14 +143,25 @@ def make_train_steps(
 
     A row names the images of a step; `count` is no more than there are, and left out where there is one. The number is
     an argument, so that one program takes whatever is left before a row of the log.
+
+    On the CPU it is how often the loop turns. XLA for GPUs has the host wait at each turn of such a loop for whether
+    there is another, so elsewhere there are as many turns as rows, and those beyond `count` change nothing.
     """
     train_step = make_train_step(config, model, total_steps)
+    turns_are_known = jax.default_backend() != 'cpu'
 
     def train_steps(state, key, rates, images, labels, rows, count=1) -> State:
         def one(index, state):
             return train_step(state, key, rates, images[rows[index]], labels[rows[index]])
 
-        return one(0, state) if len(rows) == 1 else jax.lax.fori_loop(0, count, one, state)
+        def one_if_asked(index, state):
+            return jax.tree.map(functools.partial(jnp.where, index < count), one(index, state), state)
+
+        if len(rows) == 1:
+            return one(0, state)
+        if turns_are_known:
+            return jax.lax.fori_loop(0, len(rows), one_if_asked, state)
+        return jax.lax.fori_loop(0, count, one, state)
 
     return train_steps
 

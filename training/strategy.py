@@ -26,7 +26,9 @@ def longest_dispatch(config: ConfigDict, steps: int) -> int:
         return 1
     longest = min(config.log.every, -(-steps // min(steps, config.checkpoint.count)))
     chosen = config.train.steps_per_dispatch
-    return evenly(longest, STEPS_PER_DISPATCH) if chosen is None else min(chosen, longest)
+    if chosen is not None:
+        return min(chosen, longest)
+    return (evenly if jax.default_backend() == 'cpu' else wholly)(longest, STEPS_PER_DISPATCH)
 
 
 def steps_per_dispatch(config: ConfigDict, longest: int, flops: int | float) -> int:
@@ -43,6 +45,15 @@ def evenly(steps: int, most: int) -> int:
     """How many steps to take at once so that as few calls as can be take `steps`, `most` at most, and as many each."""
     calls = -(-steps // most)
     return -(-steps // calls)
+
+
+def wholly(steps: int, most: int) -> int:
+    """How many steps to take at once so that none of the calls is shorter, if few calls more will do; else `evenly`.
+
+    For accelerators, where a shorter call takes as long (training.step.make_train_steps).
+    """
+    divisors = [count for count in range(1, most + 1) if steps % count == 0]
+    return max(divisors) if 2 * max(divisors) > min(most, steps) else evenly(steps, most)
 
 
 def milestones(steps: int, count: int) -> list[int]:
@@ -67,6 +78,13 @@ def parts_of_a_batch(config: ConfigDict, where: Placement, flops: int | float, s
     return PARTS if alone and gains and pays and len(cores_allowed()) > 1 else 1
 
 
-def largest_population() -> int:
-    """How many runs should train as one where memory lets them: as many as there are; on the CPU each by itself."""
-    return 1 if jax.default_backend() == 'cpu' else 2**30
+def largest_population(config: ConfigDict) -> int:
+    """How many runs like `config` should train as one where memory lets them: as many as there are.
+
+    On the CPU each by itself; on accelerators one a device of what convolves: the kernel gradients of several are
+    grouped convolutions with windows as large as the image, for which XLA does not take the kernels that cuDNN has for
+    gradients (read in what it compiles for an H100, not timed).
+    """
+    if jax.default_backend() == 'cpu':
+        return 1
+    return jax.device_count() if traits(config.model).convolves else 2**30

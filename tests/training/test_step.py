@@ -183,12 +183,17 @@ def test_steps_in_bfloat16_are_near_those_in_float32(config, split, fields):
     assert apart < 0.5 * way
 
 
-def test_several_steps_in_one_dispatch_are_these_steps(config, split):
+@pytest.mark.parametrize('backend', ['cpu', 'gpu'])
+def test_several_steps_in_one_dispatch_are_these_steps(config, split, backend, monkeypatch):
+    """In either kind of loop; which is a GPU's is told by what it is compiled from."""
+    monkeypatch.setattr(steps.jax, 'default_backend', lambda: backend)
     config.model.dropout = 0.3
     images, labels = jnp.asarray(split.images), jnp.asarray(split.labels)
     rows = np.random.default_rng(1).integers(0, 23, (4, 8)).astype(np.int32)
     model, rates, state = setup(config)
     program = jax.jit(steps.make_train_steps(config, model, 10))
+    loop = program.lower(state, jax.random.key(1), rates, images, labels, rows, 3).as_text().partition('cond {')[2]
+    assert ('dense<4>' in loop.partition('stablehlo.return')[0]) == (backend == 'gpu')
     at_once = program(state, jax.random.key(1), rates, images, labels, rows, 3)
     for row in rows[:3]:
         state = program(state, jax.random.key(1), rates, images, labels, row[None])

@@ -5,7 +5,15 @@ import pytest
 
 from configs import base
 from training import placement, strategy
-from training.strategy import evenly, longest_dispatch, milestones, parts_of_a_batch, steps_per_dispatch
+from training.strategy import (
+    evenly,
+    largest_population,
+    longest_dispatch,
+    milestones,
+    parts_of_a_batch,
+    steps_per_dispatch,
+    wholly,
+)
 
 ALONE = placement.of(1, 128)
 
@@ -15,6 +23,33 @@ def test_rows_of_the_log_are_reached_in_as_few_calls_as_can_be(steps, expected):
     chosen = evenly(steps, 16)
     assert chosen == expected <= 16
     assert math.ceil(steps / chosen) == math.ceil(steps / 16)
+
+
+@pytest.mark.parametrize(
+    ('steps', 'expected'), [(1, 1), (5, 5), (16, 16), (17, 9), (20, 10), (32, 16), (50, 10), (34, 12)]
+)
+def test_on_an_accelerator_no_call_is_shorter_where_few_more_will_do(steps, expected):
+    chosen = wholly(steps, 16)
+    assert chosen == expected <= 16
+    assert steps % chosen == 0 or chosen == evenly(steps, 16)
+
+
+@pytest.mark.parametrize(
+    ('backend', 'fields', 'expected'),
+    [
+        ('cpu', {}, 1),
+        ('gpu', {}, 2**30),
+        ('gpu', {'model.mixer': 'depthwise_conv'}, 2**30),
+        ('gpu', {'model.mixer': 'conv'}, 1),
+        ('gpu', {'model.name': 'resnet'}, 1),
+    ],
+)
+def test_populations_are_for_accelerators_and_for_what_does_not_convolve(backend, fields, expected, monkeypatch):
+    monkeypatch.setattr(strategy.jax, 'default_backend', lambda: backend)
+    monkeypatch.setattr(strategy.jax, 'device_count', lambda: 1)
+    config = base.get_config()
+    config.update_from_flattened_dict(fields)
+    assert largest_population(config) == expected
 
 
 @pytest.mark.parametrize(
