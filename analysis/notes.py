@@ -54,6 +54,9 @@ def speed_notes(finished: list[records.Run]) -> list[str]:
         notes.append(
             f'On the same machine {_range(processes, "d")} processes trained at the same time; speeds are of each.'
         )
+    fallbacks = distinct(result.kernel_fallback for result in results if result.kernel_fallback)
+    if fallbacks:
+        notes.append(f"Attention fell back from the kernel asked for to XLA's: {_listed(fallbacks)}.")
     found = [result.cache for result in results if result.cache is not None]
     if found:
         hits, misses = (_range((counts[index] for counts in found), 'd') for index in (0, 1))

@@ -41,6 +41,7 @@ class Result:
     population: int  # runs that trained on these devices as one program, this one included
     processes: int  # that trained on this machine at the same time, this run's included
     cache: tuple[int, int] | None  # programs found in the compilation cache, and compiled
+    kernel_fallback: str | None  # why attention's kernel was not the one asked for; None: it was
     width: dict[str, int | float]  # fields of config.model, as written or as solved; empty when unknown
     reference: tuple[str, int] | None  # one of MATCHES, and the reference arm's count; None: not solved
     train_examples: int | None
@@ -169,6 +170,7 @@ def _result(content: dict) -> Result:
         population=population,
         processes=_optional_count(content, 'population.processes') or 1,
         cache=_cache(content),
+        kernel_fallback=_text(_lookup(content, 'kernel_fallback')),
         width=_width(content),
         reference=_reference(content),
         train_examples=_optional_count(content, 'train.examples'),

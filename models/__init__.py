@@ -13,6 +13,7 @@ from ml_collections import ConfigDict
 
 from data.spec import Spec
 from models.backbone import Backbone
+from models.fused import with_kernel
 from models.keys import from_row, hashed
 from models.matching import matched
 from models.patches import Coordinates
@@ -64,13 +65,14 @@ def build(config: ConfigDict, spec: Spec, dtype: DTypeLike = jnp.float32) -> Mod
     the logits: 'attention' (weights, [heads, batch, tokens, tokens]), 'tokens' ([batch, tokens, embed]), 'queries' and
     'keys' as their product makes the logits: turned by rotary codes, queries scaled ([heads, batch, tokens, head_dim]).
 
-    Where `config.match` is set, the width is models.matching's.
+    Where `config.match` is set, the width is models.matching's; and attention's kernel is the one that
+    `config.attention_kernel` asks for where that can be used (models.fused.fallback).
 
     Raises:
       ConfigError: no width is near enough to what `config.match` asks for.
       ValueError: from `apply`, when the model has no such thing to capture.
     """
-    config = matched(config, spec)
+    config = with_kernel(matched(config, spec), spec.image_shape, dtype)
 
     def create(key: PRNGKeyArray) -> nnx.Module:
         constructor = MODELS[config.name]

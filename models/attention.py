@@ -130,15 +130,13 @@ def attend(
 
     A window is of the grid, as a convolution's kernel is: see models.windows. Where that costs less it is computed
     block by block, with the same result; its weights are spread out to [tokens, tokens] only if somebody reads them.
-    The kernel 'cudnn' (models.fused) has no weights to give; whoever reads them has them computed beside it.
+    The kernel 'cudnn', where models.fused lets it be, has none to give; whoever reads them has them computed beside it.
     """
     grid = coordinates.grid
     if window is None or windows.sees_all(grid, window):
         scores = scores_by_head(positions, q, k, windows.offsets(coordinates), len(v))
         mixed, weights = dot_product_attention(q, k, v, scores=scores)
-        return (fused.fused_attention(q, k, v) if _is_fused(kernel, q, v, scores) else mixed), weights
-    if kernel == 'cudnn':
-        fused.warn(fused.why_not(q, v, 0.0, window))
+        return (fused.fused_attention(q, k, v) if kernel == 'cudnn' else mixed), weights
     order = raster_order(coordinates)
     if order is not None:
         q, k, v = (None if x is None else jnp.take(x, order, axis=2) for x in (q, k, v))
@@ -150,14 +148,6 @@ def attend(
         return attend_in_blocks(q, k, v, positions, coordinates, tiling)
     scores = scores_by_head(positions, q, k, windows.offsets(coordinates), len(v))
     return dot_product_attention(q, k, v, scores=scores, mask=windows.neighbours(grid, window))
-
-
-def _is_fused(kernel: str, q: Array | None, v: Array, scores: Array | float) -> bool:
-    """Whether `kernel` is cuDNN's and can do this; a warning says why not."""
-    reason = fused.why_not(q, v, scores, None) if kernel == 'cudnn' else None
-    if reason:
-        fused.warn(reason)
-    return kernel == 'cudnn' and reason is None
 
 
 def attend_in_blocks(

@@ -1,13 +1,14 @@
 """Attention by one kernel that never writes the weights down, where the backend has one that can."""
 
-import functools
-import logging
-
 import jax
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 from jaxtyping import Array, Float
+from ml_collections import ConfigDict
 
-logger = logging.getLogger(__name__)
+from models import windows
+from models.patches import patch_grid
+from models.positions import POSITIONS, NoPositions
 
 KERNELS = ('xla', 'cudnn')
 LARGEST_HEAD = 128  # cuDNN's bound on every GPU that it supports; head_dim must be a multiple of HEAD_MULTIPLE
@@ -16,29 +17,39 @@ HEAD_MULTIPLE = 8
 Heads = Float[Array, 'heads batch tokens head_dim']
 
 
-def why_not(q: Heads | None, v: Heads, scores: object, window: int | None) -> str | None:
-    """Why cuDNN cannot compute this attention; None: it can."""
+def fallback(config: ConfigDict, image_shape: tuple[int, int, int], dtype: DTypeLike) -> str:
+    """Why the kernel that `config` (an experiment's `config.model`) asks for cannot compute its attention; '': it can.
+
+    Told of a model rather than of arrays, so that a run can say it once, and its result which kernel it was.
+    """
+    if config.attention_kernel != 'cudnn':
+        return ''
+    grid, head_dim = patch_grid(image_shape, config.patch_size), config.embed_dim // config.num_heads
     if jax.default_backend() != 'gpu':
         return f'the backend is {jax.default_backend()}, and cuDNN is of NVIDIA GPUs'
-    if q is None:
+    if not config.positions.content:
         return 'model.positions.content=False leaves no queries and keys'
-    if window is not None:
-        return f'cuDNN has no window around a token, which model.window={window} asks for'
-    if not isinstance(scores, float):
-        return 'these positions add to the logits'
-    if v.dtype not in (jnp.bfloat16, jnp.float16):
-        return f'cuDNN computes in bfloat16, not in {v.dtype}'
-    if v.shape[-1] % HEAD_MULTIPLE or v.shape[-1] > LARGEST_HEAD:
-        return f'head_dim={v.shape[-1]} is no multiple of {HEAD_MULTIPLE} up to {LARGEST_HEAD}'
-    if v.shape[-2] % 2:
-        return f'jax.nn.dot_product_attention has no gradient of an odd number of tokens, and these are {v.shape[-2]}'
-    return None
+    if config.window is not None and not windows.sees_all(grid, config.window):
+        return f'cuDNN has no window around a token, which model.window={config.window} asks for'
+    if POSITIONS[config.positions.name].scores is not NoPositions.scores:
+        return f'model.positions.name={config.positions.name!r} adds to the logits'
+    if dtype not in (jnp.bfloat16, jnp.float16):
+        return f'cuDNN computes in bfloat16, not in {jnp.dtype(dtype)}'
+    if head_dim % HEAD_MULTIPLE or head_dim > LARGEST_HEAD:
+        return f'head_dim={head_dim} is no multiple of {HEAD_MULTIPLE} up to {LARGEST_HEAD}'
+    if grid[0] * grid[1] % 2:
+        tokens = grid[0] * grid[1]
+        return f'jax.nn.dot_product_attention has no gradient of an odd number of tokens, and these are {tokens}'
+    return ''
 
 
-@functools.cache  # every layer asks, and every program
-def warn(reason: str) -> None:
-    """Says once that a kernel that was asked for is not used."""
-    logger.warning("model.attention_kernel='cudnn' falls back to 'xla': %s", reason)
+def with_kernel(config: ConfigDict, image_shape: tuple[int, int, int], dtype: DTypeLike) -> ConfigDict:
+    """`config` (an experiment's `config.model`) with the kernel that is used, where it asks for one that cannot be."""
+    if not fallback(config, image_shape, dtype):
+        return config
+    config = config.copy_and_resolve_references()
+    config.attention_kernel = 'xla'
+    return config
 
 
 def fused_attention(q: Heads, k: Heads, v: Heads, implementation: str = 'cudnn') -> Heads:

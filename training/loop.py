@@ -1,6 +1,7 @@
 """The training loop: one for every model, and for one run or a population of runs."""
 
 import contextlib
+import logging
 import math
 import time
 from collections import deque
@@ -27,6 +28,8 @@ from training.start import Start
 from training.step import State, Sums
 from training.strategy import milestones
 from training.track import Member, Track, common_start
+
+logger = logging.getLogger(__name__)
 
 LAG = 3  # dispatches that a row's sums have to arrive in before the host waits for them
 
@@ -82,6 +85,9 @@ def train(members: Sequence[Member], dataset: Dataset, *, profiled: bool = False
     train_keys, rates = jax.device_put((train_keys, rates), programs.where.members)
     feed = make_feed(dataset.train, programs.where.images)
     compile_seconds = time.perf_counter() - clock
+    if programs.kernel_fallback:
+        asked = config.model.attention_kernel
+        logger.warning("model.attention_kernel=%r falls back to 'xla': %s", asked, programs.kernel_fallback)
 
     with contextlib.ExitStack() as stack:
         stack.enter_context(interruption.deferred())
@@ -264,6 +270,7 @@ def _result(run: Run, track: Track, scores: dict[str, dict]) -> dict[str, Any]:
         'population': {'size': run.size},
         'steps_per_dispatch': run.programs.dispatch,
         'accumulate': run.programs.accumulate,
+        'kernel_fallback': run.programs.kernel_fallback or None,
         'selection': {
             'split': f'validation: {share:g}% of train, stratified, the same for every seed',
             'rule': config.checkpoint.select,

@@ -17,6 +17,8 @@ import models
 from data.spec import Dataset, Spec
 from models import Model, Params
 from models.accounting import Opaque, count_params, forward_flops, peak_memory_bytes, train_step_flops
+from models.fused import fallback
+from models.matching import matched
 from training import placement, population
 from training import step as steps
 from training.batches import fed_examples, on_device
@@ -41,6 +43,7 @@ class Programs(NamedTuple):
     forward_flops: int  # per image
     train_step_flops: int  # of a batch, forward and backward
     accumulate: int  # parts of a batch that are differentiated by themselves
+    kernel_fallback: str  # why attention's kernel is not the one asked for; '': it is
     peak_memory_bytes: int  # of a training step of all members, on each device
     name: str  # what they follow from, as text
     cache: CacheCounts  # of them, found in the cache or compiled when they were made
@@ -128,6 +131,7 @@ def _compile(
         forward_flops=flops,
         train_step_flops=_flops_of_a_step(dispatch, traced, config, spec, total_steps, where, state, counted),
         accumulate=config.train.accumulate,
+        kernel_fallback=fallback(matched(config.model, spec), spec.image_shape, _dtype(config)),
         peak_memory_bytes=peak_memory_bytes(train_steps),
         name=f'{spec} {total_steps} {where.size} on {len(where.devices)} {dispatch} of {images} {fields}',
         cache=counts().since(mark),
@@ -149,7 +153,11 @@ def _without_arguments(fields: str) -> ConfigDict:
 
 
 def _build(config: ConfigDict, spec: Spec) -> Model:
-    return models.build(config.model, spec, np.dtype(config.train.compute_dtype))
+    return models.build(config.model, spec, _dtype(config))
+
+
+def _dtype(config: ConfigDict) -> np.dtype:
+    return np.dtype(config.train.compute_dtype)
 
 
 def compile_drawing(

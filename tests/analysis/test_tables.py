@@ -127,6 +127,15 @@ def test_what_devices_achieved_stands_beside_images_per_second(workdir):
     assert 'waited for the host for at most 0.4 to 1.4% of the time' in note
 
 
+def test_a_kernel_that_was_not_the_one_asked_for_is_told(workdir):
+    """Else its speeds would be taken for those of the other."""
+    asked = {'model.attention_kernel': 'cudnn'}
+    workdir.add('asked', 0, 0.9, asked, {'test.examples': 1000, 'kernel_fallback': 'the backend is cpu'})
+    workdir.add('plain', 0, 0.9, result={'test.examples': 1000})
+    said = "Attention fell back from the kernel asked for to XLA's: the backend is cpu."
+    assert said in tables.to_markdown(tables.read_table(workdir.write()))
+
+
 def test_the_share_of_the_peak_stands_where_it_is_known(workdir):
     workdir.add('fast', 0, 0.9, result=_measured(4.05e14, mfu=0.4095))
     workdir.add('faster', 0, 0.8, {'model.mixer': 'conv'}, _measured(5e14, mfu=0.5055))

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import data
+import models
 from models import accounting, fused
 from tests.experiments import small
 from training import loop
@@ -202,12 +203,23 @@ def test_flops_are_counted_where_a_kernel_hides_them(config, monkeypatch):
     dataset, real = data.load(config.data), fused.fused_attention
     open_to_all = compile_programs(config, dataset, 24)
     monkeypatch.setattr(accounting, 'OPAQUE', (*accounting.OPAQUE, 'lgamma'))
-    monkeypatch.setattr(fused, 'why_not', lambda *_: None)
+    monkeypatch.setattr(models, 'with_kernel', lambda config, *_: config)
     monkeypatch.setattr(fused, 'fused_attention', lambda q, k, v: real(q, k, v, 'xla') + jax.lax.lgamma(v))
     config.model.attention_kernel = 'cudnn'
     hidden = compile_programs(config, dataset, 24)
     assert hidden.forward_flops == open_to_all.forward_flops
     assert hidden.train_step_flops == open_to_all.train_step_flops
+
+
+def test_every_run_says_that_its_kernel_is_not_the_one_asked_for(config, tmp_path, caplog):
+    """Also the second one of a sweep, whose programs are there already."""
+    config.model.attention_kernel = 'cudnn'
+    for folder in ('one', 'other'):
+        caplog.clear()
+        result = run(config, tmp_path / folder)
+        assert 'the backend is cpu' in result['kernel_fallback']
+        (told,) = [record.message for record in caplog.records if 'cudnn' in record.message]
+        assert told == f"model.attention_kernel='cudnn' falls back to 'xla': {result['kernel_fallback']}"
 
 
 def test_steps_go_before_epochs(config):
