@@ -26,7 +26,7 @@ COLOURS = 'cividis'
 class Grid(NamedTuple):
     """Arms that differ in positions and heads alone."""
 
-    rows: dict[tuple[str, int], Row]  # by position and heads
+    rows: dict[tuple[str, int], Row]  # by position, "alone" where there is no content, and heads
     rest: dict  # the fields that they share
 
     @property
@@ -45,6 +45,8 @@ def grids(rows: Sequence[Row]) -> list[Grid]:
         config = next((run.config for run in row.arm.finished if run.config), None)
         fields = flatten(config or {})
         place = tuple(fields.get(name) for name in FIELDS)
+        if fields.get('model.positions.content') is False:
+            place = f'{place[0]} alone', place[1]
         if fields.get('model.name') == 'backbone' and fields.get('model.mixer') == 'attention' and None not in place:
             rest = {name: value for name, value in fields.items() if name not in NOT_ALIKE}
             group = groups.setdefault(json.dumps(rest, sort_keys=True), Grid({}, rest))
@@ -81,7 +83,7 @@ def heat_map(rows: Sequence[Row]) -> Picture | None:
         bar = (1 - (BAR - 0.2) / width, (height - TITLE - tall) / height, 0.14 / width, tall / height)
         figure.colorbar(mesh, cax=figure.add_axes(bar)).set_label('test accuracy, %')
     about = '; '.join(
-        f'{name} with {heads} heads {100 * means[row.number]:.2f}%'
+        f'{name} with {heads} head{"s" * (heads != 1)} {100 * means[row.number]:.2f}%'
         for grid in found
         for (name, heads), row in grid.rows.items()
     )

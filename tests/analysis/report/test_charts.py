@@ -44,6 +44,17 @@ def test_a_map_has_the_arms_that_differ_in_positions_and_heads_alone(workdir):
     assert 'learned_1d with 4 heads 90.00%' in picture.alternative
 
 
+def test_attention_by_position_alone_has_a_row_of_its_own(workdir):
+    for content in (True, False):
+        fields = {'model.positions.name': 'gaussian', 'model.num_heads': 1, 'model.positions.content': content}
+        workdir.add(f'content {content}', 0, 0.9 if content else 0.6, fields)
+    (grid,) = heat_map.grids(rows(workdir))
+    assert set(grid.rows) == {('gaussian', 1), ('gaussian alone', 1)}
+    said = heat_map.heat_map(rows(workdir)).alternative
+    assert 'gaussian with 1 head 90.00%' in said
+    assert 'gaussian alone with 1 head 60.00%' in said
+
+
 def test_a_sweep_without_such_arms_has_no_map(workdir):
     workdir.add('one', 0)
     workdir.add('conv', 0, config={'model.mixer': 'conv'})
