@@ -24,7 +24,7 @@ from training.strategy import longest_dispatch
 MOST_STEPS = 2**31 - 1  # the step counter is an int32, as in every library below
 TRAINED = 16  # bytes of a param: itself, its gradient, and AdamW's two moments
 RESTORED = 4  # bytes of one that is evaluated
-ROW = 100  # bytes of a stop in the plan of a run: a Python int in a set
+STOP = 100  # bytes of a milestone in the plan of a run: a Python int in a set
 RESNET_WEIGHTS = 2724  # of ResNet-18's convolutions at width 1, the stem apart; they grow with its square
 CGROUP_LIMIT = Path('/sys/fs/cgroup/memory.max')
 
@@ -108,8 +108,8 @@ def _check_steps(config: ConfigDict) -> None:
         field, steps = 'train.epochs', train.epochs * _examples(config.data) / train.batch_size
     if steps > MOST_STEPS:
         raise ConfigError(f'{field}={base.get(config, field)} makes {steps:.4g} steps; at most {MOST_STEPS:,} would do')
-    plan = 12 * steps + ROW * (steps / config.log.every + min(config.checkpoint.count, steps))
-    _refuse(config, 'the plan of the steps', plan, [field, 'log.every', 'checkpoint.count'])
+    plan = 12 * steps + STOP * min(config.checkpoint.count, steps)  # a learning rate and its place for each step
+    _refuse(config, 'the plan of the steps', plan, [field, 'checkpoint.count'])
     if train.steps_per_dispatch is not None:
         rows = 4 * longest_dispatch(config, max(1, round(steps))) * train.batch_size
         fields = ['train.steps_per_dispatch', 'log.every', 'checkpoint.count', 'train.batch_size']

@@ -136,7 +136,7 @@ def test_fields_that_an_arm_does_not_read_do_not_stop_it(fields):
         ({'train__batch_size': 2**40}, 'train.batch_size=.* the activations of a step would take'),
         ({'model__embed_dim': 2**12, 'model__depth': 16}, 'the params in training would take'),
         ({'model__name': 'resnet', 'model__resnet_width': 2**10}, 'the params in training would take'),
-        ({'train__steps': 2**30, 'log__every': 1}, 'the plan of the steps would take'),
+        ({'train__steps': 2**30, 'checkpoint__count': 2**30}, 'the plan of the steps would take'),
         (
             {'train__steps_per_dispatch': 2**28, 'log__every': 2**28, 'train__steps': 2**28, 'checkpoint__count': 1},
             r'train\.steps_per_dispatch=268435456, .*: the rows of a dispatch would take',
@@ -153,6 +153,11 @@ def test_what_was_trained_elsewhere_is_evaluated_where_it_could_not_train(fields
 def test_a_dispatch_is_no_longer_than_there_is_between_two_milestones(monkeypatch):
     monkeypatch.setattr(fits, 'machine_memory', lambda: 24 * 2**30)
     check(train__steps_per_dispatch=2**28, log__every=2**28, train__steps=2**28, checkpoint__count=100)
+
+
+def test_a_row_of_the_log_takes_no_memory(monkeypatch):
+    monkeypatch.setattr(fits, 'machine_memory', lambda: 24 * 2**30)
+    check(train__steps=2**30, log__every=1)
 
 
 def test_what_cannot_be_evaluated_either_is_told(monkeypatch):
