@@ -120,7 +120,7 @@ def sweep_command(sweep: str, rows: Sequence[dict[str, Any]], workdir: Path, scr
 def run_commands(sweep: str, rows: Sequence[dict[str, Any]], workdir: Path, scratch: Path) -> Iterable[list[str]]:
     """A command for each of `rows`."""
     for number, row in enumerate(rows):
-        fields = {name: value for name, value in row.items() if name not in ('arm', 'curve', 'x')}
+        fields = {name: value for name, value in row.items() if name not in sweeps.NO_FIELDS}
         overrides = [f'--config.{name}={value}' for name, value in fields.items()]
         yield ['train.py', f'--config={sweep}', f'--workdir={workdir / str(number)}', *overrides]
 

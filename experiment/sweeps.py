@@ -25,6 +25,7 @@ from experiment.validate import DEFAULTS, validate
 
 logger = logging.getLogger(__name__)
 
+NO_FIELDS = ('arm', 'tuned', 'curve', 'x')  # what a row of sweep() may say beside the fields that it sets
 NAME = re.compile('[0-9a-f]{12}')  # of a run: see `run_name`
 
 

@@ -47,6 +47,15 @@ def test_both_ways_train_the_same_runs(tmp_path):
     json.dumps(measured, allow_nan=False)
 
 
+def test_a_run_by_itself_is_asked_for_fields_alone(tmp_path):
+    """What else a row says is about the table."""
+    row = {'arm': 'an arm', 'curve': 'a curve', 'x': 3, 'tuned': 'train.learning_rate', 'train.learning_rate': 0.1}
+    ((*_, field),) = sweep.run_commands('some.py', [row], tmp_path, tmp_path)
+    assert field == '--config.train.learning_rate=0.1'
+    (command,) = sweep.run_commands('some.py', [row], tmp_path, tmp_path)
+    assert sum(word.startswith('--config.') for word in command) == 1
+
+
 def test_flags_do_not_clash_with_other_benchmarks_flags():
     from benchmarks import loop, options, window  # noqa: F401, absl refuses a flag that another one has defined
 
