@@ -1,6 +1,7 @@
 """The training loop: one for every model, and for one run or a population of runs."""
 
 import contextlib
+import functools
 import logging
 import math
 import time
@@ -24,14 +25,13 @@ from training.interruption import Interrupted
 from training.optimiser import Rates
 from training.profile import Profile
 from training.programs import Programs, compile_programs, find_bad_operation
+from training.rows import LaggedRows
 from training.start import Start
-from training.step import State, Sums
+from training.step import State, Sums, run_keys
 from training.strategy import milestones
 from training.track import Member, Track, common_start
 
 logger = logging.getLogger(__name__)
-
-LAG = 3  # dispatches that a row's sums have to arrive in before the host waits for them
 
 
 class Run(NamedTuple):
@@ -78,9 +78,8 @@ def train(members: Sequence[Member], dataset: Dataset, *, profiled: bool = False
     steps = total_steps(config, len(dataset.train.labels))
     clock, begun = time.perf_counter(), Start()
     programs = compile_programs(config, dataset, steps, size)
-    split_keys = [jax.random.split(jax.random.key(member.config.seed)) for member in members]
-    state = programs.initial_state(population.together([keys[0] for keys in split_keys]))
-    train_keys = population.together([keys[1] for keys in split_keys])
+    init_keys, train_keys = map(population.together, zip(*(run_keys(m.config.seed) for m in members), strict=True))
+    state = programs.initial_state(init_keys)
     rates = population.together([Rates.of(member.config.train) for member in members])
     train_keys, rates = jax.device_put((train_keys, rates), programs.where.members)
     feed = make_feed(dataset.train, programs.where.images)
@@ -135,12 +134,12 @@ def _train_until(milestone: int, run: Run, state: State, start: int) -> State:
 def _run_steps(run: Run, state: State, start: int, stop: int) -> tuple[State, int, float]:
     """The state after the steps from `start` to `stop`, the last step, and the seconds that the device idled, at most.
 
-    It is the last before `stop` when all members diverged or a signal came. The host runs ahead of an accelerator, and
-    waits for a row's sums `LAG` dispatches after it asked for them; it hears of a divergence without waiting.
+    It is the last before `stop` when all members diverged or a signal came. The host runs ahead of an accelerator: it
+    waits for a row's sums a little later (training.rows), and hears of a divergence without waiting.
     """
     every, dispatch = run.config.log.every, run.programs.dispatch
-    clock, logged, pending, idle, returned, since = time.perf_counter(), start, None, 0.0, None, 0
-    step, unheard = start, deque()
+    rows, unheard = LaggedRows(functools.partial(_log_row, run), start), deque()
+    step, idle, returned = start, 0.0, None
     while step < stop and not _ended(run, unheard):
         count = min(dispatch, stop - step, every - step % every)
         arguments = run.feed(_rows(run, step, dispatch))  # as many as the program has room for
@@ -149,23 +148,18 @@ def _run_steps(run: Run, state: State, start: int, stop: int) -> tuple[State, in
         run.profile.before(step + count, state)
         before = jax.tree.map(jnp.copy, state) if run.config.debug.check_numerics else None
         state = run.programs.train_steps(state, run.keys, run.rates, *arguments, np.int32(count))
-        step, since, returned = step + count, since + 1, time.perf_counter()
+        step, returned = step + count, time.perf_counter()
         run.profile.after(step, state)
         run.begun.stepped(run.programs)
         unheard.append(state.sums.diverged + 0)  # a copy, which the next step's donation cannot take
         if before is not None:
             _check_numerics(run, before, state, arguments)
-        at_row = step % every == 0 or step == stop
-        if pending and (at_row or since == LAG):
-            clock, pending = _log_row(run, *pending, clock), None
-        if at_row:
-            # The sums leave the state here, so the next step's donation cannot take them from under the log.
-            pending, logged, since = (step, step - logged, state.sums), step, 0
+        rows.dispatched()
+        if step % every == 0 or step == stop:
+            rows.ask(step, state.sums)
+            # They leave the state here, so the next step's donation cannot take them from under the log.
             state = state._replace(sums=_cleared(run, state.sums))
-            if pending[2].loss.is_ready():  # as on a CPU, where a call returns when all is done
-                clock, pending = _log_row(run, *pending, clock), None
-    if pending:
-        _log_row(run, *pending, clock)
+    rows.write()
     return state, step, idle
 
 

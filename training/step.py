@@ -60,6 +60,12 @@ def cross_entropy(
     return optax.softmax_cross_entropy(logits, targets)
 
 
+def run_keys(seed: int) -> tuple[PRNGKeyArray, PRNGKeyArray]:
+    """The keys of a run: of its initial params, and of its steps."""
+    init_key, train_key = jax.random.split(jax.random.key(seed))
+    return init_key, train_key
+
+
 def initial_state(config: ConfigDict, model: Model, key: PRNGKeyArray) -> State:
     """The state before the first step of an experiment."""
     return _unstepped(config, model, model.init(key))

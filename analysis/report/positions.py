@@ -24,6 +24,7 @@ from models.positions.conditional import ConditionalPositions
 from models.positions.gaussian import Gaussian
 from models.positions.relative import RelativeVectors
 from models.positions.rotary import Rotary
+from training.step import run_keys
 
 DIVERGING = 'RdBu_r'  # red above zero, blue below
 MOST_LAYERS, MOST_HEADS = 6, 8  # of a picture; the first and evenly between
@@ -36,9 +37,9 @@ Maps = Float[np.ndarray, 'heads rows columns']
 
 
 def initial_positions(config: ConfigDict, spec: Spec) -> dict[int, Params]:
-    """What a run of `config` had at the start below "positions", by copy: training.loop's own draw."""
+    """What a run of `config` had at the start below "positions", by copy."""
     model = models.build(config.model, spec, np.dtype(config.train.compute_dtype))
-    key = jax.random.split(jax.random.key(config.seed))[0]
+    key, _ = run_keys(config.seed)
     # As a program, which leaves out the draws of all other params.
     return jax.jit(lambda key: model.init(key).get('positions', {}))(key)
 
