@@ -1,1 +1,1 @@
-"""From run folders to claims: statistics over seeds, and the tables that print them."""
+"""From run folders to claims: statistics and tables, figures and the report, heads, extrapolation, convolution."""

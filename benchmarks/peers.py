@@ -125,7 +125,7 @@ class ResNet(nn.Module):
 
 
 def group_norm(channels: int) -> nn.GroupNorm:
-    """models.resnet's: groups of 16 channels."""
+    """Groups of 16 channels, as models.resnet has at the widths that are measured, of which 16 is a divisor."""
     return nn.GroupNorm(math.gcd(channels, max(1, channels // 16)), channels, eps=EPSILON)
 
 

@@ -12,10 +12,11 @@ import itertools
 from ml_collections import ConfigDict
 
 from configs import digits
+from configs.tables import with_seeds
 
 POSITIONS = ('none', 'sinusoidal_2d', 'learned_1d', 'rnn')
 HEADS = (1, 4)
-SEEDS = range(3)
+SEEDS = 3
 
 
 def get_config(variant: str = '') -> ConfigDict:
@@ -32,4 +33,4 @@ def sweep() -> list[dict]:
     }
     arms['convolution 3 x 3'] = {'model.mixer': 'conv', 'model.positions.name': 'none'}
     arms['ResNet-18, width 1/4'] = {'model.name': 'resnet', 'model.resnet_width': 16}
-    return [{'arm': arm, 'seed': seed} | fields for arm, fields in arms.items() for seed in SEEDS]
+    return with_seeds(arms, SEEDS)

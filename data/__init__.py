@@ -16,7 +16,7 @@ LOCAL = {'digits': digits, 'synthetic': synthetic}  # need no preparation
 
 
 def _source(name: str) -> ModuleType:
-    """A module with `spec(config)` and `read(config)`; every name that is not ours is TFDS's."""
+    """A module with `spec(config)`, `examples(config)` and `read(config)`; every name that is not ours is TFDS's."""
     if name in LOCAL:
         return LOCAL[name]
     from data import tfds_source  # here, since tensorflow-datasets takes a second to import

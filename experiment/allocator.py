@@ -21,8 +21,8 @@ def keep_memory() -> bool:
     the time of a ViT-S/16's step (benchmarks/NOTES.md). Only for this process and from now on, before JAX's backend
     starts; a user who set glibc's own variables is not overruled, and other allocators and systems are left alone.
 
-    Only the main thread's heap holds blocks of any size. The other threads have heaps of their own, which none waits
-    for, but of 64 MiB at most. So a step is to begin in the thread that calls for it: JAX would hand it to another.
+    Each thread has a heap of its own, for which no other waits, but only the main thread's holds blocks of more than
+    64 MiB. So steps are to run where they are called from: JAX's asynchronous dispatch would hand them to another.
     """
     if 'malloc' in os.environ.get('GLIBC_TUNABLES', '') or any(name.startswith('MALLOC_') for name in os.environ):
         return False

@@ -57,9 +57,9 @@ def _by_program(runs: Sequence[Planned], workdir: Path, at_most: int | None) -> 
 
 
 def chunk_sizes(runs: int, largest: int, devices: int) -> list[int]:
-    """Sizes of at most `largest` that add up to `runs`: as few and as even as can be, of equal shares for the devices.
+    """Sizes of the populations that share `runs`: `largest` at most, few, nearly equal, and multiples of `devices`.
 
-    Only what is left over after whole shares goes to one device.
+    What then is left over, less than one for each device, is a population by itself, on one device.
     """
     spread = runs - runs % devices if devices > 1 and largest >= devices else runs
     rest = [runs - spread] if spread < runs else []

@@ -127,7 +127,7 @@ def _give(one: _Process, waiting: list[Waiting], begun: set[str]) -> None:
 def _outcomes(busy: Sequence[_Process], display: Display) -> list[tuple[_Process, str, Any]]:
     """Waits until some of the processes tell anything, and returns whose work ended, and how.
 
-    What is lost to a signal that comes meanwhile is nothing to who ends them all then.
+    A signal that comes while this waits may lose what they told; but whoever hears of it ends them all.
     """
     ready = wait([one.pipe for one in busy])
     with interruption.deferred(saved=''):  # else it would cut in two what is heard

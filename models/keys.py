@@ -22,10 +22,10 @@ def hashed(key: PRNGKeyArray) -> PRNGKeyArray:
 
 
 def from_row(key: PRNGKeyArray, row: int | Shaped[Array, '']) -> PRNGKeyArray:
-    """A key that draws what `key`, of this kind, draws, but for the first `row` rows of it: those of the leading axis.
+    """The key whose draws are those of `key`, one of this kind, without their first `row` rows (of the leading axis).
 
-    What belongs to a part of a batch is then drawn as it is for the whole of it. The keys that follow from this one by
-    jax.random.fold_in or split leave out as many.
+    So part of a batch, from that row on, draws what it would as part of the whole. Keys that follow from this one, by
+    jax.random.fold_in or split, leave out as many.
     """
     first, second, begin = jax.random.key_data(key)
     return _key(first, second, begin + jnp.asarray(row, jnp.uint32))

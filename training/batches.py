@@ -68,7 +68,11 @@ def make_feed(split: Split, sharding: jax.sharding.Sharding) -> Feed:
 
 
 def padded_batches(split: Split, batch_size: int) -> Iterator[tuple[np.ndarray, np.ndarray, Bool[np.ndarray, 'batch']]]:
-    """Every example once, in order: images, labels and a mask that is False on the padding of the last batch."""
+    """Every example once, in order, in batches of `batch_size`.
+
+    Yields:
+      images [batch, height, width, channels], labels [batch], and a mask that is False on the last batch's padding.
+    """
     for start in range(0, len(split.labels), batch_size):
         images, labels = split.images[start : start + batch_size], split.labels[start : start + batch_size]
         padding = batch_size - len(labels)

@@ -178,7 +178,7 @@ def latest_step(folder: Path) -> int:
 def resume(
     folder: Path, rule: str, holds: Callable[[Mark], bool], latest: int | None = None
 ) -> tuple[int, Progress | None]:
-    """The newest step from which the run in `folder` comes to the end that it would have come to; 0: its beginning.
+    """The newest step from which the run in `folder` ends as if it had never been interrupted; 0: it starts over.
 
     That needs its checkpoint, the one that it would select by `rule` (`checkpoint.select`), and the rows until then,
     which `holds` looks at. Newer checkpoints, and damaged ones, are set aside, each with a warning that says why.

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import jax
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Float, Int
 
 from data.spec import Split
 from models import Params
@@ -47,7 +47,7 @@ def _scores(sums: Evaluation) -> dict:
     }
 
 
-def per_class_accuracy(confusion: Int[np.ndarray, 'classes classes']) -> np.ndarray:
+def per_class_accuracy(confusion: Int[np.ndarray, 'classes classes']) -> Float[np.ndarray, 'classes']:
     """The share of each class's examples that were recognised; NaN where a split has none of a class."""
     counts = confusion.sum(axis=1)
     return np.where(counts > 0, np.diag(confusion) / np.maximum(counts, 1), np.nan)

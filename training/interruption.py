@@ -81,7 +81,11 @@ def requested() -> int | None:
 
 @contextlib.contextmanager
 def deferred(saved: str = 'the run is saved') -> Iterator[None]:
-    """In it signals wait to be asked for; one that nobody asked for is raised at its end, where so much is `saved`."""
+    """Inside, a signal is only noted, for `requested` to tell of; at the end it raises Interrupted.
+
+    Args:
+      saved: what Interrupted then says: how much is saved by the end.
+    """
     global _deferring, _requested
     _deferring = True
     try:
@@ -101,7 +105,7 @@ def deferred(saved: str = 'the run is saved') -> Iterator[None]:
 
 @contextlib.contextmanager
 def kept_from_children(signum: int) -> Iterator[None]:
-    """In it the signal waits, and processes that are started do not know it until they ask for it."""
+    """Inside, `signum` is blocked: it waits, here and in processes that start meanwhile, which inherit that."""
     with deferred(saved=''):
         if not hasattr(signal, 'pthread_sigmask'):
             yield

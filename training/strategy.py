@@ -32,23 +32,23 @@ def longest_dispatch(config: ConfigDict, steps: int) -> int:
 
 
 def steps_per_dispatch(config: ConfigDict, longest: int, flops: int | float) -> int:
-    """Steps that a call takes, at most: `longest` (of `longest_dispatch`), unless one is better.
+    """Steps that a call takes, at most: `longest` (of `longest_dispatch`), or one where that is better.
 
-    It is on the CPU where a step takes many of its `flops`, so that a signal is heard soon, and for what convolves,
-    since a convolution inside a loop is ten times slower.
+    One is better on a CPU: for large steps (of `flops` each), so that a signal is heard soon; and for convolutions,
+    which are ten times slower inside a loop.
     """
     singly = jax.default_backend() == 'cpu' and (traits(config.model).convolves or flops >= LARGE_STEP)
     return 1 if singly and config.train.steps_per_dispatch is None else longest
 
 
 def evenly(steps: int, most: int) -> int:
-    """How many steps to take at once so that as few calls as can be take `steps`, `most` at most, and as many each."""
+    """Steps of a call, `most` at most, where the fewest calls that can take `steps` share them equally."""
     calls = -(-steps // most)
     return -(-steps // calls)
 
 
 def wholly(steps: int, most: int) -> int:
-    """How many steps to take at once so that none of the calls is shorter, if few calls more will do; else `evenly`.
+    """Steps of a call where none is shorter than the others, if that takes few calls more; else `evenly`.
 
     For accelerators, where a shorter call takes as long (training.step.make_train_steps).
     """

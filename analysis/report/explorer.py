@@ -63,7 +63,8 @@ def explorer(
             trained = load(one.folder)
             which = json.dumps(trained.config.data.to_dict(), sort_keys=True)
             split = typical(load_data(trained.config.data).test, images)
-            sets.setdefault(which, _image_set(trained, split, len(sets)))
+            if which not in sets:
+                sets[which] = _image_set(trained, split, len(sets))
             of_run = heads[heads['run'] == one.run.name] if heads is not None else None
             alike = likeness.get(one.run.name)
             shown.append(about | _of_run(trained, split, of_run, alike) | {'set': sets[which]['number']})
@@ -179,8 +180,8 @@ def typical(split: Split, images: int) -> Split:
     """The first image of each of the first classes, so that a handful shows different things."""
     labels = np.asarray(split.labels)
     firsts = [int(np.argmax(labels == label)) for label in np.unique(labels)]
-    rest = [row for row in range(len(labels)) if row not in set(firsts)]
-    rows = np.array((firsts + rest)[:images])
+    rest = np.setdiff1d(np.arange(len(labels)), firsts)
+    rows = np.concatenate([firsts, rest])[:images].astype(int)
     return Split(np.asarray(split.images[rows]), labels[rows])
 
 

@@ -18,7 +18,8 @@ class RelativeBias(NoPositions):
     Liu et al. 2021 (Swin, arXiv:2103.14030), eq. 4, with a table for all offsets between trained places; each layer
     has its own. Offsets between entries are interpolated bilinearly (there bicubically); those beyond the table take
     its edge. On a sequence it is the bias of T5 (Raffel et al. 2020) without buckets, and with a table for each layer.
-    Parameters of a layer: heads x (2 rows - 1) x (2 columns - 1), or within a window heads x window x window.
+    Parameters of a layer: heads x (2 rows - 1) x (2 columns - 1), or within a window heads x window x window; on a
+    sequence, where a window may be even, heads x (2 tokens - 1) or heads x (2 floor(window / 2) + 1).
     """
 
     in_attention = True
@@ -43,7 +44,7 @@ class RelativeVectors(NoPositions):
     the heads, each layer its own. On a sequence these are Shaw et al. 2018 (arXiv:1803.02155), eq. 4, clipped at the
     trained length, and the one vector for rows, which all keys share, changes nothing. Between entries and beyond the
     table as `relative_bias`. Parameters of a layer: (2 rows - 1 + 2 columns - 1) x head_dim, or within a window
-    2 window x head_dim.
+    2 window x head_dim; on a sequence of so many columns there is one row.
     """
 
     in_attention = True
