@@ -21,7 +21,7 @@ SPLIT = flags.DEFINE_enum('split', 'test', ['train', 'validation', 'test'], 'Exa
 
 
 def main() -> None:
-    from training.compilation import use_cache
+    from training.program_cache import use_cache
 
     use_cache()
     if RESOLUTIONS.value is not None:

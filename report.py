@@ -18,7 +18,7 @@ TABLE = flags.DEFINE_bool('table', True, 'Print the table and write it; --notabl
 def main() -> None:
     from analysis import figures, tables  # pandas takes a second, which a wrong flag need not wait for
     from analysis.report import write
-    from training.compilation import use_cache
+    from training.program_cache import use_cache
 
     use_cache()
     if TABLE.value:

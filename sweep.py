@@ -32,7 +32,7 @@ flags.register_validator('workdir', bool, 'the name of a folder would do')
 def main() -> int:
     from experiment import folder, schedule, sweeps
     from experiment.lock import locked
-    from training.compilation import use_cache
+    from training.program_cache import use_cache
 
     use_cache()
     workdir = Path(WORKDIR.value)

@@ -25,7 +25,7 @@ def main() -> int:
     from experiment import folder
     from experiment.display import Display
     from experiment.run import execute
-    from training.compilation import use_cache
+    from training.program_cache import use_cache
 
     use_cache()
     workdir, began = Path(WORKDIR.value), time.time()

@@ -239,7 +239,7 @@ def measure(workdir: Path, split: str = 'test', images: int = 256) -> Measured:
 
 def main() -> None:
     from analysis import heads_report
-    from training.compilation import use_cache
+    from training.program_cache import use_cache
 
     use_cache()
     heads_report.report(Path(flags.FLAGS.workdir), flags.FLAGS.split, flags.FLAGS.images)

@@ -97,7 +97,7 @@ def _begin(cores: Sequence[int]) -> None:
     if hasattr(os, 'sched_setaffinity'):
         os.sched_setaffinity(0, cores)
     from experiment.allocator import keep_memory
-    from training.compilation import use_cache
+    from training.program_cache import use_cache
 
     keep_memory()
     use_cache()

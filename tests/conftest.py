@@ -32,7 +32,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 @pytest.fixture(scope='session', autouse=True)
 def _caches(tmp_path_factory):
     """Tests, and processes that they start, share their compiled programs here, not where the user's are."""
-    from training.compilation import KEEP_ALL
+    from training.program_cache import KEEP_ALL
 
     shared = tmp_path_factory.getbasetemp()
     shared = (shared.parent if 'PYTEST_XDIST_WORKER' in os.environ else shared) / 'caches'

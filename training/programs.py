@@ -22,12 +22,12 @@ from models.matching import matched
 from training import placement, population
 from training import step as steps
 from training.batches import fed_examples, on_device
-from training.compilation import CacheCounts, counts
-from training.compiler import compiled
 from training.numerics import first_bad_operation
 from training.optimiser import Rates, relative_learning_rate
 from training.placement import Placement
+from training.program_cache import CacheCounts, counts
 from training.strategy import longest_dispatch, parts_of_a_batch, steps_per_dispatch
+from training.xla_options import compiled
 
 
 class Programs(NamedTuple):

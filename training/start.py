@@ -4,8 +4,8 @@ import logging
 import threading
 import time
 
-from training import compilation
-from training.compilation import CacheCounts
+from training import program_cache
+from training.program_cache import CacheCounts
 from training.programs import Programs
 
 logger = logging.getLogger(__name__)
@@ -15,7 +15,7 @@ class Start:
     """From here to a run's first step."""
 
     def __init__(self) -> None:
-        self._clock, self._mark = time.perf_counter(), compilation.counts()
+        self._clock, self._mark = time.perf_counter(), program_cache.counts()
         self.seconds: float | None = None  # to the first step; None: it was not taken yet
         self.cache: CacheCounts | None = None  # of the programs until then; None: no cache is in use
 
@@ -27,14 +27,14 @@ class Start:
         if self.seconds is not None:
             return
         self.seconds = time.perf_counter() - self._clock
-        folder = compilation.folder_in_use()
+        folder = program_cache.folder_in_use()
         if folder is None:
             return
-        self.cache = compilation.counts().since(self._mark)
+        self.cache = program_cache.counts().since(self._mark)
         if programs.made_by != threading.get_ident() or programs.made_at < self._clock:
             # Made ahead, or for another run: nothing was waited for, and nothing was counted here.
             self.cache = CacheCounts(*map(sum, zip(self.cache, programs.cache, strict=True)))
             return
-        why = compilation.slow_start(folder, programs.name, self.seconds, self.cache)
+        why = program_cache.slow_start(folder, programs.name, self.seconds, self.cache)
         if why is not None:
             logger.warning(why)

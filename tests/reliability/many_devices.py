@@ -17,7 +17,7 @@ import data
 import models
 from data.spec import Rows
 from tests.experiments import small
-from training import batches, checkpoints, compiler, loop, placement, programs, step
+from training import batches, checkpoints, loop, placement, programs, step, xla_options
 from training.checkpoints import Progress
 from training.log import read_rows
 from training.optimiser import Rates
@@ -53,7 +53,7 @@ def stepped(config, dataset, count, dispatch=1):
     shape = step.state_shapes(config, model)
     fed = batches.fed_examples(resident, dispatch * config.train.batch_size)
     traced = programs._trace(config, dataset.spec, model, STEPS, dispatch, fed, where, shape)
-    program = compiler.compiled(traced.lower(), config)
+    program = xla_options.compiled(traced.lower(), config)
     state = jax.device_put(step.initial_state(config, model, jax.random.key(0)), where.members)
     key, rates = jax.device_put((jax.random.key(1), Rates.of(config.train)), where.members)
     feed, sums, losses = batches.make_feed(train, where.images), jax.device_get(state.sums), []

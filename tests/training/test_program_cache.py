@@ -8,7 +8,7 @@ from pathlib import Path
 import jax
 import pytest
 
-from training.compilation import CacheCounts, slow_start, trim
+from training.program_cache import CacheCounts, slow_start, trim
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -16,9 +16,9 @@ ROOT = Path(__file__).resolve().parents[2]
 PROGRAM = """
 import hashlib, sys
 import jax, jax.numpy as jnp, numpy as np
-from training import compilation
+from training import program_cache
 
-folder = compilation.use_cache()
+folder = program_cache.use_cache()
 x = jax.random.normal(jax.random.key(0), (32, 32))
 scan = jax.jit(lambda x: jax.lax.scan(lambda c, _: (jnp.tanh(c @ x), c.sum()), x, length=7))
 donating = jax.jit(lambda state, x: (state[0] + x @ x, state[1] * 2), donate_argnums=0)
@@ -30,7 +30,7 @@ convolve = lambda k: jax.lax.conv_general_dilated(image, k, (2, 2), 'SAME', dime
 gradient = jax.jit(jax.grad(lambda k: (convolve(k) ** 2).sum()))(jnp.ones((3, 3, 3, 4)))
 leaves = jax.tree.leaves((x, scan(x), state, gradient))
 print(hashlib.sha256(b''.join(np.asarray(leaf).tobytes() for leaf in leaves)).hexdigest())
-print(*compilation.counts())
+print(*program_cache.counts())
 """
 
 
