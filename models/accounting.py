@@ -22,7 +22,7 @@ import numpy as np
 from jax.extend import core
 
 from data.spec import Spec
-from models import Model, Params
+from models.model import Model, Params
 
 
 def count_params(params: Params) -> int:

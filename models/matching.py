@@ -12,9 +12,10 @@ from typing import NamedTuple
 
 from ml_collections import ConfigDict
 
-import models
 from configs.errors import ConfigError
 from data.spec import Spec
+from models.accounting import count_params, forward_flops
+from models.model import build_as_written
 from models.positions import POSITIONS
 
 MATCHES = {'params': 'params', 'flops': 'FLOPs'}  # what model.match may name, as prose has it; '': widths as written
@@ -164,9 +165,9 @@ def _count(config: ConfigDict, spec: Spec, quantity: str) -> int:
 
 @functools.lru_cache(maxsize=4096)
 def _count_of(fields: str, spec: Spec, quantity: str) -> int:
-    from models.accounting import count_params, forward_flops  # here, since it counts what `models` builds
-
-    model = models.build(ConfigDict(json.loads(fields)), spec)
+    config = ConfigDict(json.loads(fields))
+    config.attention_kernel = 'xla'  # of the same cost, which is seen
+    model = build_as_written(config, spec)
     if quantity == 'flops':
         return forward_flops(model, spec)
     return count_params(model.shapes)
