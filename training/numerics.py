@@ -65,8 +65,8 @@ def _apply(equation: JaxprEqn, inputs: Sequence[Any]) -> list[Any]:
 
 
 def _scan(params: dict[str, Any], inputs: Sequence[Any]) -> list[Any]:
-    fixed, carried = params['num_consts'], params['num_carry']
-    constants, carry, rows = inputs[:fixed], list(inputs[fixed : fixed + carried]), inputs[fixed + carried :]
+    constants, carry, rows = _parts_of_a_scan(params, inputs)
+    carried = len(carry)
     turns = range(params['length'])
     made: list[list[Any]] = []
     for turn in reversed(turns) if params['reverse'] else turns:
@@ -78,6 +78,14 @@ def _scan(params: dict[str, Any], inputs: Sequence[Any]) -> list[Any]:
     if params['reverse']:
         made.reverse()
     return [*carry, *(jnp.stack(column) for column in zip(*made, strict=True))]
+
+
+def _parts_of_a_scan(params: dict[str, Any], inputs: Sequence[Any]) -> list[list[Any]]:
+    """What is the same at each turn, what is carried from one to the next, and the rows of which each has its own."""
+    if 'ft_in' in params:  # from jax 0.12 on
+        return [list(part) for part in params['ft_in'].update(inputs).unpack()]
+    fixed, carried = params['num_consts'], params['num_carry']
+    return [list(inputs[:fixed]), list(inputs[fixed : fixed + carried]), list(inputs[fixed + carried :])]
 
 
 def _finite(value: Any) -> bool:
