@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from experiment import folder
+
 ROOT = Path(__file__).resolve().parent.parent
 
 SMALL = [
@@ -95,7 +97,7 @@ def test_a_reader_that_leaves_is_no_error(trained):
 def test_a_run_that_diverged_is_not_evaluated(trained, tmp_path):
     workdir, *_ = trained
     shutil.copytree(workdir, tmp_path / 'x')
-    (tmp_path / 'x' / 'result.json').write_text('{"status": "diverged", "diverged_step": 2}')
+    folder.write_result(tmp_path / 'x', {'status': 'diverged', 'diverged_step': 2})
     code, out, err = command('eval.py', f'--workdir={tmp_path / "x"}')
     assert (code, out, err.count('\n')) == (2, '', 1)
     assert 'the run diverged' in err
