@@ -2,7 +2,8 @@
 
   python sweep.py --config=configs/demo.py --workdir=runs/demo
 
-On a CPU as many runs train at a time as it has cores; on accelerators those that compile to one program train together.
+On a CPU as many runs train at a time as it has cores; on accelerators those that compile to one program train together,
+or one a device where they convolve.
 Finished runs are skipped, an interrupted one goes on, and one that fails does not stop the others: it is named at the
 end, and the exit status is 1.
 """
@@ -23,7 +24,10 @@ WORKERS = flags.DEFINE_integer(
     'workers', None, 'Processes that train at the same time; left out: one a core on a CPU, else one.', lower_bound=1
 )
 TOGETHER = flags.DEFINE_integer(
-    'together', None, 'Runs that train as one population; left out: on a CPU one, else as many as fit.', lower_bound=1
+    'together',
+    None,
+    'Runs that train as one population; left out: as many as pay, and fit (training/strategy.py).',
+    lower_bound=1,
 )
 flags.mark_flags_as_required(['config', 'workdir'])
 flags.register_validator('workdir', bool, 'the name of a folder would do')

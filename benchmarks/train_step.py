@@ -192,6 +192,8 @@ def experiment(size: Size, dtype: str) -> tuple[ConfigDict, Dataset]:
 def runner(config: ConfigDict, dataset: Dataset) -> Callable[[], Any]:
     """A training step, each call from where the last one ended."""
     program = compile_programs(config, dataset, 10_000, only=jax.devices()[:1])  # as many as the peer has
+    if program.kernel_fallback:
+        raise ConfigError(f'--kernel={config.model.attention_kernel}: {program.kernel_fallback}; --kernel=xla would do')
     key = jax.random.key(0)
     state, rates = program.initial_state(key), Rates.of(config.train)
     images, labels = jax.device_put(tuple(dataset.train))

@@ -71,7 +71,7 @@ def get_config() -> ConfigDict:
     train.clip_norm = 1.0  # largest global norm of a gradient; 0: off
     train.compute_dtype = 'float32'  # float32 | bfloat16, over float32 params
     train.accumulate = placeholder(int)  # equal parts of a batch: less memory, or both cores busy; None: chosen
-    train.steps_per_dispatch = placeholder(int)  # steps a call of the compiled program takes; None: chosen
+    train.steps_per_dispatch = placeholder(int)  # steps of a call, which takes as long for fewer on a GPU; None: chosen
     train.eval_batch_size = 500  # images; changes speed alone
 
     config.log = log = ConfigDict()

@@ -22,7 +22,7 @@ KNOWN = (*OF_STORAGE, errno.EACCES, errno.EIO)
 
 
 class StorageError(Exception):
-    """What a run leaves behind could not be written. Commands print it as one line and exit with status 1.
+    """What a run leaves behind could not be written, or sent. Commands print it as one line and exit with status 1.
 
     What was written before stays as it was; the same command goes on from there.
 

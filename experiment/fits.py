@@ -12,12 +12,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import jax
+import numpy as np
 from ml_collections import ConfigDict
 
 import data
 from configs import base
 from configs.errors import ConfigError
 from data.spec import Spec
+from models.fused import fallback
 from models.patches import patch_grid
 from training.strategy import longest_dispatch
 
@@ -82,7 +84,9 @@ def check_model(config: ConfigDict, model: ConfigDict, spec: Spec, *, to_train: 
         return
     kept = number * images * tokens * dim * model.depth  # what each block was given, which even model.remat keeps
     _refuse(config, 'the activations of a step', kept, ['train.batch_size', 'model.embed_dim', 'model.depth'])
-    if model.mixer == 'attention' and model.window is None and model.attention_kernel == 'xla':
+    dtype = np.dtype(config.train.compute_dtype)
+    writes_weights = model.attention_kernel == 'xla' or fallback(model, spec.image_shape, dtype)
+    if model.mixer == 'attention' and model.window is None and writes_weights:
         weights = number * images * model.num_heads * tokens**2
         _refuse(config, "a layer's attention", weights, ['train.batch_size', 'model.num_heads', 'model.patch_size'])
 

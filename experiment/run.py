@@ -33,7 +33,7 @@ def execute(
       profiled: whether to leave a trace of a few steps in `workdir` (training.profile).
     Raises:
       ConfigError: the config cannot run, or the folder cannot hold it; nothing was written.
-      StorageError: a file could not be written; what was written before is good.
+      StorageError: a file could not be written, or W&B took no rows; what was written before is good.
       Interrupted: a signal came (training.interruption); training saved first.
     """
     if profiled and folder.read_result(workdir) is not None:

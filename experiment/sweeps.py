@@ -91,9 +91,9 @@ def plan(config: ConfigDict, overrides: Iterable[Any], figure: Any = None) -> li
             raise ConfigError(f'{where} is {fields!r}; a dict from field names to values would do')
         # Seeds from numpy are numbers too, but not to a ConfigDict.
         fields = {name: value.item() if isinstance(value, np.generic) else value for name, value in fields.items()}
-        curve, x = fields.pop('curve', None), fields.pop('x', None)
-        arm = fields.pop('arm', None)
-        tuned = _check_tuned(where, fields.pop('tuned', ()), fields)
+        about = {name: fields.pop(name) for name in NO_FIELDS if name in fields}
+        curve, x, arm = (about.get(name) for name in ('curve', 'x', 'arm'))
+        tuned = _check_tuned(where, about.get('tuned', ()), fields)
         _check_fields(where, fields)
         arm = _name_by(fields, tuned) if arm is None else str(arm).strip()
         if not arm:

@@ -154,6 +154,11 @@ def _check_data(config: ConfigDict, spec: Spec) -> None:
 
 
 def _check_log(config: ConfigDict) -> None:
+    if len(config.log.wandb) > 128 or set(config.log.wandb) & set('/\\#?%:'):
+        raise ConfigError(
+            f'log.wandb={config.log.wandb!r}: the name of a project, of at most 128 characters without any of '
+            '/ \\ # ? % :, would do'
+        )
     if config.log.wandb:
         try:
             import wandb  # noqa: F401, training.sinks uses it

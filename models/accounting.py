@@ -64,8 +64,9 @@ def train_step_flops(step: jax.stages.Traced, *, looped: bool = False) -> int:
     """
     program = step.jaxpr.jaxpr
     if looped:
-        (loop,) = (equation for equation in program.eqns if equation.primitive.name == 'while')
-        program = loop.params['body_jaxpr'].jaxpr
+        (loop,) = (equation for equation in program.eqns if equation.primitive.name in ('while', 'scan'))
+        # A loop whose number of turns is known is a scan.
+        program = loop.params['jaxpr' if loop.primitive.name == 'scan' else 'body_jaxpr'].jaxpr
     return _flops(program).counted
 
 

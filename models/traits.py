@@ -13,21 +13,21 @@ class Traits(NamedTuple):
     """Of a model's program."""
 
     convolves: bool  # pixels or tokens meet in a convolution across channels
-    reads_barriers: bool  # it says by optimisation barriers what is worth an array of its own
+    keeps_barriers: bool  # it says by optimisation barriers what is worth an array of its own
     leaves_cores_idle: bool  # many of its products are too small to share among a CPU's cores
 
 
 def traits(config: ConfigDict) -> Traits:
     """Those of the model that `config` (an experiment's `config.model`) describes."""
     if config.name == 'resnet':
-        return Traits(convolves=True, reads_barriers=True, leaves_cores_idle=config.resnet_width < WIDE)
+        return Traits(convolves=True, keeps_barriers=True, leaves_cores_idle=config.resnet_width < WIDE)
     convolves = config.mixer == 'conv'
     return Traits(
         convolves=convolves,
-        reads_barriers=(
+        keeps_barriers=(
             convolves
             or config.mixer == 'depthwise_conv'
-            or POSITIONS[config.positions.name].reads_barriers
+            or POSITIONS[config.positions.name].keeps_barriers
             or config.remat  # XLA would see what rematerialisation repeats
         ),
         leaves_cores_idle=config.mixer in ('attention', 'identity'),

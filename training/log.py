@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from ml_collections import ConfigDict
 
-from configs.errors import StorageError, writing
+from configs.errors import writing
 from data import json_files
 from training.sinks import Row, open_sinks
 
@@ -48,11 +48,10 @@ class MetricsLog:
             scratch.write_bytes(rows)
             os.replace(scratch, self._path)
             self._file = open(self._path, 'ab')  # noqa: SIM115, closed on exit
-        try:
+        with contextlib.ExitStack() as opened:
+            opened.enter_context(self._file)
             self._sinks = open_sinks(folder, step, config)
-        except StorageError:
-            self._file.close()
-            raise
+            opened.pop_all()
 
     def write(self, row: Row) -> None:
         line = json.dumps(row).encode() + b'\n'

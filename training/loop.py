@@ -72,7 +72,7 @@ def train(members: Sequence[Member], dataset: Dataset, *, profiled: bool = False
       times, or {'status': 'diverged', 'diverged_step': the step by which its loss or gradients were not finite}.
     Raises:
       Interrupted: a signal came (training.interruption), and every member is saved at the step where it was.
-      StorageError: a file could not be written.
+      StorageError: a file could not be written, or W&B took no rows.
     """
     config, size = members[0].config, len(members)
     steps = total_steps(config, len(dataset.train.labels))

@@ -1,5 +1,6 @@
 """Where a run's rows go beside metrics.jsonl: TensorBoard's event files, and Weights & Biases where it is asked for."""
 
+import contextlib
 import hashlib
 import json
 import time
@@ -109,9 +110,15 @@ def open_sinks(folder: Path, step: int, config: ConfigDict) -> list[TensorBoard 
     Raises:
       StorageError: nothing can be written there, or Weights & Biases does not take it.
     """
-    # The one that others can refuse comes first: then nothing is left open.
-    remote = [WeightsAndBiases(folder, config)] if config.log.wandb else []
-    return [*([TensorBoard(folder, step, config)] if config.log.tensorboard else []), *remote]
+    with contextlib.ExitStack() as opened:
+        sinks: list[TensorBoard | WeightsAndBiases] = []
+        if config.log.tensorboard:
+            sinks.append(TensorBoard(folder, step, config))
+            opened.callback(sinks[-1].close)
+        if config.log.wandb:
+            sinks.append(WeightsAndBiases(folder, config))
+        opened.pop_all()
+    return sinks
 
 
 def hyperparameters(config: ConfigDict) -> dict[str, Any]:

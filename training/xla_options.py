@@ -36,7 +36,7 @@ def options(config: ConfigDict) -> dict[str, str]:
     chosen, model = {}, traits(config.model)
     if model.convolves or config.model.embed_dim >= LARGE:
         chosen |= SUMS_ALONE
-    if model.reads_barriers:
+    if model.keeps_barriers:
         chosen |= KEEP_BARRIERS
     if base.parts(config) > 1:
         chosen |= AT_THE_SAME_TIME

@@ -46,7 +46,7 @@ class NoPositions(nnx.Module):
     per_layer = False  # each layer has parameters of its own
     scores_content_free = False  # its scores say where to look without any content
     learned_places = False  # has an entry for each trained place or offset, and so none in between or beyond
-    reads_barriers = False  # says by optimisation barriers what XLA should not work out anew (models.traits)
+    keeps_barriers = False  # says by optimisation barriers what XLA should not work out anew (models.traits)
 
     def __init__(self, shape: Shape, *, rngs: nnx.Rngs):
         del shape, rngs
@@ -111,11 +111,11 @@ def scores_by_head(
     """What `positions` add to the logits of each head; a float where that is nothing.
 
     Raises:
-      TypeError: the scores have other axes than `NoPositions.scores` says, which would broadcast to something else.
+      TypeError: the scores have other axes than `NoPositions.scores` says, or other heads: they would be broadcast.
     """
     scores = positions.scores(q, k, offsets)
-    if isinstance(scores, float):
-        return scores
+    if isinstance(scores, int | float):
+        return float(scores)
     if scores.ndim == offsets.ndim - 1:
         scores = scores[None, None]
     if scores.ndim != offsets.ndim + 1 or scores.shape[0] not in (1, num_heads):

@@ -18,7 +18,7 @@ class ConditionalPositions(NoPositions):
     Parameters: 10 x embed_dim.
     """
 
-    reads_barriers = True  # its depthwise convolution does
+    keeps_barriers = True  # its depthwise convolution does
 
     def __init__(self, shape: Shape, *, rngs: nnx.Rngs):
         dim = shape.embed_dim

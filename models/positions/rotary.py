@@ -30,7 +30,7 @@ class Rotary(NoPositions):
 
     head_multiple = 4
     in_attention = True
-    reads_barriers = True
+    keeps_barriers = True
 
     def turns(self) -> Float[Array | np.ndarray, '#heads pairs 2']:
         """Radians per row and per column of each pair of channels."""

@@ -155,6 +155,19 @@ def test_a_dispatch_is_no_longer_than_there_is_between_two_milestones(monkeypatc
     check(train__steps_per_dispatch=2**28, log__every=2**28, train__steps=2**28, checkpoint__count=100)
 
 
+@pytest.mark.parametrize('name', ['team/project', 'a' * 129, 'what?'])
+def test_a_project_that_wandb_would_refuse_is_refused_before_anything_is_written(name):
+    with pytest.raises(ConfigError, match=r'log\.wandb=.*the name of a project'):
+        check(log__wandb=name)
+
+
+def test_a_kernel_that_falls_back_needs_the_memory_of_the_other(monkeypatch):
+    monkeypatch.setattr(fits, 'machine_memory', lambda: 2**30)
+    for kernel in ('xla', 'cudnn'):
+        with pytest.raises(ConfigError, match="a layer's attention would take"):
+            check(model__attention_kernel=kernel, model__patch_size=1, model__num_heads=32, train__batch_size=2**12)
+
+
 def test_a_row_of_the_log_takes_no_memory(monkeypatch):
     monkeypatch.setattr(fits, 'machine_memory', lambda: 24 * 2**30)
     check(train__steps=2**30, log__every=1)
