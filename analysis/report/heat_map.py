@@ -45,10 +45,10 @@ def grids(rows: Sequence[Row]) -> list[Grid]:
         config = next((run.config for run in row.arm.finished if run.config), None)
         fields = flatten(config or {})
         place = tuple(fields.get(name) for name in FIELDS)
-        if fields.get('model.positions.content') is False:
-            place = f'{place[0]} alone', place[1]
         if fields.get('model.name') == 'backbone' and fields.get('model.mixer') == 'attention' and None not in place:
             rest = {name: value for name, value in fields.items() if name not in NOT_ALIKE}
+            if fields.get('model.positions.content') is False:
+                place = f'{place[0]} alone', place[1]
             group = groups.setdefault(json.dumps(rest, sort_keys=True), Grid({}, rest))
             group.rows.setdefault(place, row)
     found = [group for group in groups.values() if len(group.rows) > 1]
