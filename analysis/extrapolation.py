@@ -22,6 +22,7 @@ from data.spec import Spec
 from experiment import folder
 from experiment.run import load_data
 from experiment.validate import validate
+from files.text import clean
 from models import Images, Model, Outputs, Params
 from models.patches import grid_coordinates, patch_grid
 from training.evaluate import evaluate
@@ -188,7 +189,7 @@ def _evaluate(
         try:
             restored.append((one, *restore_selected(one.config, one.spec, one.folder)))
         except Exception as error:  # whatever a damaged checkpoint raises, the other runs can be evaluated
-            troubles[one.run.name] = records.clean(f'{type(error).__name__}: {error}')
+            troubles[one.run.name] = clean(f'{type(error).__name__}: {error}')
     if not restored:
         return []
     first, model, *_ = restored[0]

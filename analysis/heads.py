@@ -32,7 +32,7 @@ from analysis.removal import removal
 from configs.errors import ConfigError
 from experiment import command
 from experiment.run import load_data
-from experiment.text import clean
+from files.text import clean
 from models import windows
 from models.patches import Grid, grid_coordinates
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 
 from configs.errors import ConfigError
-from experiment import folder
+from files.writing import write_bytes
 
 ASCII_SYMBOLS = str.maketrans({'±': '+/-', '†': '+', '…': '...'})
 
@@ -42,7 +42,7 @@ def to_csv(frame: pd.DataFrame) -> str:
 def write(path: Path, content: str | bytes) -> Path:
     """Writes a file whole or not at all. Raises ConfigError: a folder that cannot be written is the user's to mend."""
     try:
-        folder.write_bytes(path, content.encode() if isinstance(content, str) else content)
+        write_bytes(path, content.encode() if isinstance(content, str) else content)
     except OSError as error:
         raise ConfigError(f'--workdir={path.parent}: cannot write {path.name} ({error.strerror})') from error
     return path

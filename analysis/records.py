@@ -10,9 +10,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from data.json_files import Damaged, read_json
 from experiment.folder import CHECKSUM, CONFIG, FAILED, RESULT, checksum
-from experiment.text import clean
+from files.reading import Damaged, read_json
+from files.text import clean
 
 FINISHED = 'finished'
 # Why a run is not finished, in the order in which a table counts them.

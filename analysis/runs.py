@@ -12,10 +12,10 @@ from typing import Any, NamedTuple
 from analysis.records import FINISHED, UNFINISHED, Run, is_run, read_run, seed_of
 from analysis.tuning import Tuning, choose
 from configs.errors import ConfigError
-from data.json_files import Damaged, read_json
 from experiment.figure import Figure, Place, check_figure, check_place
 from experiment.folder import MANIFEST, flatten
-from experiment.text import clean
+from files.reading import Damaged, read_json
+from files.text import clean
 
 USUAL = 2 / 3  # of the arms: a value that as many have goes without saying in labels that are made
 

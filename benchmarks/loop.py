@@ -24,6 +24,7 @@ from configs import base
 from configs.errors import ConfigError, nearest
 from data.spec import Dataset, Spec, Split
 from experiment import command, folder
+from files.writing import write_json
 from training import population
 from training.optimiser import Rates
 from training.placement import cores_allowed
@@ -87,7 +88,7 @@ def main() -> None:
         rows.append(measure(case, MEMBERS.value, seconds=options.seconds(8.0), fewest=3))
     print(to_markdown(rows), flush=True)
     if options.JSON.value:
-        folder.write_json(Path(options.JSON.value), {'machine': machine, 'rows': rows})
+        write_json(Path(options.JSON.value), {'machine': machine, 'rows': rows})
 
 
 def measure(case: Case, members: Sequence[int], *, seconds: float, fewest: int) -> dict[str, Any]:

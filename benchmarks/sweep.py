@@ -23,6 +23,7 @@ import benchmarks
 from benchmarks import options
 from experiment import command, folder, sweeps
 from experiment.environment import ROOT
+from files.writing import write_json
 
 SWEEP = flags.DEFINE_string('sweep', 'configs/demo.py', 'A config file with sweep(), and after a colon its variant.')
 RUNS = flags.DEFINE_integer('runs', None, 'Runs to take, in whole arms; left out: all.', lower_bound=1)
@@ -71,7 +72,7 @@ def main() -> None:
     print(INTRODUCTION.format(arguments=arguments, runs=len(rows), sweep=SWEEP.value))
     print(f'{benchmarks.describe(machine)}\n\n{to_markdown(measured)}')
     if options.JSON.value:
-        folder.write_json(Path(options.JSON.value), {'machine': machine, 'sweep': SWEEP.value, **measured})
+        write_json(Path(options.JSON.value), {'machine': machine, 'sweep': SWEEP.value, **measured})
 
 
 def whole_arms(rows: Sequence[dict[str, Any]], at_most: int) -> list[dict[str, Any]]:

@@ -31,6 +31,7 @@ from configs import base
 from configs.errors import ConfigError
 from data.spec import Dataset, Spec, Split
 from experiment import command, folder
+from files.writing import write_json
 from models import Params, build
 from training.optimiser import Rates
 from training.placement import cores_allowed
@@ -134,7 +135,7 @@ def main() -> None:
             print(to_markdown(rows[-1:]), file=sys.stderr, flush=True)
     print(to_markdown(rows))
     if options.JSON.value:
-        folder.write_json(Path(options.JSON.value), list(to_records(rows)))
+        write_json(Path(options.JSON.value), list(to_records(rows)))
 
 
 def _peers() -> str:

@@ -20,6 +20,7 @@ from flax import nnx
 import benchmarks
 from benchmarks import options
 from experiment import command, folder
+from files.writing import write_json
 from models import windows
 from models.accounting import peak_memory_bytes
 from models.attention import attend, dot_product_attention
@@ -86,7 +87,7 @@ def main() -> None:
         rows += measured
     print(summary(rows))
     if options.JSON.value:
-        folder.write_json(Path(options.JSON.value), {'machine': machine, 'rows': rows})
+        write_json(Path(options.JSON.value), {'machine': machine, 'rows': rows})
 
 
 def measure(case: Case, *, seconds: float, fewest: int) -> dict[str, Any]:

@@ -6,7 +6,6 @@ It knows nothing of datasets: the caller names the folder, gives a fingerprint o
 
 import contextlib
 import fcntl
-import hashlib
 import json
 import logging
 import os
@@ -17,7 +16,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike
 
-from data.json_files import Damaged, read_json
+from files.checksums import sha256
+from files.reading import Damaged, read_json
+from files.text import shown
+from files.writing import sync, write_bytes
 
 MANIFEST = 'manifest.json'
 LOCK = 'lock'
@@ -102,19 +104,19 @@ def _open(folder: Path, fingerprint: dict, layout: Layout | None) -> dict[str, n
         if manifest is None:
             raise _Rejected(f'{path} is missing', expected=True)
         if manifest['format'] != FORMAT:
-            raise _Rejected(f'{path} is stale (format {_shown(str(manifest["format"]))}, now {FORMAT})')
+            raise _Rejected(f'{path} is stale (format {shown(str(manifest["format"]))}, now {FORMAT})')
         source, entries = dict(manifest['fingerprint']), dict(manifest['arrays'])
         if source != fingerprint:
             changed = sorted(key for key in {*source, *fingerprint} if source.get(key) != fingerprint.get(key))
-            raise _Rejected(f'{path} is stale (its source differs in {_shown(", ".join(changed))})')
+            raise _Rejected(f'{path} is stale (its source differs in {shown(", ".join(changed))})')
         foreign = [name for name in entries if not name.isidentifier()]  # a path could lead out of the folder
         if foreign:
-            raise _Rejected(f'{path} is damaged (an array is called {_shown(foreign[0])})')
+            raise _Rejected(f'{path} is damaged (an array is called {shown(foreign[0])})')
         arrays = {name: _open_array(folder / f'{name}.npy', entry) for name, entry in entries.items()}
     except Damaged as error:
         raise _Rejected(f'{path} {error}') from error
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise _Rejected(f'{path} is damaged ({type(error).__name__}: {_shown(str(error))})') from error
+        raise _Rejected(f'{path} is damaged ({type(error).__name__}: {shown(str(error))})') from error
     found = {name: (array.shape, array.dtype) for name, array in arrays.items()}
     if layout is not None and found != {name: (shape, np.dtype(dtype)) for name, (shape, dtype) in layout.items()}:
         raise _Rejected(f'{path} is damaged (its arrays are not those of its source)')
@@ -128,21 +130,16 @@ def _open_array(path: Path, entry: dict) -> np.ndarray:
     try:
         array = np.load(path, mmap_mode='r', allow_pickle=False)
     except Exception as error:  # numpy parses the header as Python, and raises whatever that and huge shapes may
-        raise _Rejected(f'{path} is damaged ({_shown(str(error))})') from error
+        raise _Rejected(f'{path} is damaged ({shown(str(error))})') from error
     if not isinstance(array, np.memmap):
         array.close()  # a zip of arrays
         raise _Rejected(f'{path} is damaged (not a single array)')
     if list(array.shape) != shape or array.dtype.str != dtype:
         found, wanted = f'{array.dtype.str}{list(array.shape)}', f'{dtype}{shape}'
-        raise _Rejected(f'{path} is damaged (holds {_shown(found)}, expected {_shown(wanted)})')
+        raise _Rejected(f'{path} is damaged (holds {shown(found)}, expected {shown(wanted)})')
     if sha256(path) != digest:
         raise _Rejected(f'{path} is damaged (its SHA-256 is not the one in {MANIFEST})')
     return array
-
-
-def _shown(text: str) -> str:
-    """A text from a file, in quotes: one line, and nothing in it that steers a terminal."""
-    return repr(text if len(text) <= 80 else f'{text[:79]}…')
 
 
 def _build(folder: Path, fingerprint: dict, build: Callable[[Allocate], None]) -> None:
@@ -170,7 +167,7 @@ def _build(folder: Path, fingerprint: dict, build: Callable[[Allocate], None]) -
 
 
 def _clear(folder: Path) -> None:
-    for temporary in folder.glob('*.tmp'):
+    for temporary in (*folder.glob('*.tmp'), *folder.glob('.*.partial')):
         temporary.unlink(missing_ok=True)
 
 
@@ -180,17 +177,14 @@ def _install(folder: Path, fingerprint: dict, arrays: dict[str, np.memmap]) -> N
         for name, array in arrays.items():
             array.flush()
             temporary = folder / f'{name}.npy.tmp'
-            _sync(temporary)
+            sync(temporary)
             entries[name] = {'shape': array.shape, 'dtype': array.dtype.str, 'sha256': sha256(temporary)}
         for name in arrays:
             os.replace(folder / f'{name}.npy.tmp', folder / f'{name}.npy')
-        _sync(folder)
+        sync(folder)
         manifest = {'format': FORMAT, 'fingerprint': fingerprint, 'arrays': entries}
-        temporary = folder / f'{MANIFEST}.tmp'
-        temporary.write_text(json.dumps(manifest, indent=1) + '\n')
-        _sync(temporary)
-        os.replace(temporary, folder / MANIFEST)
-        _sync(folder)
+        write_bytes(folder / MANIFEST, (json.dumps(manifest, indent=1) + '\n').encode())
+        sync(folder)
     except OSError as error:
         raise _Unwritable(error.strerror) from error
 
@@ -211,17 +205,3 @@ def _locked(folder: Path) -> Iterator[None]:
         except OSError as error:  # a network file system without locks
             raise _Unwritable(error.strerror) from error
         yield
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def sha256(path: Path) -> str:
-    """Of a file, in hexadecimal."""
-    with path.open('rb') as file:
-        return hashlib.file_digest(file, 'sha256').hexdigest()

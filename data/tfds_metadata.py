@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from data.json_files import Damaged, parse, read_json
+from files.reading import Damaged, parse, read_json
 
 FILES = ('features.json', 'dataset_info.json')
 DEPTHS = ('*', '*/*')  # of a dataset's folder: a version, or a configuration's version

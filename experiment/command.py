@@ -9,9 +9,10 @@ from typing import NoReturn
 
 from absl import app
 
-from configs.errors import OF_STORAGE, ConfigError, StorageError
+from configs.errors import ConfigError
 from experiment import arguments
 from experiment.hush import hush
+from files.writing import OF_STORAGE, StorageError
 from training.interruption import Interrupted, listen
 
 LESS_MEMORY = 'train.accumulate, model.remat=true, and a smaller train.batch_size or train.eval_batch_size save some'

@@ -6,7 +6,7 @@ Both who writes sweep.json and who reads it, and distrusts it, check by these.
 import math
 from typing import Any, NamedTuple
 
-from experiment.text import clean
+from files.text import clean
 
 SCALES = ('linear', 'log', 'category')  # of a figure's horizontal axis
 QUANTITIES = ('test_accuracy', 'images_per_second')  # what a figure's panels may show

@@ -12,9 +12,10 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from configs import base
-from configs.errors import ConfigError, writing
-from data import json_files
-from experiment.text import clean
+from configs.errors import ConfigError
+from files.reading import read_json_if_whole
+from files.text import clean
+from files.writing import write_json
 
 CONFIG, RESULT, FAILED, LOG = 'config.json', 'result.json', 'failed.json', 'log.txt'
 MANIFEST = 'sweep.json'  # of a sweep's folder
@@ -22,40 +23,6 @@ POPULATION = 'population.json'  # of a run that trains with others: the names of
 CHECKSUM = 'sha256'  # field of a result: of all others
 
 logger = logging.getLogger(__name__)
-
-
-def write_text(path: Path, text: str) -> None:
-    """`write_bytes` of a text, in UTF-8."""
-    write_bytes(path, text.encode())
-
-
-def write_bytes(path: Path, content: bytes) -> None:
-    """Writes beside the file, then renames: a reader, or a crash, meets the old file or the new, never a half."""
-    partial = path.with_name(f'.{path.name}.{os.getpid()}.partial')
-    try:
-        with partial.open('wb') as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
-    except OSError:
-        partial.unlink(missing_ok=True)
-        raise
-
-
-def write_json(path: Path, value: Any) -> None:
-    """`write_text` of a value; NaN and infinity are refused, since they are no JSON. Raises StorageError."""
-    text = json.dumps(value, indent=2, allow_nan=False) + '\n'
-    with writing(path):
-        write_text(path, text)
-
-
-def read_json(path: Path) -> dict[str, Any] | None:
-    """The file's object, or None where there is no such file, or it holds none (data.json_files)."""
-    try:
-        return json_files.read_json(path)
-    except json_files.Damaged:
-        return None
 
 
 def write_result(folder: Path, result: dict[str, Any]) -> dict[str, Any]:
@@ -81,7 +48,7 @@ def read_result(folder: Path) -> dict[str, Any] | None:
 
     So is one whose result is damaged, as a warning says: the run will come to the same again.
     """
-    result = read_json(folder / RESULT)
+    result = read_json_if_whole(folder / RESULT)
     if result and result.get(CHECKSUM) == checksum(result):
         return result
     if (folder / RESULT).exists():
@@ -128,7 +95,7 @@ def write_population(folders: Sequence[Path]) -> None:
 
 def read_population(folder: Path) -> list[str] | None:
     """The names of the runs that the one in `folder` trained with; None: it never trained with others."""
-    names = (read_json(folder / POPULATION) or {}).get('runs')
+    names = (read_json_if_whole(folder / POPULATION) or {}).get('runs')
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         return None
     return names if folder.name in names and len(set(names)) == len(names) else None
@@ -144,7 +111,7 @@ def refuse_others(folder: Path, config: ConfigDict) -> None:
         if runs:  # tables would take the folder for this one run, and not see the others
             raise ConfigError(f'--workdir={folder} holds other runs, such as {runs[0]}; a folder of its own would do')
         return
-    there = read_json(folder / CONFIG)
+    there = read_json_if_whole(folder / CONFIG)
     if there is None:
         raise ConfigError(f'--workdir={folder}: its {CONFIG} is damaged; remove the folder or choose another')
     before, after = flatten(there), flatten(json.loads(config.to_json()))
@@ -200,7 +167,7 @@ def read_config(folder: Path) -> ConfigDict:
     Raises:
       ConfigError: there is no run.
     """
-    tree = read_json(folder / CONFIG)
+    tree = read_json_if_whole(folder / CONFIG)
     if tree is None:
         runs = _runs_in(folder)
         if runs:

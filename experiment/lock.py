@@ -9,7 +9,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from configs.errors import ConfigError, writing
+from configs.errors import ConfigError
+from files.writing import writing
 
 LOCK = 'lock'
 PATIENCE = 2.0  # seconds: the workers of a sweep that was killed need a moment to end

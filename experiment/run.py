@@ -12,10 +12,11 @@ from typing import Any
 from ml_collections import ConfigDict
 
 import data
-from configs.errors import ConfigError, writing
+from configs.errors import ConfigError
 from experiment import environment, folder
 from experiment.lock import locked
 from experiment.validate import validate
+from files.writing import writing
 from training import placement
 from training.log import Row
 from training.loop import train

@@ -8,7 +8,7 @@ from typing import Any
 
 import jax
 
-from configs.errors import ConfigError, StorageError
+from configs.errors import ConfigError
 from experiment import folder
 from experiment.display import Display
 from experiment.groups import Group, grouped, label
@@ -16,6 +16,7 @@ from experiment.run import execute_together, load_data
 from experiment.sweeps import Planned
 from experiment.worker import Reporter
 from experiment.workers import in_processes
+from files.writing import StorageError, write_json
 from models.traits import traits
 from training.log import Row
 from training.loop import total_steps
@@ -147,7 +148,7 @@ def memory_limit() -> int | None:
 
 def _failed(run: Planned, workdir: Path, line: str, trace: str, reporter: Reporter) -> dict[str, str]:
     folder.make_folder(workdir / run.name)
-    folder.write_json(workdir / run.name / folder.FAILED, {'error': line, 'traceback': trace})
+    write_json(workdir / run.name / folder.FAILED, {'error': line, 'traceback': trace})
     reporter.note(f'{run.arm}, seed {run.config.seed}: failed: {line}')
     return {run.name: f'failed: {line}'}
 

@@ -15,13 +15,14 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from configs.errors import ConfigError, nearest
-from data.json_files import Damaged, read_json
 from experiment import folder
 from experiment.arguments import check_epochs, describe
 from experiment.figure import Figure, Place, check_figure, check_place
 from experiment.run import load_data
-from experiment.text import clean
 from experiment.validate import DEFAULTS, validate
+from files.reading import Damaged, read_json, read_json_if_whole
+from files.text import clean
+from files.writing import write_json
 
 logger = logging.getLogger(__name__)
 
@@ -236,12 +237,12 @@ def open_sweep(workdir: Path, config_file: str, runs: list[Planned], figure: Any
         for run in runs
     ]
     drawn = {} if figure is None else {'figure': check_figure(figure)._asdict()}
-    folder.write_json(workdir / folder.MANIFEST, {'config': config_file, **drawn, 'runs': rows})
+    write_json(workdir / folder.MANIFEST, {'config': config_file, **drawn, 'runs': rows})
 
 
 def _lost(workdir: Path, name: str, arm: str, runs: list[Planned]) -> str:
     """What tells the run `name`, of the sweep that is there, from the run of this one that is most like it."""
-    there = folder.flatten(folder.read_json(workdir / name / folder.CONFIG) or {})
+    there = folder.flatten(read_json_if_whole(workdir / name / folder.CONFIG) or {})
     if not there:
         return f'one of {arm!r}'
     differing = [_differences(there, folder.flatten(json.loads(run.config.to_json()))) for run in runs]

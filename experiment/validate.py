@@ -9,6 +9,7 @@ from configs import base
 from configs.errors import ConfigError, nearest
 from data.spec import Spec
 from experiment.fits import check_fits, check_made_images, check_model
+from files.text import shown
 from models import MODELS
 from models.attention import SCALES
 from models.fused import KERNELS
@@ -57,7 +58,7 @@ def _check_types(config: ConfigDict, group: str = '') -> None:
         field = f'{group}.{name}'.lstrip('.')
         if name in config:
             raise ConfigError(
-                f'{field}={_shown(config[name])} is no field of configs/base.py; {nearest(name, defaults)}'
+                f'{field}={shown(config[name])} is no field of configs/base.py; {nearest(name, defaults)}'
             )
         raise ConfigError(f'{field} is missing; a config that starts from configs/base.py would do')
     for name in defaults:
@@ -68,18 +69,13 @@ def _check_types(config: ConfigDict, group: str = '') -> None:
         wanted = defaults.get_type(name)
         unset = defaults[name] is None and value is None
         if not unset and not (type(value) is wanted or (wanted is float and type(value) is int)):
-            raise ConfigError(f'{field}={_shown(value)} is of type {type(value).__name__}; {wanted.__name__} would do')
+            raise ConfigError(f'{field}={shown(value)} is of type {type(value).__name__}; {wanted.__name__} would do')
         if isinstance(value, int) and abs(value) >= LARGEST_NUMBER:
             raise ConfigError(f'{field} has {len(str(abs(value)))} digits; a number of 64 bits would do')
         if isinstance(value, str) and (len(value) > LONGEST_TEXT or not value.isprintable()):
             raise ConfigError(
-                f'{field}={_shown(value)}: a text that prints, of at most {LONGEST_TEXT} characters, would do'
+                f'{field}={shown(value)}: a text that prints, of at most {LONGEST_TEXT} characters, would do'
             )
-
-
-def _shown(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 80 else f'{text[:79]}…'
 
 
 def _one_of(field: str, value: str, allowed: Iterable[str]) -> None:

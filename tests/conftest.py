@@ -18,7 +18,7 @@ with pytest.MonkeyPatch.context() as patch:
     jax.devices()
 
 # Before any test imports one of them. The hook changes nothing but the check.
-PACKAGES = ['configs', 'data', 'models', 'training', 'analysis', 'experiment', 'benchmarks']
+PACKAGES = ['configs', 'files', 'data', 'models', 'training', 'analysis', 'experiment', 'benchmarks']
 _hook = install_import_hook(PACKAGES, 'beartype.beartype')
 _hook.__enter__()
 

@@ -17,10 +17,10 @@ import numpy as np
 import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers
 
-from configs.errors import writing
-from data.json_files import Damaged
+from files.checksums import SEAL, check, seal
+from files.reading import Damaged
+from files.writing import writing
 from training.log import EMPTY, Mark
-from training.seal import SEAL, check, seal
 from training.step import State
 
 logger = logging.getLogger(__name__)

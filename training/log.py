@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 
 from ml_collections import ConfigDict
 
-from configs.errors import writing
-from data import json_files
+from files.reading import read_lines
+from files.writing import write_bytes, writing
 from training.sinks import Row, open_sinks
 
 METRICS = 'metrics.jsonl'
@@ -44,9 +44,7 @@ class MetricsLog:
         with writing(self._path):
             if self._path.is_file() and not _last_line_is_whole(self._path):
                 logger.warning('%s ends in a torn row, which is dropped; the run will write it again', self._path)
-            scratch = self._path.with_name(f'.{METRICS}')
-            scratch.write_bytes(rows)
-            os.replace(scratch, self._path)
+            write_bytes(self._path, rows)
             self._file = open(self._path, 'ab')  # noqa: SIM115, closed on exit
         with contextlib.ExitStack() as opened:
             opened.enter_context(self._file)
@@ -94,7 +92,7 @@ def read_rows(path: Path) -> list[Row]:
 
     So is what is no row, of numbers by name with a step among them.
     """
-    return [row for row in json_files.read_lines(path) if _is_row(row)]
+    return [row for row in read_lines(path) if _is_row(row)]
 
 
 def _beginning(path: Path, size: int) -> bytes:

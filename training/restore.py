@@ -9,8 +9,8 @@ from ml_collections import ConfigDict
 
 import models
 from configs.errors import ConfigError
-from data.json_files import Damaged
 from data.spec import Spec
+from files.reading import Damaged
 from models import Model, Params
 from training import checkpoints
 from training.step import State, state_shapes

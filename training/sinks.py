@@ -13,7 +13,7 @@ from tensorboardX.proto.event_pb2 import Event, SessionLog
 from tensorboardX.proto.summary_pb2 import Summary
 from tensorboardX.summary import hparams, text
 
-from configs.errors import StorageError, writing
+from files.writing import StorageError, writing
 
 Row = dict[str, float | int]
 

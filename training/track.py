@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 
 from ml_collections import ConfigDict
 
-from configs.errors import StorageError
-from data.json_files import Damaged
+from files.reading import Damaged
+from files.writing import StorageError
 from training import checkpoints, log
 from training.checkpoints import UNKNOWN, Checkpoints, Maker, Progress, Spent
 from training.log import EMPTY, Mark, MetricsLog, Row

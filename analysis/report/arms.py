@@ -12,6 +12,7 @@ import pandas as pd
 from analysis import records, runs, tables
 from configs import base
 from experiment.folder import flatten
+from files.text import clean
 
 
 class Cell(NamedTuple):
@@ -100,9 +101,7 @@ def differences(arms: Sequence[runs.Arm]) -> dict[str, list[str | None]]:
     trees = [flatten(next((run.config for run in arm.runs if run.config), {})) for arm in arms]
     names = dict.fromkeys(name for tree in trees for name in tree if name != 'seed')
     # As JSON, because 1, 1.0 and True are equal to Python.
-    table = {
-        name: [records.clean(json.dumps(tree[name])) if name in tree else None for tree in trees] for name in names
-    }
+    table = {name: [clean(json.dumps(tree[name])) if name in tree else None for tree in trees] for name in names}
     return {name: values for name, values in table.items() if len(set(values)) > 1}
 
 

@@ -16,7 +16,7 @@ from analysis.plots import Curve, Mark, Panel, line_figure
 from analysis.report.arms import Row
 from analysis.report.pictures import Picture
 from experiment.folder import flatten
-from experiment.text import clean
+from files.text import clean
 from training import log as training_log
 
 logger = logging.getLogger(__name__)

@@ -20,8 +20,8 @@ from configs.errors import ConfigError
 from data.spec import Split
 from experiment import folder
 from experiment.run import load_data
-from experiment.text import clean
 from experiment.validate import validate
+from files.text import clean
 from models.patches import patch_grid
 from models.positions import POSITIONS, NoPositions
 

@@ -18,7 +18,8 @@ from analysis.report.arms import Row
 from analysis.report.sections import Section, sections
 from configs.errors import ConfigError
 from experiment import folder
-from experiment.text import clean
+from files.reading import read_json_if_whole
+from files.text import clean
 
 PAGE, FIGURES = 'report.html', 'figures'
 SOURCES = Path(__file__).parent / 'page'
@@ -109,7 +110,7 @@ def _navigation(groups: Sequence[dict[str, Any]]) -> list[tuple[str, str]]:
 def _lead(workdir: Path, rows: Sequence[Row]) -> str:
     """What the sweep was, and what came out, in a sentence or two."""
     total = sum(len(row.arm.runs) for row in rows)
-    config = (folder.read_json(workdir / folder.MANIFEST) or {}).get('config') if len(rows) > 1 else None
+    config = (read_json_if_whole(workdir / folder.MANIFEST) or {}).get('config') if len(rows) > 1 else None
     text = f'{len(rows)} arm{"s" * (len(rows) > 1)}, {total} run{"s" * (total > 1)}'
     text += f' of {clean(str(config))}.' if config else '.'
     best = next((row for row in rows if row.mark == 'best'), None)

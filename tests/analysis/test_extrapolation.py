@@ -15,6 +15,7 @@ from analysis import extrapolation, extrapolation_report, statistics
 from configs import base
 from configs.errors import ConfigError
 from experiment import folder, schedule, sweeps
+from files.writing import write_json
 from models.patches import grid_coordinates
 from training import checkpoints
 from training.restore import restore_selected
@@ -171,7 +172,7 @@ def test_a_run_alone_is_an_arm_and_nothing_left_is_one_line(trained, tmp_path):
 
 def test_a_report_prints_and_writes_what_it_measured(copied, found, capsys):
     manifest = json.loads((copied / 'sweep.json').read_text())
-    folder.write_json(copied / 'sweep.json', manifest | {'runs': manifest['runs'][:SEEDS]})
+    write_json(copied / 'sweep.json', manifest | {'runs': manifest['runs'][:SEEDS]})
     extrapolation_report.report(copied, ['12', '8', '8'], ['rescale'], 'test')
     out = capsys.readouterr().out
     written = {path.name for path in copied.glob('extrapolation*')}

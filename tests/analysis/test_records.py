@@ -5,10 +5,9 @@ import os
 
 import pytest
 
-from analysis import records, runs
-from data import json_files
+from analysis import runs
 from experiment.folder import with_checksum
-from experiment.text import LONGEST_TEXT
+from files import reading
 
 
 def _change(path, **changes):
@@ -187,17 +186,5 @@ def test_a_huge_file_is_refused_unread(workdir):
     workdir.add('arm', 0)
     path = workdir.add('arm', 1) / 'result.json'
     with path.open('wb') as file:
-        file.truncate(json_files.LARGEST_FILE + 1)
+        file.truncate(reading.LARGEST_FILE + 1)
     assert 'too large' in runs.read(workdir.write()).warnings[0]
-
-
-@pytest.mark.parametrize(
-    ('text', 'expected'),
-    [('a\n\tb  c', 'a b c'), ('\x1b[2J\x07', '[2J'), ('\u202eevil', 'evil'), ('\ud800', ''), ('é ± 日本', 'é ± 日本')],
-)
-def test_clean_leaves_one_printable_line(text, expected):
-    assert records.clean(text) == expected
-
-
-def test_clean_cuts_what_is_long():
-    assert len(records.clean('x' * 10_000_000)) == LONGEST_TEXT

@@ -17,9 +17,12 @@ from ml_collections import ConfigDict
 
 from analysis import runs
 from configs import base
-from configs.errors import ConfigError, StorageError
-from data import cache, json_files, tfds_source
+from configs.errors import ConfigError
+from data import cache, tfds_source
 from experiment import folder, sweeps
+from files import reading
+from files.reading import read_json_if_whole
+from files.writing import StorageError
 from tests.analysis.conftest import Workdir
 from training.log import read_rows
 
@@ -33,7 +36,7 @@ def write(content):
 def enlarge(path):
     with path.open('wb') as file:
         file.write(b'{')
-        file.truncate(json_files.LARGEST_FILE + 1)
+        file.truncate(reading.LARGEST_FILE + 1)
 
 
 def listen(path):
@@ -75,9 +78,9 @@ def hostile(request):
 
 def test_the_reader_refuses_it_and_says_why(hostile, tmp_path):
     hostile(tmp_path / 'x.json')
-    with pytest.raises(json_files.Damaged, match=hostile.named):
-        json_files.read_json(tmp_path / 'x.json')
-    assert folder.read_json(tmp_path / 'x.json') is None
+    with pytest.raises(reading.Damaged, match=hostile.named):
+        reading.read_json(tmp_path / 'x.json')
+    assert read_json_if_whole(tmp_path / 'x.json') is None
 
 
 def test_a_config_that_is_hostile_is_one_line(hostile, tmp_path):

@@ -7,9 +7,9 @@ import subprocess
 
 import pytest
 
+from files.checksums import check
 from tests.reliability.runs import SMALL, assert_same_end, finish, start, wait_until
 from training import checkpoints
-from training.seal import check
 
 SIZE = 6 * 2**20  # bytes
 

@@ -92,7 +92,7 @@ def test_every_field_is_a_hyperparameter(config):
 FULL = """
 import pathlib, resource, sys
 from configs.base import get_config
-from configs.errors import StorageError
+from files.writing import StorageError
 from training.sinks import TensorBoard
 sink = TensorBoard(pathlib.Path(sys.argv[1]), 0, get_config())
 resource.setrlimit(resource.RLIMIT_FSIZE, (9000, 9000))
@@ -159,7 +159,7 @@ NO_LOGIN = """
 import json, sys
 from pathlib import Path
 from ml_collections import ConfigDict
-from configs.errors import StorageError
+from files.writing import StorageError
 from experiment.run import execute
 try:
     execute(ConfigDict(json.loads(sys.argv[1])), Path(sys.argv[2]), lambda row, steps: None)

@@ -1,6 +1,7 @@
-"""Text that came from a file."""
+"""Text that came from a file or a command line, made fit to be shown."""
 
 import unicodedata
+from typing import Any
 
 LONGEST_TEXT = 200  # characters of a label or message that came from a file
 
@@ -15,3 +16,9 @@ def clean(text: str) -> str:
     text = ' '.join(text[: 4 * LONGEST_TEXT].split())
     text = ''.join(character for character in text if not unicodedata.category(character).startswith('C'))
     return text if len(text) <= LONGEST_TEXT else text[: LONGEST_TEXT - 1] + '…'
+
+
+def shown(value: Any) -> str:
+    """A value in quotes, if it is a text: one line, cut where it is long, and nothing in it that steers a terminal."""
+    text = repr(value)
+    return text if len(text) <= 80 else f'{text[:79]}…'

@@ -1,23 +1,25 @@
-"""Checksums over a folder that is written once: whether it is still what was written."""
+"""Checksums of files, and over a folder that is written once: whether it is still what was written."""
 
+import hashlib
 import os
 from pathlib import Path
 
-from data.cache import sha256
-from data.json_files import Damaged
+from files.reading import Damaged
+from files.writing import write_bytes
 
 SEAL = 'SHA256SUMS'  # as the command sha256sum writes it, so `sha256sum --check SHA256SUMS` reads it too
+
+
+def sha256(path: Path) -> str:
+    """Of a file, in hexadecimal."""
+    with path.open('rb') as file:
+        return hashlib.file_digest(file, 'sha256').hexdigest()
 
 
 def seal(folder: Path) -> None:
     """Writes down the SHA-256 of every file of `folder`; to be called when all of them are there."""
     lines = [f'{sha256(folder / name)}  {name}\n' for name in _files(folder)]
-    partial = folder / f'.{SEAL}.partial'
-    with partial.open('w') as file:
-        file.writelines(lines)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(folder / SEAL)
+    write_bytes(folder / SEAL, ''.join(lines).encode())
 
 
 def check(folder: Path) -> None:
@@ -54,7 +56,7 @@ def _files(folder: Path) -> list[str]:
             if path.is_symlink() or not (path.is_dir() or path.is_file()):
                 raise Damaged(f'{path} is neither a file nor a folder')
         names += [Path(parent, name).relative_to(folder).as_posix() for name in files]
-    return sorted(name for name in names if name not in (SEAL, f'.{SEAL}.partial'))
+    return sorted(name for name in names if name != SEAL and not name.startswith(f'.{SEAL}.'))
 
 
 def _raise(error: OSError) -> None:

@@ -39,6 +39,14 @@ def read_json(path: Path) -> dict | None:
     return content
 
 
+def read_json_if_whole(path: Path) -> dict | None:
+    """`read_json`, or None as well where the file is damaged."""
+    try:
+        return read_json(path)
+    except Damaged:
+        return None
+
+
 def read_lines(path: Path) -> Iterator[Any]:
     """The values of a file with one of JSON a line, up to the first line that holds none, as a killed writer leaves it.
 

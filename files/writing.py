@@ -1,0 +1,81 @@
+"""Writes files whole or not at all, and says in one line why one could not be written."""
+
+import contextlib
+import errno
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)  # what a full or read-only disk, and a quota, make of any write
+OF_STORAGE = (*FULL, errno.EFBIG)  # and a limit on the size of a file
+KNOWN = (*OF_STORAGE, errno.EACCES, errno.EIO)
+
+
+class StorageError(Exception):
+    """What a run leaves behind could not be written, or sent. Commands print it as one line and exit with status 1.
+
+    What was written before stays as it was; the same command goes on from there.
+
+    Attributes:
+      everywhere: whether the disk is full or cannot be written to, so that whatever comes next would fail as well.
+    """
+
+    everywhere = False
+
+    @classmethod
+    def of(cls, path: Path, error: Exception) -> 'StorageError':
+        """That `path` could not be written, because of `error`."""
+        # Libraries put the system's error into texts of many lines; the system's own words say it best.
+        text = str(error)
+        words = {number: os.strerror(number) for number in KNOWN}
+        why = words.get(getattr(error, 'errno', None)) or next((word for word in words.values() if word in text), None)
+        why = why or f'{type(error).__name__}: {" ".join(text.split())[:300]}'
+        told = cls(f'{path} could not be written ({why}); what was saved before is good, and the same command goes on')
+        told.everywhere = why in [words[number] for number in FULL]
+        return told
+
+
+@contextlib.contextmanager
+def writing(path: Path, errors: type[Exception] = OSError) -> Iterator[None]:
+    """Raises StorageError for any of `errors` that comes while `path` is written."""
+    try:
+        yield
+    except StorageError:
+        raise
+    except errors as error:
+        raise StorageError.of(path, error) from error
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Writes beside the file, then renames: a reader, or a crash, meets the old file or the new, never a half.
+
+    Raises OSError; then nothing is left of it.
+    """
+    partial = path.with_name(f'.{path.name}.{os.getpid()}.partial')
+    try:
+        with partial.open('wb') as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+    except OSError:
+        partial.unlink(missing_ok=True)
+        raise
+
+
+def write_json(path: Path, value: Any) -> None:
+    """`write_bytes` of a value as JSON; NaN and infinity are refused, since they are none. Raises StorageError."""
+    text = json.dumps(value, indent=2, allow_nan=False) + '\n'
+    with writing(path):
+        write_bytes(path, text.encode())
+
+
+def sync(path: Path) -> None:
+    """Returns when the disk has the file, or the names in the folder."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

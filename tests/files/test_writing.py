@@ -1,0 +1,47 @@
+import os
+
+import pytest
+
+from files.reading import read_json_if_whole
+from files.writing import StorageError, write_bytes, write_json, writing
+
+
+def test_json_is_written_whole_or_not_at_all(tmp_path):
+    write_json(tmp_path / 'a.json', {'good': 1})
+    with pytest.raises(ValueError, match='not JSON compliant'):
+        write_json(tmp_path / 'a.json', {'bad': float('nan')})
+    assert read_json_if_whole(tmp_path / 'a.json') == {'good': 1}
+    assert read_json_if_whole(tmp_path / 'missing.json') is None
+
+
+def test_what_cannot_be_written_leaves_the_old_file_and_nothing_beside_it(tmp_path, monkeypatch):
+    path = tmp_path / 'a'
+    write_bytes(path, b'old')
+
+    def full(descriptor):
+        raise OSError(28, os.strerror(28))
+
+    monkeypatch.setattr(os, 'fsync', full)
+    with pytest.raises(OSError, match='No space left'):
+        write_bytes(path, b'new')
+    assert [*tmp_path.iterdir()] == [path]
+    assert path.read_bytes() == b'old'
+    with pytest.raises(StorageError, match=r'a could not be written \(No space left on device\)') as raised:
+        write_json(path, {})
+    assert raised.value.everywhere
+
+
+@pytest.mark.parametrize(
+    ('error', 'words', 'everywhere'),
+    [
+        (OSError(27, 'x'), 'File too large', False),
+        (ValueError('of a library:\n  [Errno 30] Read-only file system'), 'Read-only file system', True),
+        (ValueError('two\nlines'), 'ValueError: two lines', False),
+    ],
+)
+def test_why_a_file_could_not_be_written_is_one_line(tmp_path, error, words, everywhere):
+    with pytest.raises(StorageError) as raised, writing(tmp_path, Exception):
+        raise error
+    assert f'({words});' in str(raised.value)
+    assert '\n' not in str(raised.value)
+    assert raised.value.everywhere == everywhere
