@@ -12,8 +12,7 @@ from data.spec import Spec
 from experiment import folder
 from experiment.run import load_data
 from experiment.validate import validate
-from training.evaluate import evaluate, per_class_accuracy
-from training.programs import compile_evaluation
+from training.evaluate import compile_evaluation, evaluate, per_class_accuracy
 from training.restore import restore_selected
 
 LARGEST_CONFUSION = 30  # classes of a matrix that is shown whole, and lines of a list in its place

@@ -25,8 +25,7 @@ from experiment.validate import validate
 from files.text import clean
 from models import Images, Model, Outputs, Params
 from models.patches import grid_coordinates, patch_grid
-from training.evaluate import evaluate
-from training.programs import compile_evaluation
+from training.evaluate import compile_evaluation, evaluate
 from training.restore import restore_selected
 
 POLICIES = {

@@ -137,7 +137,7 @@ def run_group(group: Group, workdir: Path, reporter: Reporter, processes: int = 
 def _fits(group: Group) -> bool:
     """Whether a device's memory holds its part of the group's program."""
     limit = memory_limit()
-    return limit is None or _compile(group).peak_memory_bytes < LARGEST_SHARE * limit
+    return limit is None or _compile(group).costs.peak_memory_bytes < LARGEST_SHARE * limit
 
 
 def memory_limit() -> int | None:

@@ -5,19 +5,38 @@ from collections.abc import Callable
 import jax
 import numpy as np
 from jaxtyping import Float, Int
+from ml_collections import ConfigDict
 
-from data.spec import Split
-from models import Params
+from data.spec import Spec, Split
+from models import Model, Params
 from training import placement, population
 from training.batches import padded_batches
-from training.step import Evaluation, no_evaluation
+from training.step import Evaluation, make_evaluation_step, no_evaluation
+from training.tracing import batch_shapes, sharing
+from training.xla_options import compiled
+
+
+def compile_evaluation(
+    config: ConfigDict, spec: Spec, model: Model, params: Params, size: int = 1
+) -> Callable[..., Evaluation]:
+    """training.step.make_evaluation_step, compiled for batches of an experiment's `train.eval_batch_size`.
+
+    `params` are one member's, and may be abstract; the program takes those of `size` members.
+    """
+    batch = config.train.eval_batch_size
+    where = placement.of(size, batch)
+    images = *batch_shapes(spec, batch), jax.ShapeDtypeStruct((batch,), bool)
+    sums = no_evaluation(spec.num_classes)
+    step = population.vectorised(make_evaluation_step(sharing(model, where)), size, [0, 0, None, None, None])
+    own, shared = population.abstract((params, sums), where.members, size), population.abstract(images, where.images)
+    return compiled(jax.jit(step, out_shardings=where.members).lower(*own, *shared), config)
 
 
 def evaluate(step: Callable[..., Evaluation], params: Params, split: Split, batch_size: int, num_classes: int) -> dict:
     """What a model does on a split.
 
     Args:
-      step: training.step.make_evaluation_step's, compiled for `batch_size` images.
+      step: compile_evaluation's, for `batch_size` images.
     Returns:
       accuracy (0..1), loss (mean cross-entropy, nats), examples, and confusion, [true class, predicted class] counts.
     """

@@ -255,12 +255,12 @@ def _result(run: Run, track: Track, scores: dict[str, dict]) -> dict[str, Any]:
     images, share = steps * config.train.batch_size, 100 * config.data.validation_fraction
     chosen = width(config.model, run.dataset.spec)
     return scores | {
-        'params': run.programs.params,
-        'forward_flops': run.programs.forward_flops,
-        'train_step_flops': run.programs.train_step_flops,
+        'params': run.programs.costs.params,
+        'forward_flops': run.programs.costs.forward_flops,
+        'train_step_flops': run.programs.costs.train_step_flops,
         'width': chosen.fields,
         'reference': None if chosen.reference is None else {config.model.match: chosen.reference},
-        'peak_memory_bytes': run.programs.peak_memory_bytes,
+        'peak_memory_bytes': run.programs.costs.peak_memory_bytes,
         'population': {'size': run.size},
         'steps_per_dispatch': run.programs.dispatch,
         'accumulate': run.programs.accumulate,
@@ -286,5 +286,5 @@ def _result(run: Run, track: Track, scores: dict[str, dict]) -> dict[str, Any]:
 def _achieved(run: Run, seconds: float) -> dict[str, float | None]:
     """What the devices did in `seconds` of training, for all members together."""
     devices = run.programs.where.devices
-    flops = float(run.size * run.programs.train_step_flops)
+    flops = float(run.size * run.programs.costs.train_step_flops)
     return utilisation(flops, run.steps, seconds, devices[0].device_kind, len(devices), run.config.train.compute_dtype)

@@ -4,16 +4,15 @@ import functools
 import json
 from pathlib import Path
 
-import numpy as np
 from ml_collections import ConfigDict
 
-import models
 from configs.errors import ConfigError
 from data.spec import Spec
 from files.reading import Damaged
 from models import Model, Params
 from training import checkpoints
 from training.step import State, state_shapes
+from training.tracing import build_model
 
 
 def restore_selected(config: ConfigDict, spec: Spec, folder: Path) -> tuple[Model, Params, int]:
@@ -44,5 +43,5 @@ def restore_selected(config: ConfigDict, spec: Spec, folder: Path) -> tuple[Mode
 def model_and_state(fields: str, spec: Spec) -> tuple[Model, State]:
     """The model, and the shapes and types of its state: a second to build, and the seeds of an arm share them."""
     config = ConfigDict(json.loads(fields))
-    model = models.build(config.model, spec, np.dtype(config.train.compute_dtype))
+    model = build_model(config, spec)
     return model, state_shapes(config, model)

@@ -31,10 +31,11 @@ class Start:
         if folder is None:
             return
         self.cache = program_cache.counts().since(self._mark)
-        if programs.made_by != threading.get_ident() or programs.made_at < self._clock:
+        made = programs.made
+        if made.by != threading.get_ident() or made.at < self._clock:
             # Made ahead, or for another run: nothing was waited for, and nothing was counted here.
-            self.cache = CacheCounts(*map(sum, zip(self.cache, programs.cache, strict=True)))
+            self.cache = CacheCounts(*map(sum, zip(self.cache, made.cache, strict=True)))
             return
-        why = program_cache.slow_start(folder, programs.name, self.seconds, self.cache)
+        why = program_cache.slow_start(folder, made.name, self.seconds, self.cache)
         if why is not None:
             logger.warning(why)

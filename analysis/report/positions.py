@@ -12,7 +12,6 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Ellipse, Rectangle
 from ml_collections import ConfigDict
 
-import models
 from analysis.attention import Trained, encodings
 from analysis.plots import COLOURS, DPI, SMALL, STYLE
 from analysis.report.pictures import Picture
@@ -25,6 +24,7 @@ from models.positions.gaussian import Gaussian
 from models.positions.relative import RelativeVectors
 from models.positions.rotary import Rotary
 from training.step import run_keys
+from training.tracing import build_model
 
 DIVERGING = 'RdBu_r'  # red above zero, blue below
 MOST_LAYERS, MOST_HEADS = 6, 8  # of a picture; the first and evenly between
@@ -38,7 +38,7 @@ Maps = Float[np.ndarray, 'heads rows columns']
 
 def initial_positions(config: ConfigDict, spec: Spec) -> dict[int, Params]:
     """What a run of `config` had at the start below "positions", by copy."""
-    model = models.build(config.model, spec, np.dtype(config.train.compute_dtype))
+    model = build_model(config, spec)
     key, _ = run_keys(config.seed)
     # As a program, which leaves out the draws of all other params.
     return jax.jit(lambda key: model.init(key).get('positions', {}))(key)

@@ -96,7 +96,7 @@ def test_programs_compiled_ahead_are_those_that_train(config, tmp_path):
     for one, other in zip(results(runs, tmp_path / 'ahead'), results(runs, tmp_path / 'not'), strict=True):
         assert one['test'] == other['test']
     dataset = data.load(config.data)
-    made_by = [compile_programs(run.config, dataset, 4).made_by for run in runs]
+    made_by = [compile_programs(run.config, dataset, 4).made.by for run in runs]
     assert made_by[0] == threading.get_ident()
     assert threading.get_ident() not in made_by[1:]
 
@@ -120,7 +120,7 @@ def test_what_fails_ahead_fails_in_its_turn_alone(config, tmp_path, monkeypatch)
 def test_a_population_that_does_not_fit_is_halved(config, tmp_path, monkeypatch):
     runs = sweeps.plan(config, [{'seed': seed} for seed in range(4)])
     dataset = data.load(config.data)
-    needs = {size: compile_programs(config, dataset, 4, size).peak_memory_bytes for size in (2, 4)}
+    needs = {size: compile_programs(config, dataset, 4, size).costs.peak_memory_bytes for size in (2, 4)}
     assert needs[2] < needs[4]
     monkeypatch.setattr(schedule, 'memory_limit', lambda: needs[4])
     assert schedule.run_all(runs, tmp_path, workers=1, at_most=4) == {}

@@ -17,7 +17,7 @@ import data
 import models
 from data.spec import Rows
 from tests.experiments import small
-from training import batches, checkpoints, loop, placement, programs, step, xla_options
+from training import batches, checkpoints, loop, placement, step, tracing, xla_options
 from training.checkpoints import Progress
 from training.log import read_rows
 from training.optimiser import Rates
@@ -52,7 +52,8 @@ def stepped(config, dataset, count, dispatch=1):
     where = placement.of_training(config, resident=resident is not None, only=jax.devices()[:count])
     shape = step.state_shapes(config, model)
     fed = batches.fed_examples(resident, dispatch * config.train.batch_size)
-    traced = programs._trace(config, dataset.spec, model, STEPS, dispatch, fed, where, shape)
+    job = tracing.Job(config, dataset.spec, STEPS, where, dispatch, fed)
+    traced = tracing.trace_training(job, model, shape)
     program = xla_options.compiled(traced.lower(), config)
     state = jax.device_put(step.initial_state(config, model, jax.random.key(0)), where.members)
     key, rates = jax.device_put((jax.random.key(1), Rates.of(config.train)), where.members)

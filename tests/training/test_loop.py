@@ -197,7 +197,7 @@ def test_flops_are_of_a_step_however_many_a_dispatch_takes(config, mixer, backen
     for config.train.steps_per_dispatch in (1, 2, 5):
         programs = compile_programs(config, data.load(config.data), 24)
         assert programs.dispatch == config.train.steps_per_dispatch
-        flops.add(programs.train_step_flops)
+        flops.add(programs.costs.train_step_flops)
     assert len(flops) == 1
 
 
@@ -210,8 +210,8 @@ def test_flops_are_counted_where_a_kernel_hides_them(config, monkeypatch):
     monkeypatch.setattr(fused, 'fused_attention', lambda q, k, v: real(q, k, v, 'xla') + jax.lax.lgamma(v))
     config.model.attention_kernel = 'cudnn'
     hidden = compile_programs(config, dataset, 24)
-    assert hidden.forward_flops == open_to_all.forward_flops
-    assert hidden.train_step_flops == open_to_all.train_step_flops
+    assert hidden.costs.forward_flops == open_to_all.costs.forward_flops
+    assert hidden.costs.train_step_flops == open_to_all.costs.train_step_flops
 
 
 def test_every_run_says_that_its_kernel_is_not_the_one_asked_for(config, tmp_path, caplog):
@@ -235,8 +235,7 @@ def test_steps_go_before_epochs(config):
 
 
 def test_evaluating_again_gives_what_training_reported(config, tmp_path):
-    from training.evaluate import evaluate
-    from training.programs import compile_evaluation
+    from training.evaluate import compile_evaluation, evaluate
     from training.restore import restore_selected
 
     result = run(config, tmp_path)
