@@ -79,6 +79,7 @@ def peak_memory_bytes(program: jax.stages.Compiled) -> int:
     return plan.argument_size_in_bytes + plan.output_size_in_bytes - plan.alias_size_in_bytes + plan.temp_size_in_bytes
 
 
+PROGRAMS = core.Jaxpr, core.ClosedJaxpr
 # What hides its FLOPs from a jaxpr. cuDNN's attention is called dot_product_attention_fwd and _bwd there.
 OPAQUE = ('pallas_call', 'dot_product_attention', 'ffi_call')
 
@@ -108,14 +109,15 @@ def _equation_flops(equation: core.JaxprEqn) -> Flops:
         return Flops(_convolution_flops(equation))
     if name.startswith(OPAQUE):
         raise Opaque(f'{name} cannot be looked into; count FLOPs on a program that computes the same without it')
-    parts = [
-        _flops(getattr(value, 'jaxpr', value))
-        for value in jax.tree.leaves(equation.params, is_leaf=_is_jaxpr)
-        if _is_jaxpr(value)
-    ]
+    params = jax.tree.leaves(equation.params, is_leaf=lambda value: isinstance(value, PROGRAMS))
+    inner = [value for value in params if isinstance(value, PROGRAMS)]
+    if not inner:
+        return Flops()
+    parts = [_flops(getattr(one, 'jaxpr', one)) for one in inner]
     if name == 'cond':
         return max(parts)
-    counted, uncounted = (_repeats(equation) * sum(part[index] for part in parts) for index in (0, 1))
+    turns = _repeats(equation)
+    counted, uncounted = (turns * sum(part[index] for part in parts) for index in (0, 1))
     return Flops(0, counted + uncounted) if name == 'while' else Flops(counted, uncounted)
 
 
@@ -148,7 +150,3 @@ def _taps(outputs: int, size: int, stride: int, low: int, between: int, apart: i
     """
     places = stride * np.arange(outputs)[:, None] + apart * np.arange(size) - low
     return int(np.count_nonzero(places % between == 0))
-
-
-def _is_jaxpr(value: object) -> bool:
-    return isinstance(value, core.Jaxpr | core.ClosedJaxpr)
