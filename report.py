@@ -16,15 +16,19 @@ TABLE = flags.DEFINE_bool('table', True, 'Print the table and write it; --notabl
 
 
 def main() -> None:
-    from analysis import figures, tables  # pandas takes a second, which a wrong flag need not wait for
+    from analysis import runs
+
+    workdir = WORKDIR.value
+    sweep = runs.read(workdir)  # once: a sweep that is still training says the same in all that is made of it
+    from analysis import figures, tables  # these take seconds, which a wrong folder need not wait for
     from analysis.report import write
     from training.program_cache import use_cache
 
     use_cache()
     if TABLE.value:
-        tables.report(WORKDIR.value)
-        figures.report(WORKDIR.value)
-    *pictures, page = write.write(WORKDIR.value)
+        tables.report(workdir, sweep)
+        figures.report(workdir, sweep)
+    *pictures, page = write.write(workdir, sweep)
     if pictures:
         print(f'{len(pictures)} files in {pictures[0].parent}')
     print(page)

@@ -53,9 +53,11 @@ def main() -> int:
             beside.submit(importlib.import_module, 'analysis.figures')
             troubles = schedule.run_all(runs, workdir, workers=WORKERS.value, at_most=TOGETHER.value)
     from analysis import figures, tables
+    from analysis.runs import read
 
-    tables.report(workdir)
-    figures.report(workdir)
+    sweep = read(workdir)
+    tables.report(workdir, sweep)
+    figures.report(workdir, sweep)
     for name, trouble in troubles.items():
         print(f'{workdir / name}: {trouble}', file=sys.stderr)
     return 1 if troubles else 0

@@ -31,12 +31,11 @@ QUANTITIES = {
 WIDE = 5  # times; a logarithmic axis has a few ticks then
 
 
-def report(workdir: str | Path) -> None:
-    """Draws the sweep's figure, if it has one, as figure.svg, figure.png and figure.csv, and prints their paths.
+def report(workdir: str | Path, sweep: runs.Sweep) -> None:
+    """Draws the figure of the sweep in `workdir`, if it has one: figure.svg, .png and .csv, whose paths it prints.
 
-    Raises ConfigError as `runs.read`, or when the folder cannot be written.
+    Raises ConfigError when the folder cannot be written.
     """
-    sweep = runs.read(workdir)
     if sweep.figure is None:
         return
     table = output.write(Path(workdir) / 'figure.csv', output.to_csv(values(sweep)))

@@ -182,15 +182,16 @@ def measure_run(workdir: Path, split: str = 'test', images: int = 256, load: Loa
     return Measured(heads, pruning, {workdir.name: alike}, notes)
 
 
-def measure_sweep(workdir: Path, split: str = 'test', images: int = 256, load: Load = load_trained) -> Measured:
-    """`measure_run` of every finished run of a sweep, or of the one in a run's folder; what cannot be is noted.
+def measure_sweep(
+    workdir: Path, sweep: runs.Sweep, split: str = 'test', images: int = 256, load: Load = load_trained
+) -> Measured:
+    """`measure_run` of every finished run of the sweep in `workdir`, or of the one run; what cannot be is noted.
 
     Its tables begin with columns arm, seed and run.
 
     Raises:
-      ConfigError: there is no sweep, or none of its runs can be measured.
+      ConfigError: none of its runs can be measured.
     """
-    sweep = runs.read(workdir)
     measured: list[Measured] = []
     notes = list(sweep.warnings)
     for arm in sweep.arms:
@@ -233,8 +234,9 @@ _likeness = jax.jit(likeness)
 
 def measure(workdir: Path, split: str = 'test', images: int = 256) -> Measured:
     """`measure_run` of a run's folder, `measure_sweep` of a sweep's."""
-    is_sweep = workdir.is_dir() and not records.is_run(workdir)
-    return (measure_sweep if is_sweep else measure_run)(workdir, split, images)
+    if workdir.is_dir() and not records.is_run(workdir):
+        return measure_sweep(workdir, runs.read(workdir), split, images)
+    return measure_run(workdir, split, images)
 
 
 def main() -> None:

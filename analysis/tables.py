@@ -42,9 +42,8 @@ class Table(NamedTuple):
     notes: tuple[str, ...]
 
 
-def read_table(workdir: str | Path) -> Table:
-    """Makes the table of a sweep's folder, a folder of runs, or a run. Raises ConfigError as `runs.read` does."""
-    sweep = runs.read(workdir)
+def make_table(sweep: runs.Sweep) -> Table:
+    """The table of what `runs.read` found."""
     finished = [run for arm in sweep.arms for run in arm.finished]
     datasets = distinct((records.config_text(run, 'data.name'), run.result.test_examples) for run in finished)
     comparison = _compare(sweep.arms, datasets)
@@ -60,12 +59,12 @@ def read_table(workdir: str | Path) -> Table:
     return Table(arms, (*notes, *(f'Warning: {warning}.' for warning in warnings)))
 
 
-def report(workdir: str | Path) -> None:
-    """Prints the table of `workdir` and writes its files there. Raises ConfigError when it cannot be read or written.
+def report(workdir: str | Path, sweep: runs.Sweep) -> None:
+    """Prints the table of the sweep in `workdir` and writes its files there. Raises ConfigError when it cannot.
 
     Prints first: a folder that can be read but not written still gives its table.
     """
-    table = read_table(workdir)
+    table = make_table(sweep)
     print_table(table)
     for path in write_tables(workdir, table):
         print(path)
@@ -98,12 +97,11 @@ def print_table(table: Table, stream: io.TextIOBase | None = None) -> None:
         console.print(as_text(note), soft_wrap=not console.is_terminal)
 
 
-def write_tables(workdir: str | Path, table: Table | None = None) -> list[Path]:
+def write_tables(workdir: str | Path, table: Table) -> list[Path]:
     """Writes table.md, table.tex and table.csv to `workdir`, each whole or not at all, and returns their paths.
 
-    Raises ConfigError when the folder cannot be written, or (without `table`) read.
+    Raises ConfigError when the folder cannot be written.
     """
-    table = read_table(workdir) if table is None else table
     contents = {'table.md': to_markdown(table), 'table.tex': to_latex(table), 'table.csv': to_csv(table)}
     return [output.write(Path(workdir) / name, content) for name, content in contents.items()]
 

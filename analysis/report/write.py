@@ -29,17 +29,18 @@ MOST_KEPT = 32  # runs whose params stay in memory from one section to the next
 MOST_DRAWN = 3_500_000  # characters of pictures in the page; those for which there is no room are in their files alone
 
 
-def write(workdir: str | Path) -> list[Path]:
+def write(workdir: str | Path, sweep: runs.Sweep) -> list[Path]:
     """Writes report.html and figures/ into the folder of a sweep or a run, and returns their paths, the page last.
 
+    Args:
+      sweep: what analysis.runs read there.
     Raises:
-      ConfigError: as runs.read, or when the folder cannot be written.
+      ConfigError: the folder cannot be written.
     """
-    workdir = Path(workdir)
-    sweep, table = runs.read(workdir), tables.read_table(workdir)
+    workdir, table = Path(workdir), tables.make_table(sweep)
     headings, rows = arms.rows(sweep, table)
     load = functools.lru_cache(maxsize=MOST_KEPT)(load_trained)
-    measured, why = _heads(workdir, load)
+    measured, why = _heads(workdir, sweep, load)
     found = sections(workdir, sweep, rows, measured, why, load)
     of_heads, alike = (None, {}) if measured is None else (measured.heads, measured.likeness)
     data = explorer.explorer(workdir, rows, of_heads, alike, load)
@@ -47,10 +48,10 @@ def write(workdir: str | Path) -> list[Path]:
     return [*paths, output.write(workdir / PAGE, render(workdir, table, headings, rows, found, data))]
 
 
-def _heads(workdir: Path, load: Load) -> tuple[heads.Measured | None, str]:
-    """What analysis.heads says of the folder, or why it says nothing."""
+def _heads(workdir: Path, sweep: runs.Sweep, load: Load) -> tuple[heads.Measured | None, str]:
+    """What analysis.heads says of the sweep, or why it says nothing."""
     try:
-        return heads.measure_sweep(workdir, load=load), ''
+        return heads.measure_sweep(workdir, sweep, load=load), ''
     except ConfigError as error:
         return None, str(error).partition(': ')[2]
 

@@ -90,7 +90,7 @@ def test_what_did_not_finish_is_hollow_or_absent_and_named(sweep):
 def test_a_report_writes_the_figure_and_its_numbers(sweep, capsys):
     add(sweep, 'conv', 400, 3, finished=False)
     path = write(sweep)
-    figures.report(path)
+    figures.report(path, runs.read(path))
     assert capsys.readouterr().out.split() == [str(path / f'figure.{suffix}') for suffix in ('svg', 'png', 'csv')]
     table = pd.read_csv(path / 'figure.csv')
     assert table['quantity'].to_list() == ['test_accuracy', 'images_per_second'] * 4
@@ -103,7 +103,7 @@ def test_a_report_writes_the_figure_and_its_numbers(sweep, capsys):
 
 def test_a_sweep_without_a_figure_has_none(sweep, capsys):
     path = sweep.write()
-    figures.report(path)
+    figures.report(path, runs.read(path))
     assert not list(path.glob('figure*'))
     assert capsys.readouterr().out == ''
 
@@ -123,4 +123,4 @@ def test_a_folder_that_cannot_be_written_is_one_line(sweep):
     path = write(sweep)
     (path / 'figure.csv').mkdir()
     with pytest.raises(ConfigError, match=r'cannot write figure\.csv'):
-        figures.report(path)
+        figures.report(path, runs.read(path))

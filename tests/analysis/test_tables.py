@@ -7,7 +7,7 @@ import re
 import pandas as pd
 import pytest
 
-from analysis import statistics, tables
+from analysis import runs, statistics, tables
 from configs.errors import ConfigError
 
 POOR, BEST, CLOSE = (0.58, 0.55, 0.57), (0.97, 0.96, 0.98), (0.96, 0.97, 0.975)
@@ -50,7 +50,7 @@ def _markdown_rows(text):
 
 
 def test_marks_in_every_format(three_arms):
-    table = tables.read_table(three_arms.write())
+    table = tables.make_table(runs.read(three_arms.write()))
     assert table.arms['mark'].tolist() == ['', 'best', 'indistinguishable']
     half = statistics.mean_and_interval(BEST).half_width * 100
     best = f'97.00 ± {half:.2f}'
@@ -69,7 +69,7 @@ def test_marks_in_every_format(three_arms):
 
 
 def test_csv_round_trips_to_equal_numbers(three_arms):
-    table = tables.read_table(three_arms.write())
+    table = tables.make_table(runs.read(three_arms.write()))
     back = pd.read_csv(io.StringIO(tables.to_csv(table)), keep_default_na=True)
     expected = table.arms
     assert back['arm'].tolist() == ['poor', 'best', 'close']
@@ -82,7 +82,7 @@ def test_csv_round_trips_to_equal_numbers(three_arms):
 
 
 def test_notes_hold_what_a_reviewer_asks_for(three_arms):
-    table = tables.read_table(three_arms.write())
+    table = tables.make_table(runs.read(three_arms.write()))
     for text in (tables.to_markdown(table), _printed(table)):
         assert '660 steps of 128 images, 84,480 images seen' in text
         assert 'validation: 10% of train, stratified' in text
@@ -97,10 +97,10 @@ def test_notes_hold_what_a_reviewer_asks_for(three_arms):
 
 
 def test_a_window_s_flops_are_said_to_be_those_computed(three_arms):
-    assert 'Forward FLOPs are per image.' in tables.to_markdown(tables.read_table(three_arms.write()))
+    assert 'Forward FLOPs are per image.' in tables.to_markdown(tables.make_table(runs.read(three_arms.write())))
     three_arms.add('near', 0, 0.9, {'model.window': 3}, {'test.examples': 1000})
     said = 'per image; of attention in a window all that is computed counts, what is masked then included.'
-    assert said in tables.to_markdown(tables.read_table(three_arms.write()))
+    assert said in tables.to_markdown(tables.make_table(runs.read(three_arms.write())))
 
 
 def _measured(flops, **more):
@@ -111,7 +111,7 @@ def test_what_devices_achieved_stands_beside_images_per_second(workdir):
     for seed, flops in enumerate((3.1e10, 3.3e10)):
         workdir.add('new', seed, BEST[seed], result=_measured(flops, host_gap_share=0.004 + seed / 100))
         workdir.add('older', seed, POOR[seed], {'model.mixer': 'conv'}, {'test.examples': 1000})
-    table = tables.read_table(workdir.write())
+    table = tables.make_table(runs.read(workdir.write()))
     heading, _, new, older = _markdown_rows(tables.to_markdown(table))
     place = heading.index('GFLOP/s')
     assert heading[place - 1] == 'Images/s'
@@ -133,13 +133,13 @@ def test_a_kernel_that_was_not_the_one_asked_for_is_told(workdir):
     workdir.add('asked', 0, 0.9, asked, {'test.examples': 1000, 'kernel_fallback': 'the backend is cpu'})
     workdir.add('plain', 0, 0.9, result={'test.examples': 1000})
     said = "Attention fell back from the kernel asked for to XLA's: the backend is cpu."
-    assert said in tables.to_markdown(tables.read_table(workdir.write()))
+    assert said in tables.to_markdown(tables.make_table(runs.read(workdir.write())))
 
 
 def test_the_share_of_the_peak_stands_where_it_is_known(workdir):
     workdir.add('fast', 0, 0.9, result=_measured(4.05e14, mfu=0.4095))
     workdir.add('faster', 0, 0.8, {'model.mixer': 'conv'}, _measured(5e14, mfu=0.5055))
-    table = tables.read_table(workdir.write())
+    table = tables.make_table(runs.read(workdir.write()))
     heading, _, *rows = _markdown_rows(tables.to_markdown(table))
     places = heading.index('TFLOP/s'), heading.index('MFU, %')
     assert [[row[place] for place in places] for row in rows] == [['405.0', '40.9'], ['500.0', '50.5']]
@@ -147,7 +147,7 @@ def test_the_share_of_the_peak_stands_where_it_is_known(workdir):
 
 
 def test_a_table_of_older_results_is_as_it_was(three_arms):
-    table = tables.read_table(three_arms.write())
+    table = tables.make_table(runs.read(three_arms.write()))
     headings = _markdown_rows(tables.to_markdown(table))[0]
     assert headings == ['Arm', tables.ACCURACY, 'n', 'Params', 'Forward MFLOPs', 'Images/s', 'Steps', 'Images seen']
     assert not any('peed' in note or 'cache' in note for note in table.notes)
@@ -174,14 +174,14 @@ def test_a_table_of_older_results_is_as_it_was(three_arms):
 def test_what_shared_a_machine_or_a_cache_is_said(workdir, results, said, unsaid):
     for seed, result in enumerate(results):
         workdir.add('arm', seed, 0.9, result=result)
-    notes = ' '.join(tables.read_table(workdir.write()).notes)
+    notes = ' '.join(tables.make_table(runs.read(workdir.write())).notes)
     assert all(text in notes for text in said)
     assert not any(text in notes for text in unsaid)
 
 
 def test_a_budget_that_differs_is_said(three_arms):
     three_arms.add('short', 0, 0.9, {'train.epochs': 30.0}, {'steps': 330, 'images_seen': 42240, 'test.examples': 1000})
-    text = tables.to_markdown(tables.read_table(three_arms.write()))
+    text = tables.to_markdown(tables.make_table(runs.read(three_arms.write())))
     assert 'Arms differ in budget: 330 to 660 steps of 128 images, 42,240 to 84,480 images seen' in text
 
 
@@ -194,7 +194,7 @@ def test_a_width_that_was_solved_is_said_beside_the_reference(three_arms):
         three_arms.add('conv 3 x 3', seed, 0.9, written, {'test.examples': 1000, **solved})
     three_arms.add('resnet', 0, 0.9, {'model.name': 'resnet'}, {'test.examples': 1000, **other})
     three_arms.add('coarse', 0, 0.9, {'model.depth': 6}, {'test.examples': 1000, **coarse})
-    (note,) = (note for note in tables.read_table(three_arms.write()).notes if 'reference' in note)
+    (note,) = (note for note in tables.make_table(runs.read(three_arms.write())).notes if 'reference' in note)
     assert note == (
         'Widths were solved to match a reference arm. '
         'conv 3 x 3: embed_dim 52 (reference 138,890 params; +0.4%); '
@@ -214,7 +214,7 @@ def test_a_width_that_was_solved_is_said_beside_the_reference(three_arms):
 )
 def test_nothing_is_said_of_a_width_that_was_not_solved(three_arms, result):
     three_arms.add('plain', 0, 0.9, {'model.depth': 5}, {'test.examples': 1000, **result})
-    assert 'reference' not in tables.to_markdown(tables.read_table(three_arms.write()))
+    assert 'reference' not in tables.to_markdown(tables.make_table(runs.read(three_arms.write())))
 
 
 @pytest.mark.parametrize(
@@ -230,7 +230,7 @@ def test_nothing_is_said_of_a_width_that_was_not_solved(three_arms, result):
 )
 def test_what_could_explain_a_difference_is_a_warning(three_arms, change, said):
     three_arms.add('late', 0, 0.9, {'model.depth': 5}, {'test.examples': 1000, **change})
-    assert said in tables.to_markdown(tables.read_table(three_arms.write()))
+    assert said in tables.to_markdown(tables.make_table(runs.read(three_arms.write())))
 
 
 def test_survivors_of_divergence_never_win(three_arms):
@@ -238,7 +238,7 @@ def test_survivors_of_divergence_never_win(three_arms):
     three_arms.add('unstable', 0, 0.999, config, {'test.examples': 1000})
     three_arms.add('unstable', 1, 0.998, config, {'test.examples': 1000})
     three_arms.add('unstable', 2, 0.1, config, {'status': 'diverged', 'diverged_step': 77})
-    table = tables.read_table(three_arms.write())
+    table = tables.make_table(runs.read(three_arms.write()))
     row = table.arms.set_index('arm').loc['unstable']
     assert row['mark'] == ''
     assert math.isnan(row['p_value'])
@@ -255,7 +255,7 @@ def test_survivors_of_divergence_never_win(three_arms):
 
 def test_an_arm_without_a_finished_run_has_a_row_and_no_number(three_arms):
     three_arms.add('gone', 0, 0.5, {'model.mixer': 'gru'}, {'status': 'diverged', 'diverged_step': None})
-    text = tables.to_markdown(tables.read_table(three_arms.write()))
+    text = tables.to_markdown(tables.make_table(runs.read(three_arms.write())))
     row = next(row for row in _markdown_rows(text) if row[0] == 'gone')
     assert row == ['gone', '-', '0 of 1 (1 diverged)', '-', '-', '-', '-', '-']
     assert 'nan' not in text.lower()
@@ -264,7 +264,7 @@ def test_an_arm_without_a_finished_run_has_a_row_and_no_number(three_arms):
 def test_one_seed_has_no_interval_and_no_mark(workdir):
     workdir.add('one', 0, 0.9)
     workdir.add('other', 0, 0.8, {'model.mixer': 'conv'})
-    table = tables.read_table(workdir.write())
+    table = tables.make_table(runs.read(workdir.write()))
     rows = _markdown_rows(tables.to_markdown(table))
     assert [row[1] for row in rows[2:]] == ['90.00', '80.00']
     assert table.arms['low'].isna().all()
@@ -274,7 +274,7 @@ def test_one_seed_has_no_interval_and_no_mark(workdir):
 def test_a_lone_arm_is_best_of_nothing(workdir):
     for seed in (0, 1):
         workdir.add('alone', seed, BEST[seed])
-    table = tables.read_table(workdir.write())
+    table = tables.make_table(runs.read(workdir.write()))
     assert table.arms['mark'].tolist() == ['']
     assert 'marked' not in tables.to_markdown(table)
 
@@ -283,7 +283,7 @@ def test_different_test_sets_have_no_best(workdir):
     for seed in (0, 1, 2):
         workdir.add('digits', seed, BEST[seed])
         workdir.add('others', seed, POOR[seed], {'data.name': 'cifar10'})
-    table = tables.read_table(workdir.write())
+    table = tables.make_table(runs.read(workdir.write()))
     assert table.arms['mark'].tolist() == ['', '']
     assert 'tested on different data' in tables.to_markdown(table)
 
@@ -293,7 +293,7 @@ def hostile(workdir):
     for depth, label in enumerate(HOSTILE):
         workdir.add(label, 0, 0.9, {'model.depth': depth + 1})
         workdir.add(label, 1, 0.91, {'model.depth': depth + 1}, {'status': 'diverged', 'diverged_step': 3})
-    return tables.read_table(workdir.write())
+    return tables.make_table(runs.read(workdir.write()))
 
 
 def test_markdown_is_well_formed_whatever_a_label_holds(hostile):
@@ -358,7 +358,7 @@ def test_printing_to_a_stream_without_unicode(three_arms):
     raw = io.BytesIO()
     stream = io.TextIOWrapper(raw, encoding='ascii')
     three_arms.add('é', 0, 0.5, {'model.depth': 9}, {'test.examples': 1000})
-    tables.print_table(tables.read_table(three_arms.write()), stream)
+    tables.print_table(tables.make_table(runs.read(three_arms.write())), stream)
     stream.flush()
     text = raw.getvalue().decode('ascii')
     assert '97.00 +/- 2.48 *' in text
@@ -367,9 +367,9 @@ def test_printing_to_a_stream_without_unicode(three_arms):
 
 def test_files_are_written_whole(three_arms):
     folder = three_arms.write()
-    paths = tables.write_tables(folder)
+    table = tables.make_table(runs.read(folder))
+    paths = tables.write_tables(folder, table)
     assert [path.name for path in paths] == ['table.md', 'table.tex', 'table.csv']
-    table = tables.read_table(folder)
     assert paths[0].read_text(encoding='utf-8') == tables.to_markdown(table)
     assert paths[1].read_text(encoding='utf-8') == tables.to_latex(table)
     assert paths[2].read_text(encoding='utf-8') == tables.to_csv(table)
@@ -380,6 +380,6 @@ def test_a_folder_that_cannot_be_written_is_one_line_after_its_table(three_arms,
     folder = three_arms.write()
     (folder / 'table.md').mkdir()  # stands in the way of the rename; permissions would not stop root
     with pytest.raises(ConfigError, match=r'cannot write table\.md'):
-        tables.report(folder)
+        tables.report(folder, runs.read(folder))
     assert '97.00' in capsys.readouterr().out
     assert not list(folder.glob('.*'))

@@ -30,7 +30,7 @@ def test_validation_chooses_for_each_arm_and_the_test_set_has_no_say(workdir, tu
     assert [arm.label for arm in arms] == ['attention', 'conv']
     assert [[run.config['train']['learning_rate'] for run in arm.runs] for arm in arms] == [[0.2, 0.2], [0.4, 0.4]]
     assert [[run.seed for run in arm.runs] for arm in arms] == [[0, 1], [0, 1]]
-    table = tables.read_table(workdir.path)
+    table = tables.make_table(runs.read(workdir.path))
     assert list(table.arms['test_accuracy']) == pytest.approx([0.605, 0.705])
     (note,) = [note for note in table.notes if RATE in note]
     assert 'attention: 0.2, of 0.1 (70.50%), 0.2 (90.50%), 0.4 (80.50%)' in note
@@ -56,7 +56,7 @@ def test_a_setting_that_diverged_for_one_seed_is_not_chosen_for_the_others(workd
     (arm,) = sweep.arms
     assert [run.config['train']['learning_rate'] for run in arm.runs] == [0.1, 0.1]
     assert sweep.warnings == ()
-    assert '9.0 (diverged)' in ' '.join(tables.read_table(workdir.path).notes)
+    assert '9.0 (diverged)' in ' '.join(tables.make_table(runs.read(workdir.path)).notes)
 
 
 @pytest.mark.parametrize('kept', [{'finished': False}, {'started': False}])
@@ -74,7 +74,7 @@ def test_where_no_setting_can_be_chosen_the_first_stands_for_the_arm(workdir, tu
     workdir.add('other', 0)
     for rate in (0.1, 0.2):
         tuned('arm', rate, 0.5, result={'status': 'diverged', 'diverged_step': 3})
-    table = tables.read_table(workdir.write())
+    table = tables.make_table(runs.read(workdir.write()))
     row = table.arms.iloc[1]
     assert (row['n'], row['runs'], row['diverged']) == (0, 1, 1)
     assert any('more settings were tried for some arms than for others' in note for note in table.notes)

@@ -8,7 +8,7 @@ import pytest
 from ml_collections import ConfigDict
 
 import models
-from analysis import tables
+from analysis import runs, tables
 from configs import base, digits, fashion_mnist
 from configs.errors import ConfigError
 from data.spec import Spec
@@ -217,7 +217,7 @@ def test_a_run_says_what_was_chosen_and_keeps_what_was_written(tmp_path):
     assert result['params'] == pytest.approx(result['reference']['params'], rel=matching.TOLERANCE)
     # What evaluation and resuming build from the folder's config is the model that was trained.
     assert _counted(folder.read_config(tmp_path).model, validate(config), 'params') == result['params']
-    note = next(note for note in tables.read_table(tmp_path).notes if 'reference' in note)
+    note = next(note for note in tables.make_table(runs.read(tmp_path)).notes if 'reference' in note)
     assert f'embed_dim {result["width"]["embed_dim"]}' in note
 
 

@@ -10,7 +10,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from analysis import tables
+from analysis import runs, tables
 from analysis.report import write
 from configs import base
 from experiment import sweeps
@@ -94,8 +94,9 @@ def pages(tmp_path_factory):
     listing['config'] = NASTY[0]
     (nasty / 'sweep.json').write_text(json.dumps(listing))
     for workdir in (plain, nasty):
-        tables.write_tables(workdir)
-        write.write(workdir)
+        sweep = runs.read(workdir)
+        tables.write_tables(workdir, tables.make_table(sweep))
+        write.write(workdir, sweep)
     return plain, nasty
 
 
@@ -168,5 +169,5 @@ def test_a_spreadsheet_meets_no_formula(pages):
 
 
 def test_a_run_that_is_listed_elsewhere_is_not_read(pages):
-    (warning,) = [note for note in tables.read_table(pages[1]).notes if 'is ignored' in note]
+    (warning,) = [note for note in tables.make_table(runs.read(pages[1])).notes if 'is ignored' in note]
     assert '../plain' in warning

@@ -11,7 +11,7 @@ import math
 import numpy as np
 import pytest
 
-from analysis import statistics, tables
+from analysis import runs, statistics, tables
 from experiment.folder import with_checksum
 from tests.analysis.conftest import Workdir
 
@@ -142,7 +142,7 @@ def test_tables_of_runs_tell_an_arm_from_itself_at_no_more_than_the_nominal_rate
         for arm, seed in np.ndindex(2, seeds):
             results[arm][seed]['test'] |= {'accuracy': float(table[arm, seed]), 'examples': 1000}
             (folders[arm][seed] / 'result.json').write_text(json.dumps(with_checksum(results[arm][seed])))
-        arms = tables.read_table(tmp_path / 'sweep').arms
+        arms = tables.make_table(runs.read(tmp_path / 'sweep')).arms
         assert sorted(arms['mark']) in (['', 'best'], ['best', 'indistinguishable'])
         apart += '' in set(arms['mark'])
         covered += bool(arms['low'][0] <= truth <= arms['high'][0])

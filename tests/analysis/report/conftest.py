@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from analysis.report import write
+from analysis.runs import read
 from configs import base
 from experiment import sweeps
 from experiment.run import execute
@@ -51,7 +52,7 @@ def swept(tmp_path_factory):
         execute(run.config, workdir / run.name, lambda row, steps: None)
         if run.arm == 'hand-built':
             look_at(workdir / run.name, run.config, OFFSETS)
-    write.write(workdir)
+    write.write(workdir, read(workdir))
     return workdir
 
 

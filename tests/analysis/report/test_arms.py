@@ -12,8 +12,8 @@ from experiment import arguments
 
 
 def rows(workdir):
-    folder = workdir.write()
-    return arms.rows(runs.read(folder), tables.read_table(folder))
+    sweep = runs.read(workdir.write())
+    return arms.rows(sweep, tables.make_table(sweep))
 
 
 def parsed(words, monkeypatch):

@@ -9,8 +9,8 @@ from analysis.report import arms, charts, heat_map, pictures
 
 
 def rows(workdir):
-    folder = workdir.write()
-    return arms.rows(runs.read(folder), tables.read_table(folder))[1]
+    sweep = runs.read(workdir.write())
+    return arms.rows(sweep, tables.make_table(sweep))[1]
 
 
 @pytest.mark.parametrize('less_is_better', [True, False])

@@ -5,7 +5,7 @@ from html.parser import HTMLParser
 
 import pytest
 
-from analysis import heads
+from analysis import heads, runs
 from analysis.report import write
 from tests.analysis.report.hand_built import OFFSETS, expected_keys
 
@@ -53,13 +53,13 @@ def test_figures_come_as_files_too(swept):
 
 def test_the_same_sweep_gives_the_same_page(swept):
     before = (swept / 'report.html').read_bytes()
-    *_, page = write.write(swept)
+    *_, page = write.write(swept, runs.read(swept))
     assert page == swept / 'report.html'
     assert page.read_bytes() == before
 
 
 def test_a_head_built_to_attend_to_an_offset_measures_so(swept):
-    measured = heads.measure_sweep(swept)
+    measured = heads.measure_sweep(swept, runs.read(swept))
     built = measured.heads[measured.heads['arm'] == 'hand-built']
     assert len(built) == 2 * 2
     assert (built['entropy'] == 0).all()
@@ -77,7 +77,7 @@ def test_a_head_built_to_attend_to_an_offset_measures_so(swept):
 
 def test_a_run_alone_has_a_report(swept):
     run = next(path for path in swept.iterdir() if (path / 'checkpoints').exists())
-    *_, page = write.write(run)
+    *_, page = write.write(run, runs.read(run))
     text = page.read_text()
     assert f'<title>{run.name} · patchwise report</title>' in text
     assert 'There is one arm, so nothing differs.' in text
@@ -86,7 +86,7 @@ def test_a_run_alone_has_a_report(swept):
 def test_runs_without_checkpoints_are_named_not_drawn(workdir):
     for seed in (0, 1):
         workdir.add('only', seed, 0.9 + seed / 100)
-    *_, page = write.write(workdir.write())
+    *_, page = write.write(workdir.write(), runs.read(workdir.path))
     text = page.read_text()
     assert 'has no checkpoint yet' in text
     assert 'No run here has attention weights to show.' in text
