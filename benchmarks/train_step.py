@@ -32,10 +32,11 @@ from configs.errors import ConfigError
 from data.spec import Dataset, Spec, Split
 from experiment import command, folder
 from files.writing import write_json
-from models import Params, build
+from models import Params
 from training.optimiser import Rates
 from training.placement import cores_allowed
 from training.programs import compile_programs
+from training.step import build_model
 
 SIZES = flags.DEFINE_list('sizes', None, 'Which sizes; left out: all.')
 BATCH = flags.DEFINE_integer('batch', None, "Images of a step; left out: each size's own.", lower_bound=1)
@@ -210,7 +211,7 @@ def runner(config: ConfigDict, dataset: Dataset) -> Callable[[], Any]:
 
 def build_peer(config: ConfigDict, dataset: Dataset, peer: Peer, arms: Sequence[str] = tuple(ARMS)) -> float:
     """Makes the peer's arms from patchwise's weights; returns the largest difference between their logits."""
-    model = build(config.model, dataset.spec, np.dtype(config.train.compute_dtype))
+    model = build_model(config, dataset.spec)
     params = jiggled(model.init(jax.random.key(0)))
     ours = jax.jit(lambda params, images: model.apply(params, images).logits)(params, dataset.train.images)
     case = {

@@ -19,7 +19,7 @@ from numpy.typing import DTypeLike
 from files.checksums import sha256
 from files.reading import Damaged, read_json
 from files.text import shown
-from files.writing import sync, write_bytes
+from files.writing import clear_partials, sync, write_bytes
 
 MANIFEST = 'manifest.json'
 LOCK = 'lock'
@@ -167,8 +167,13 @@ def _build(folder: Path, fingerprint: dict, build: Callable[[Allocate], None]) -
 
 
 def _clear(folder: Path) -> None:
-    for temporary in (*folder.glob('*.tmp'), *folder.glob('.*.partial')):
-        temporary.unlink(missing_ok=True)
+    """Removes what is not in place: of arrays, and of the manifest."""
+    try:
+        for temporary in folder.glob('*.tmp'):
+            temporary.unlink(missing_ok=True)
+        clear_partials(folder)
+    except OSError as error:
+        raise _Unwritable(error.strerror) from error
 
 
 def _install(folder: Path, fingerprint: dict, arrays: dict[str, np.memmap]) -> None:

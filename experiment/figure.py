@@ -41,8 +41,9 @@ def check_figure(value: Any) -> Figure:
         raise ValueError(f'has scale={clean(repr(scale))}; one of {", ".join(SCALES)} would do')
     known = isinstance(quantities, list | tuple) and all(name in QUANTITIES for name in quantities)
     if not known or len(set(quantities)) != len(quantities) or not quantities:
-        shown = clean(repr(quantities))
-        raise ValueError(f'has quantities={shown}; some of {", ".join(QUANTITIES)}, each once, would do')
+        raise ValueError(
+            f'has quantities={clean(repr(quantities))}; some of {", ".join(QUANTITIES)}, each once, would do'
+        )
     return Figure(clean(x), scale, tuple(quantities))
 
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from configs.errors import ConfigError
-from files.writing import writing
+from files.writing import clear_partials, writing
 
 LOCK = 'lock'
 PATIENCE = 2.0  # seconds: the workers of a sweep that was killed need a moment to end
@@ -20,7 +20,9 @@ logger = logging.getLogger(__name__)
 
 @contextlib.contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Holds the lock of `folder`, which must be there. On a file system without locks a warning says so.
+    """Holds the lock of `folder`, which must be there, and clears it of files that a killed holder did not end.
+
+    On a file system without locks a warning says so.
 
     Raises:
       ConfigError: another process holds it.
@@ -33,6 +35,7 @@ def locked(folder: Path) -> Iterator[None]:
             file.truncate(0)
             file.write(f'process {os.getpid()} on {socket.gethostname()}')
             file.flush()
+            clear_partials(folder)
         yield
 
 

@@ -192,17 +192,17 @@ def _check_places(runs: list[Planned]) -> None:
         there = place_of.setdefault(run.arm, run.place)
         if there != run.place:
             raise ConfigError(
-                f'arm {run.arm!r} has {_shown(there)} in one row of sweep() and {_shown(run.place)} in another; '
+                f'arm {run.arm!r} has {_in_words(there)} in one row of sweep() and {_in_words(run.place)} in another; '
                 'an arm is one point of the figure'
             )
         if run.place and arm_at.setdefault(run.place, run.arm) != run.arm:
             raise ConfigError(
-                f'arms {arm_at[run.place]!r} and {run.arm!r} both have {_shown(run.place)}; '
+                f'arms {arm_at[run.place]!r} and {run.arm!r} both have {_in_words(run.place)}; '
                 'a point of the figure is one arm'
             )
 
 
-def _shown(place: Place | None) -> str:
+def _in_words(place: Place | None) -> str:
     return f'curve={place.curve!r} and x={place.x!r}' if place else 'no curve and x'
 
 

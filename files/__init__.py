@@ -1,1 +1,1 @@
-"""Files, whatever they are of: written whole or not at all, read without trust. Nothing here knows an experiment."""
+"""Files: written whole or not at all, read without trust. Nothing here imports anything else of patchwise."""

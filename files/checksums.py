@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 
 from files.reading import Damaged
-from files.writing import write_bytes
+from files.writing import PARTIAL, write_bytes
 
 SEAL = 'SHA256SUMS'  # as the command sha256sum writes it, so `sha256sum --check SHA256SUMS` reads it too
 
@@ -56,7 +56,9 @@ def _files(folder: Path) -> list[str]:
             if path.is_symlink() or not (path.is_dir() or path.is_file()):
                 raise Damaged(f'{path} is neither a file nor a folder')
         names += [Path(parent, name).relative_to(folder).as_posix() for name in files]
-    return sorted(name for name in names if name != SEAL and not name.startswith(f'.{SEAL}.'))
+    return sorted(
+        name for name in names if name != SEAL and not (name.startswith(f'.{SEAL}.') and name.endswith(PARTIAL))
+    )
 
 
 def _raise(error: OSError) -> None:

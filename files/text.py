@@ -19,6 +19,6 @@ def clean(text: str) -> str:
 
 
 def shown(value: Any) -> str:
-    """A value in quotes, if it is a text: one line, cut where it is long, and nothing in it that steers a terminal."""
-    text = repr(value)
+    """A value as Python writes it: one line, cut where it is long, and nothing in it that steers a terminal."""
+    text = ' '.join(repr(value).split())
     return text if len(text) <= 80 else f'{text[:79]}…'

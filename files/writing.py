@@ -11,6 +11,7 @@ from typing import Any
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)  # what a full or read-only disk, and a quota, make of any write
 OF_STORAGE = (*FULL, errno.EFBIG)  # and a limit on the size of a file
 KNOWN = (*OF_STORAGE, errno.EACCES, errno.EIO)
+PARTIAL = '.partial'  # how the names of files end that are not whole yet
 
 
 class StorageError(Exception):
@@ -51,18 +52,24 @@ def writing(path: Path, errors: type[Exception] = OSError) -> Iterator[None]:
 def write_bytes(path: Path, content: bytes) -> None:
     """Writes beside the file, then renames: a reader, or a crash, meets the old file or the new, never a half.
 
-    Raises OSError; then nothing is left of it.
+    Raises OSError. Whatever is raised, nothing is left of it; by a writer that is killed, a file for `clear_partials`.
     """
-    partial = path.with_name(f'.{path.name}.{os.getpid()}.partial')
+    partial = path.with_name(f'.{path.name}.{os.getpid()}{PARTIAL}')
     try:
         with partial.open('wb') as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
         partial.replace(path)
-    except OSError:
+    except BaseException:
         partial.unlink(missing_ok=True)
         raise
+
+
+def clear_partials(folder: Path) -> None:
+    """Removes what writers that were killed have left in `folder`, which must be locked. Raises OSError."""
+    for partial in folder.glob(f'.*{PARTIAL}'):
+        partial.unlink(missing_ok=True)
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -79,7 +79,6 @@ def peak_memory_bytes(program: jax.stages.Compiled) -> int:
     return plan.argument_size_in_bytes + plan.output_size_in_bytes - plan.alias_size_in_bytes + plan.temp_size_in_bytes
 
 
-PROGRAMS = core.Jaxpr, core.ClosedJaxpr
 # What hides its FLOPs from a jaxpr. cuDNN's attention is called dot_product_attention_fwd and _bwd there.
 OPAQUE = ('pallas_call', 'dot_product_attention', 'ffi_call')
 
@@ -93,6 +92,9 @@ class Flops(NamedTuple):
 
     counted: int = 0
     uncounted: int = 0
+
+
+JAXPRS = core.Jaxpr, core.ClosedJaxpr  # among the parameters of an equation: programs inside it
 
 
 def _flops(jaxpr: core.Jaxpr) -> Flops:
@@ -109,8 +111,8 @@ def _equation_flops(equation: core.JaxprEqn) -> Flops:
         return Flops(_convolution_flops(equation))
     if name.startswith(OPAQUE):
         raise Opaque(f'{name} cannot be looked into; count FLOPs on a program that computes the same without it')
-    params = jax.tree.leaves(equation.params, is_leaf=lambda value: isinstance(value, PROGRAMS))
-    inner = [value for value in params if isinstance(value, PROGRAMS)]
+    params = jax.tree.leaves(equation.params, is_leaf=lambda value: isinstance(value, JAXPRS))
+    inner = [value for value in params if isinstance(value, JAXPRS)]
     if not inner:
         return Flops()
     parts = [_flops(getattr(one, 'jaxpr', one)) for one in inner]

@@ -1,6 +1,6 @@
 """Checkpoints of a run: the latest few, and the best on validation.
 
-Orbax writes them in the background. Each is sealed with checksums once it is whole (training.seal), and believed only
+Orbax writes them in the background. Each is sealed with checksums once it is whole (files.checksums), and believed only
 while they hold: what a run goes on from is the newest checkpoint from which it comes to the same end as if nothing had
 happened.
 """

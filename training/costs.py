@@ -10,8 +10,8 @@ from data.spec import Spec
 from models import Model
 from models.accounting import Opaque, train_step_flops
 from training import placement
-from training.step import State
-from training.tracing import Job, build_model, trace_training
+from training.step import State, build_model
+from training.tracing import Job, trace_training
 
 
 class Costs(NamedTuple):
@@ -43,6 +43,6 @@ def flops_of_a_step(job: Job, traced: jax.stages.Traced, counted: Model, state: 
             return train_step_flops(traced, looped=job.dispatch > 1) // job.where.size
         except Opaque:
             pass
-    alone = placement.of_training(job.config)
-    step = job._replace(where=alone, dispatch=1, images=job.config.train.batch_size)
-    return train_step_flops(trace_training(step, counted, state))
+    where = placement.of_training(job.config)
+    alone = job._replace(where=where, dispatch=1, images=job.config.train.batch_size)
+    return train_step_flops(trace_training(alone, counted, state))

@@ -1,4 +1,4 @@
-"""Accuracy and loss over a whole split: every example once, sums first, one division at the end."""
+"""Accuracy and loss over a whole split, and its program: every example once, sums first, one division at the end."""
 
 from collections.abc import Callable
 

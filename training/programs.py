@@ -26,7 +26,7 @@ from training.optimiser import relative_learning_rate
 from training.placement import Placement
 from training.program_cache import CacheCounts, counts
 from training.strategy import longest_dispatch, parts_of_a_batch, steps_per_dispatch
-from training.tracing import Job, build_model, trace_training
+from training.tracing import Job, trace_training
 from training.xla_options import compiled
 
 
@@ -40,13 +40,13 @@ class Made(NamedTuple):
 
 
 class Programs(NamedTuple):
-    """What the loop calls; each takes and returns what the members of `where` have, stacked when they are several."""
+    """What the loop calls, of the members of `where`: what they have is stacked where they are several."""
 
     initial_state: Callable[[jax.Array], steps.State]
     train_steps: Callable[..., steps.State]  # compiled; it donates the state
     evaluation_step: Callable[..., steps.Evaluation]  # compiled
     where: Placement  # of the arguments of the training steps
-    dispatch: int  # steps that one call of them takes, at most
+    dispatch: int  # steps that one call of `train_steps` takes, at most
     accumulate: int  # parts of a batch that are differentiated by themselves
     kernel_fallback: str  # why attention's kernel is not the one asked for; '': it is
     learning_rates: Float[np.ndarray, 'steps']  # of every step, relative; on the host, since the log reads it
@@ -112,7 +112,7 @@ def _compile(
     """`longest`: training.strategy's; `resident`: images that live on the device; None: a dispatch brings its own."""
     began, mark = time.perf_counter(), counts()
     config = _without_arguments(fields)
-    model = build_model(config, spec)
+    model = steps.build_model(config, spec)
     counted = countable(model, config, spec)
     flops = forward_flops(counted, spec)
     about = 3 * flops * config.train.batch_size  # of a step, which cannot be counted before the parts are chosen
@@ -166,4 +166,4 @@ def compile_drawing(
 
 def find_bad_operation(config: ConfigDict, spec: Spec, total_steps: int, *arguments: Any) -> str | None:
     """training.numerics.first_bad_operation of a training program, whose `arguments` are one member's."""
-    return first_bad_operation(steps.make_train_steps(config, build_model(config, spec), total_steps), *arguments)
+    return first_bad_operation(steps.make_train_steps(config, steps.build_model(config, spec), total_steps), *arguments)

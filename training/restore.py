@@ -11,8 +11,7 @@ from data.spec import Spec
 from files.reading import Damaged
 from models import Model, Params
 from training import checkpoints
-from training.step import State, state_shapes
-from training.tracing import build_model
+from training.step import State, build_model, state_shapes
 
 
 def restore_selected(config: ConfigDict, spec: Spec, folder: Path) -> tuple[Model, Params, int]:

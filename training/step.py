@@ -6,13 +6,16 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Bool, Float, Int32, PRNGKeyArray, UInt8
 from ml_collections import ConfigDict
 
+import models
 from configs import base
 from data.augment import augment
+from data.spec import Spec
 from models import Model, Params
 from models.keys import hashed
 from training.optimiser import Rates, build_optimiser
@@ -58,6 +61,11 @@ def cross_entropy(
     """Softmax cross-entropy with label smoothing (Szegedy et al. 2016, arXiv:1512.00567, section 7), in nats."""
     targets = optax.smooth_labels(jax.nn.one_hot(labels, logits.shape[-1]), smoothing)
     return optax.softmax_cross_entropy(logits, targets)
+
+
+def build_model(config: ConfigDict, spec: Spec) -> Model:
+    """The model of an experiment, in its compute type."""
+    return models.build(config.model, spec, np.dtype(config.train.compute_dtype))
 
 
 def run_keys(seed: int) -> tuple[PRNGKeyArray, PRNGKeyArray]:

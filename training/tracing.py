@@ -1,4 +1,4 @@
-"""The training program before XLA compiles it: traced for abstract arguments, each in its place."""
+"""Programs before XLA compiles them: for abstract arguments, each in its place."""
 
 from typing import NamedTuple
 
@@ -6,7 +6,6 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-import models
 from data.spec import Spec
 from models import Model
 from training import population, step
@@ -23,11 +22,6 @@ class Job(NamedTuple):
     where: Placement  # of its members
     dispatch: int  # steps that a call takes, at most
     images: int  # that it is handed
-
-
-def build_model(config: ConfigDict, spec: Spec) -> Model:
-    """The model of an experiment, in its compute type."""
-    return models.build(config.model, spec, np.dtype(config.train.compute_dtype))
 
 
 def trace_training(job: Job, model: Model, state: step.State) -> jax.stages.Traced:

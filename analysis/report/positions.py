@@ -23,8 +23,7 @@ from models.positions.conditional import ConditionalPositions
 from models.positions.gaussian import Gaussian
 from models.positions.relative import RelativeVectors
 from models.positions.rotary import Rotary
-from training.step import run_keys
-from training.tracing import build_model
+from training.step import build_model, run_keys
 
 DIVERGING = 'RdBu_r'  # red above zero, blue below
 MOST_LAYERS, MOST_HEADS = 6, 8  # of a picture; the first and evenly between

@@ -250,6 +250,7 @@ def test_killed_build_leaves_nothing_that_is_believed_or_in_the_way(folder):
     process.communicate(timeout=60)
     assert process.returncode == 9
     assert temporaries(folder)
+    (folder / '.manifest.json.1.partial').write_text('killed a moment later')
     process = start(folder)
     _, errors = process.communicate(timeout=60)
     assert (process.returncode, errors) == (0, '')

@@ -1,4 +1,5 @@
 import pytest
+from ml_collections import ConfigDict
 
 from files.text import LONGEST_TEXT, clean, shown
 
@@ -15,7 +16,7 @@ def test_clean_cuts_what_is_long():
     assert len(clean('x' * 10_000_000)) == LONGEST_TEXT
 
 
-@pytest.mark.parametrize('value', ['x' * 10_000, 'a\nb\x1b[2J\u202e', 3, None, [1] * 1000])
+@pytest.mark.parametrize('value', ['x' * 10_000, 'a\nb\x1b[2J\u202e', 3, None, [1] * 1000, ConfigDict({'a': {'b': 1}})])
 def test_what_is_shown_is_one_short_printable_line(value):
     assert shown(value).isprintable()
     assert len(shown(value)) <= 80

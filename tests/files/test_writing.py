@@ -1,9 +1,10 @@
+import errno
 import os
 
 import pytest
 
 from files.reading import read_json_if_whole
-from files.writing import StorageError, write_bytes, write_json, writing
+from files.writing import PARTIAL, StorageError, clear_partials, write_bytes, write_json, writing
 
 
 def test_json_is_written_whole_or_not_at_all(tmp_path):
@@ -11,7 +12,6 @@ def test_json_is_written_whole_or_not_at_all(tmp_path):
     with pytest.raises(ValueError, match='not JSON compliant'):
         write_json(tmp_path / 'a.json', {'bad': float('nan')})
     assert read_json_if_whole(tmp_path / 'a.json') == {'good': 1}
-    assert read_json_if_whole(tmp_path / 'missing.json') is None
 
 
 def test_what_cannot_be_written_leaves_the_old_file_and_nothing_beside_it(tmp_path, monkeypatch):
@@ -19,7 +19,7 @@ def test_what_cannot_be_written_leaves_the_old_file_and_nothing_beside_it(tmp_pa
     write_bytes(path, b'old')
 
     def full(descriptor):
-        raise OSError(28, os.strerror(28))
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(os, 'fsync', full)
     with pytest.raises(OSError, match='No space left'):
@@ -31,10 +31,25 @@ def test_what_cannot_be_written_leaves_the_old_file_and_nothing_beside_it(tmp_pa
     assert raised.value.everywhere
 
 
+def test_an_interrupt_leaves_nothing_and_what_a_kill_leaves_is_cleared(tmp_path, monkeypatch):
+    def interrupted(descriptor):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, 'fsync', interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            write_bytes(tmp_path / 'a', b'new')
+    assert not [*tmp_path.iterdir()]
+    (tmp_path / f'.a.1{PARTIAL}').write_text('of a killed process')
+    write_bytes(tmp_path / 'a', b'new')
+    clear_partials(tmp_path)
+    assert [*tmp_path.iterdir()] == [tmp_path / 'a']
+
+
 @pytest.mark.parametrize(
     ('error', 'words', 'everywhere'),
     [
-        (OSError(27, 'x'), 'File too large', False),
+        (OSError(errno.EFBIG, 'x'), 'File too large', False),
         (ValueError('of a library:\n  [Errno 30] Read-only file system'), 'Read-only file system', True),
         (ValueError('two\nlines'), 'ValueError: two lines', False),
     ],

@@ -21,7 +21,6 @@ from configs.errors import ConfigError
 from data import cache, tfds_source
 from experiment import folder, sweeps
 from files import reading
-from files.reading import read_json_if_whole
 from files.writing import StorageError
 from tests.analysis.conftest import Workdir
 from training.log import read_rows
@@ -80,7 +79,7 @@ def test_the_reader_refuses_it_and_says_why(hostile, tmp_path):
     hostile(tmp_path / 'x.json')
     with pytest.raises(reading.Damaged, match=hostile.named):
         reading.read_json(tmp_path / 'x.json')
-    assert read_json_if_whole(tmp_path / 'x.json') is None
+    assert reading.read_json_if_whole(tmp_path / 'x.json') is None
 
 
 def test_a_config_that_is_hostile_is_one_line(hostile, tmp_path):

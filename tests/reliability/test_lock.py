@@ -45,4 +45,6 @@ def test_a_dead_one_s_lock_is_taken_over(holder, config, tmp_path, monkeypatch):
         execute(config, tmp_path, lambda row, steps: None)
     holder.send_signal(signal.SIGKILL)
     holder.wait()
+    (tmp_path / f'.metrics.jsonl.{holder.pid}.partial').write_text('it was killed while it wrote')
     assert execute(config, tmp_path, lambda row, steps: None)['status'] == 'finished'
+    assert not [*tmp_path.glob('.*')]

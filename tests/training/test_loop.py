@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 
 import data
-import models
-from models import accounting, fused
 from tests.experiments import small
 from training import loop
 from training.checkpoints import UNKNOWN
+from training.evaluate import compile_evaluation, evaluate
 from training.log import read_rows
 from training.loop import total_steps
 from training.programs import compile_programs
+from training.restore import restore_selected
 from training.track import Member
 
 
@@ -177,43 +177,6 @@ def test_tensorboard_holds_the_rows(config, tmp_path):
                 np.testing.assert_allclose(scalars[row['step'], name], value, rtol=1e-6)
 
 
-def test_runs_that_differ_in_seed_or_rates_share_their_programs(config):
-    dataset = data.load(config.data)
-    programs = compile_programs(config, dataset, 24)
-    config.seed = 7
-    config.train.learning_rate, config.train.weight_decay, config.train.label_smoothing = 0.1, 0.0, 0.2
-    assert compile_programs(config, dataset, 24) is programs
-    config.train.clip_norm *= 2
-    assert compile_programs(config, dataset, 24) is not programs
-
-
-@pytest.mark.parametrize(('mixer', 'backend'), [('attention', 'cpu'), ('gru', 'cpu'), ('attention', 'gpu')])
-def test_flops_are_of_a_step_however_many_a_dispatch_takes(config, mixer, backend, monkeypatch):
-    """In the loop of either kind of backend (training.step), which JAX writes down differently."""
-    monkeypatch.setattr(jax, 'default_backend', lambda: backend)
-    config.model.mixer = mixer
-    config.train.clip_norm *= 3 if backend == 'gpu' else 1  # programs of this process are kept by their config
-    flops = set()
-    for config.train.steps_per_dispatch in (1, 2, 5):
-        programs = compile_programs(config, data.load(config.data), 24)
-        assert programs.dispatch == config.train.steps_per_dispatch
-        flops.add(programs.costs.train_step_flops)
-    assert len(flops) == 1
-
-
-def test_flops_are_counted_where_a_kernel_hides_them(config, monkeypatch):
-    """A GPU's kernel, stood in for by the same attention with an operation that the count refuses."""
-    dataset, real = data.load(config.data), fused.fused_attention
-    open_to_all = compile_programs(config, dataset, 24)
-    monkeypatch.setattr(accounting, 'OPAQUE', (*accounting.OPAQUE, 'lgamma'))
-    monkeypatch.setattr(models, 'with_kernel', lambda config, *_: config)
-    monkeypatch.setattr(fused, 'fused_attention', lambda q, k, v: real(q, k, v, 'xla') + jax.lax.lgamma(v))
-    config.model.attention_kernel = 'cudnn'
-    hidden = compile_programs(config, dataset, 24)
-    assert hidden.costs.forward_flops == open_to_all.costs.forward_flops
-    assert hidden.costs.train_step_flops == open_to_all.costs.train_step_flops
-
-
 def test_every_run_says_that_its_kernel_is_not_the_one_asked_for(config, tmp_path, caplog):
     """Also the second one of a sweep, whose programs are there already."""
     config.model.attention_kernel = 'cudnn'
@@ -235,9 +198,6 @@ def test_steps_go_before_epochs(config):
 
 
 def test_evaluating_again_gives_what_training_reported(config, tmp_path):
-    from training.evaluate import compile_evaluation, evaluate
-    from training.restore import restore_selected
-
     result = run(config, tmp_path)
     dataset = data.load(config.data)
     model, params, step = restore_selected(config, dataset.spec, tmp_path)
