@@ -295,10 +295,10 @@ def test_too_little_memory_is_one_line(tmp_path):
     """Where the system refuses memory rather than kills for it, as accelerators do."""
     code, _, err = command(
         '-c',
-        'import resource, runpy, sys; resource.setrlimit(resource.RLIMIT_AS, (2**34, 2**34)); '
+        'import resource, runpy, sys; resource.setrlimit(resource.RLIMIT_AS, (2**33, 2**33)); '
         'sys.argv = sys.argv[1:]; sys.path.insert(0, "."); runpy.run_path(sys.argv[0], run_name="__main__")',
         'train.py', '--config=configs/digits.py', f'--workdir={tmp_path / "w"}', '--config.model.patch_size=1',
-        '--config.model.num_heads=64', '--config.model.depth=12', '--config.train.batch_size=1000',
+        '--config.model.num_heads=64', '--config.model.depth=7', '--config.train.batch_size=1000',
         '--config.train.accumulate=1', '--config.train.steps=2',
     )  # fmt: skip
     assert code == 1
@@ -314,10 +314,11 @@ def test_a_workdir_that_cannot_be(trained, tmp_path):
     code, _, err = command('train.py', '--config=configs/digits.py', f'--workdir={workdir}')
     assert (code, err.count('\n')) == (2, 1)
     assert "another config's run" in err
-    for name in (tmp_path / '[y]' / 'x', 'gs://bucket/x', tmp_path / ('n' * 300)):
-        for script, config in (('train.py', 'configs/digits.py'), ('sweep.py', 'configs/demo.py')):
-            code, _, err = command(script, f'--config={config}', f'--workdir={name}')
-            assert (code, err.count('\n')) == (2, 1), err
+    train, sweep = ('train.py', '--config=configs/digits.py'), ('sweep.py', '--config=configs/demo.py')
+    ways = [(train, tmp_path / '[y]' / 'x'), (sweep, tmp_path / '[y]' / 'x')]
+    for way, name in [*ways, (train, 'gs://bucket/x'), (sweep, tmp_path / ('n' * 300))]:
+        code, _, err = command(*way, f'--workdir={name}')
+        assert (code, err.count('\n')) == (2, 1), err
     assert not (tmp_path / '[y]').exists()
 
 
