@@ -251,8 +251,8 @@ def _lost(workdir: Path, name: str, arm: str, runs: list[Planned]) -> str:
 
 
 def _differences(there: dict[str, Any], here: dict[str, Any]) -> list[str]:
-    # As JSON, because 1, 1.0 and True are equal to Python.
-    there, here = ({name: json.dumps(value) for name, value in tree.items()} for tree in (there, here))
+    # As a command line has them, because 1, 1.0 and True are equal to Python.
+    there, here = ({name: repr(value) for name, value in tree.items()} for tree in (there, here))
     fields = [name for name in here | there if here.get(name) != there.get(name)]
     return [f'{name}={there.get(name, "nothing")} there, {here.get(name, "nothing")} here' for name in fields]
 

@@ -113,7 +113,7 @@ def test_a_lost_run_of_another_version_is_named_too(config, tmp_path):
     del tree['model']['window']  # which is None where it is there
     (tmp_path / runs[1].name).mkdir()
     (tmp_path / runs[1].name / 'config.json').write_text(json.dumps(tree))
-    with pytest.raises(ConfigError, match=r"one of 'mine' has model\.window=nothing there, null here"):
+    with pytest.raises(ConfigError, match=r"one of 'mine' has model\.window=nothing there, None here"):
         sweeps.open_sweep(tmp_path, 'one.py', runs[:1])
     (tmp_path / runs[1].name / 'config.json').write_text(runs[0].config.to_json())
     with pytest.raises(ConfigError, match="one of 'mine'; another folder"):
