@@ -10,9 +10,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from configs.errors import ConfigError
+from experiment.folder import CONFIG, FAILED, MANIFEST, POPULATION, RESULT
 from files.writing import clear_partials, writing
+from training.log import METRICS
 
 LOCK = 'lock'
+WRITTEN = (CONFIG, RESULT, FAILED, MANIFEST, POPULATION, METRICS)  # by none but the holder
 PATIENCE = 2.0  # seconds: the workers of a sweep that was killed need a moment to end
 
 logger = logging.getLogger(__name__)
@@ -26,24 +29,28 @@ def locked(folder: Path) -> Iterator[None]:
 
     Raises:
       ConfigError: another process holds it.
-      StorageError: its file cannot be written.
+      StorageError: its file cannot be written, or the folder not cleared.
     """
     with contextlib.ExitStack() as stack:
         with writing(folder / LOCK):
             file = stack.enter_context((folder / LOCK).open('a+'))
-            _acquire(file.fileno(), folder)
+            held = _acquire(file.fileno(), folder)
             file.truncate(0)
             file.write(f'process {os.getpid()} on {socket.gethostname()}')
             file.flush()
-            clear_partials(folder)
+        if held:
+            with writing(folder):
+                clear_partials(folder, WRITTEN)
         yield
 
 
-def _acquire(descriptor: int, folder: Path) -> None:
+def _acquire(descriptor: int, folder: Path) -> bool:
+    """Whether the lock is held now; it is not where the file system has none."""
     until = time.monotonic() + PATIENCE
     while True:
         try:
-            return fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
         except BlockingIOError as error:
             if time.monotonic() < until:
                 time.sleep(0.05)
@@ -53,4 +60,5 @@ def _acquire(descriptor: int, folder: Path) -> None:
                 f'--workdir={folder} is in use by {holder or "another process"}; wait, or another folder would do'
             ) from error
         except OSError as error:
-            return logger.warning('%s cannot be locked (%s): let no other process use it', folder, error.strerror)
+            logger.warning('%s cannot be locked (%s): let no other process use it', folder, error.strerror)
+            return False

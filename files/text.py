@@ -1,5 +1,6 @@
 """Text that came from a file or a command line, made fit to be shown."""
 
+import re
 import unicodedata
 from typing import Any
 
@@ -20,5 +21,5 @@ def clean(text: str) -> str:
 
 def shown(value: Any) -> str:
     """A value as Python writes it: one line, cut where it is long, and nothing in it that steers a terminal."""
-    text = ' '.join(repr(value).split())
+    text = re.sub(r'\s*\n\s*', ' ', repr(value))  # a text has no line break as it is written, a tree of a config has
     return text if len(text) <= 80 else f'{text[:79]}…'

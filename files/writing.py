@@ -4,7 +4,7 @@ import contextlib
 import errno
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -66,10 +66,14 @@ def write_bytes(path: Path, content: bytes) -> None:
         raise
 
 
-def clear_partials(folder: Path) -> None:
-    """Removes what writers that were killed have left in `folder`, which must be locked. Raises OSError."""
-    for partial in folder.glob(f'.*{PARTIAL}'):
-        partial.unlink(missing_ok=True)
+def clear_partials(folder: Path, names: Iterable[str]) -> None:
+    """Removes what killed writers of files of these names have left in `folder`; nobody may be writing them.
+
+    Raises OSError.
+    """
+    for name in names:
+        for partial in folder.glob(f'.{name}.*{PARTIAL}'):
+            partial.unlink(missing_ok=True)
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -315,8 +315,8 @@ def test_a_workdir_that_cannot_be(trained, tmp_path):
     assert (code, err.count('\n')) == (2, 1)
     assert "another config's run" in err
     train, sweep = ('train.py', '--config=configs/digits.py'), ('sweep.py', '--config=configs/demo.py')
-    ways = [(train, tmp_path / '[y]' / 'x'), (sweep, tmp_path / '[y]' / 'x')]
-    for way, name in [*ways, (train, 'gs://bucket/x'), (sweep, tmp_path / ('n' * 300))]:
+    long = tmp_path / ('n' * 300)
+    for way, name in ((train, tmp_path / '[y]' / 'x'), (sweep, 'gs://bucket/x'), (train, long), (sweep, long)):
         code, _, err = command(*way, f'--workdir={name}')
         assert (code, err.count('\n')) == (2, 1), err
     assert not (tmp_path / '[y]').exists()

@@ -1,4 +1,4 @@
-"""One training step, and one evaluation step: pure functions of arrays."""
+"""One training step, and one evaluation step, of the model of an experiment: pure functions of arrays."""
 
 import functools
 from collections.abc import Callable

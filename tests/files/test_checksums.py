@@ -1,6 +1,10 @@
 import subprocess
 
+import pytest
+
 from files.checksums import SEAL, check, seal
+from files.reading import Damaged
+from files.writing import PARTIAL
 
 
 def test_the_seal_is_what_sha256sum_reads(tmp_path):
@@ -8,6 +12,15 @@ def test_the_seal_is_what_sha256sum_reads(tmp_path):
     (tmp_path / 'c').mkdir()
     (tmp_path / 'c' / 'd').write_text('y')
     seal(tmp_path)
+    (tmp_path / f'.{SEAL}.1{PARTIAL}').write_text('of a process that was killed')
     check(tmp_path)
     done = subprocess.run(['sha256sum', '--check', '--strict', SEAL], cwd=tmp_path, capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (0, 'a b: OK\nc/d: OK\n')
+
+
+def test_a_file_that_was_not_sealed_is_named(tmp_path):
+    (tmp_path / 'a').write_text('x')
+    seal(tmp_path)
+    (tmp_path / f'.{SEAL}.x').write_text('y')
+    with pytest.raises(Damaged, match=rf'\.{SEAL}\.x is not in its'):
+        check(tmp_path)

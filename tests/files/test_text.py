@@ -23,4 +23,4 @@ def test_what_is_shown_is_one_short_printable_line(value):
 
 
 def test_what_is_short_is_shown_whole():
-    assert shown("it's") == '"it\'s"'
+    assert shown("it's  so") == '"it\'s  so"'

@@ -42,8 +42,10 @@ def test_an_interrupt_leaves_nothing_and_what_a_kill_leaves_is_cleared(tmp_path,
     assert not [*tmp_path.iterdir()]
     (tmp_path / f'.a.1{PARTIAL}').write_text('of a killed process')
     write_bytes(tmp_path / 'a', b'new')
-    clear_partials(tmp_path)
-    assert [*tmp_path.iterdir()] == [tmp_path / 'a']
+    foreign = tmp_path / f'.b.1{PARTIAL}'
+    foreign.write_text('of something else')
+    clear_partials(tmp_path, ['a'])
+    assert {*tmp_path.iterdir()} == {tmp_path / 'a', foreign}
 
 
 @pytest.mark.parametrize(
