@@ -5,7 +5,6 @@ dataset runs here; that code is what may need TensorFlow. `data.prepare` is wher
 """
 
 import difflib
-import hashlib
 import io
 import os
 import shlex
@@ -29,6 +28,7 @@ from configs.errors import ConfigError
 from data import LOCAL, cache
 from data.spec import Spec, Split
 from data.tfds_metadata import check_metadata
+from files.checksums import sha256
 
 # Written signs, and things that have a hand: mirrored, they are another class or none.
 MIRROR_CHANGES_CLASS = frozenset(
@@ -312,7 +312,7 @@ def _fingerprint(config: ConfigDict, source: _Source, splits: dict[str, str]) ->
     metadata = [source.folder / 'dataset_info.json', source.folder / 'features.json']
     shards = [Path(path) for split in splits.values() for path in source.builder.info.splits[split].filepaths]
     return {
-        'metadata': {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in metadata},
+        'metadata': {path.name: sha256(path) for path in metadata},
         'shards': {path.name: [path.stat().st_size, path.stat().st_mtime_ns] for path in shards},
         'splits': splits,
         'image_size': config.image_size,
