@@ -11,6 +11,7 @@ from absl import app
 
 from configs.errors import ConfigError
 from experiment import arguments
+from experiment.garbage import collect_seldom
 from experiment.hush import hush
 from files.writing import OF_STORAGE, StorageError
 from training.interruption import Interrupted, listen
@@ -28,6 +29,7 @@ def run(main: Callable[[], int | None]) -> NoReturn:
 
     Anything else that is raised is a defect and keeps its traceback.
     """
+    collect_seldom()
     hush()
     listen()
 

@@ -15,6 +15,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, NoReturn, Protocol, runtime_checkable
 
+from experiment.garbage import collect_seldom
 from experiment.groups import Group, label
 from experiment.hush import hush
 from training import interruption
@@ -91,6 +92,7 @@ def serve(work: Work, workdir: Path, workers: int, pipe: Connection, cores: Sequ
 def _begin(cores: Sequence[int]) -> None:
     """Before JAX starts its backend, which counts the cores."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent hears of it, and ends its workers by SIGTERM
+    collect_seldom()
     hush()
     interruption.listen(lambda signum: os._exit(128 + signum), (signal.SIGTERM,))
     _end_with_parent()

@@ -1,6 +1,5 @@
 """Every annotated shape in patchwise is checked at run time while tests run, and only then."""
 
-import gc
 import os
 
 # Before JAX is imported, for the tests and the commands that they run: several processes would share one accelerator,
@@ -11,6 +10,7 @@ import jax
 import pytest
 from jaxtyping import install_import_hook
 
+from experiment.garbage import collect_seldom
 from tests.quick import QUICKLY
 
 # XLA reads its flags as the backend starts: the commands that tests run as processes compile as a user's do.
@@ -18,9 +18,8 @@ with pytest.MonkeyPatch.context() as patch:
     patch.setenv('XLA_FLAGS', f'{os.environ.get("XLA_FLAGS", "")} {QUICKLY}')
     jax.devices()
 
-# What JAX keeps of a thousand programs, it keeps: to look through it for garbage as often as Python does by itself took
-# a twentieth of the time.
-gc.set_threshold(50_000, 10, 10)
+# What JAX keeps of a thousand programs, it keeps: looking through it at Python's own pace took a twentieth of the time.
+collect_seldom()
 
 # Before any test imports one of them. The hook changes nothing but the check.
 PACKAGES = ['configs', 'files', 'data', 'models', 'training', 'analysis', 'experiment', 'benchmarks']
