@@ -7,6 +7,12 @@ from analysis import records, runs
 from analysis.tuning import Tuning
 
 
+_SELECTED = {  # by rule; `last` asks validation nothing, which it was held to all the same
+    'best': 'Params are those of the step with the best accuracy',
+    'last': 'Params are those of the last step, measured',
+}
+
+
 def budget_notes(finished: list[records.Run]) -> list[str]:
     """How long finished runs trained, and on what they were selected and tested."""
     results = [run.result for run in finished]
@@ -20,11 +26,11 @@ def budget_notes(finished: list[records.Run]) -> list[str]:
     splits = _listed(distinct(r.selection_split or 'unknown' for r in results), '; ')
     rules = _listed(distinct(r.selection_rule or 'unknown' for r in results))
     windows = any(records.config_count(run, 'model.window') for run in finished)
-    masked = '; of attention in a window all that is computed counts, what is masked then included' if windows else ''
+    masked = '; those of attention in windows count pairs that are computed and then masked' if windows else ''
     return [
         f'{"Arms differ in budget" if differs else "Budget of every run"}: {budget}.',
-        f'Params were selected on {splits} (rule: {rules}). '
-        f'The test set ({tested} images) was evaluated once, at the end. Forward FLOPs are per image{masked}.',
+        f'{_SELECTED.get(rules, f"Params were selected by more than one rule ({rules})")} on {splits}. '
+        f'Each run met the test set ({tested} images) once, at its end. Forward FLOPs are per image{masked}.',
     ]
 
 
@@ -40,7 +46,7 @@ def speed_notes(finished: list[records.Run]) -> list[str]:
         )
     gaps = [100 * result.host_gap_share for result in results if result.host_gap_share is not None]
     if gaps:
-        notes.append(f'The device waited for the host for at most {_range(gaps, ".2g")}% of the time of training.')
+        notes.append(f'The device waited for the host for no more than {max(gaps):.2g}% of the time of training.')
     sizes = [result.population for result in results]
     if max(sizes) > 1:
         notes.append(
@@ -71,7 +77,10 @@ def tuning_notes(arms: Sequence[runs.Arm]) -> list[str]:
         return []
     fields = ', '.join(distinct(name for arm in tuned for name in arm.tuning.fields))
     each = '; '.join(f'{arm.label}: {_tried(arm.tuning)}' for arm in tuned)
-    return [f'{fields} of an arm is the one with the highest mean accuracy on validation, of those tried. {each}.']
+    return [
+        f'{fields} of an arm is the one with the highest mean accuracy on validation, of those tried, and where these '
+        f'tie the lowest loss. {each}.'
+    ]
 
 
 def _tried(tuning: Tuning) -> str:
@@ -82,7 +91,11 @@ def _tried(tuning: Tuning) -> str:
 
 def width_notes(arms: Sequence[runs.Arm]) -> list[str]:
     """Of arms whose width was solved: what it is, and how near that comes to the reference arm."""
-    solved = [f'{arm.label}: {width}' for arm in arms for width in distinct(map(_width, arm.finished)) if width]
+    labels: dict[str, list[str]] = {}  # by width: arms that differ in positions or data often have the same
+    for arm in arms:
+        for width in distinct(map(_width, arm.finished)):
+            labels.setdefault(width, []).append(arm.label)
+    solved = [f'{", ".join(alike)}: {width}' for width, alike in labels.items() if width]
     return [f'Widths were solved to match a reference arm. {"; ".join(solved)}.'] if solved else []
 
 

@@ -28,6 +28,7 @@ class Result:
 
     accuracy: float  # on test, in [0, 1]
     validation_accuracy: float | None  # of the same params, in [0, 1]; None: there was no such split
+    validation_loss: float | None  # nats, likewise
     test_examples: int
     params: int
     forward_flops: int  # per image
@@ -154,6 +155,7 @@ def _result(content: dict) -> Result:
     return Result(
         accuracy=_field(content, 'test.accuracy', lambda value: _is_number(value) and value <= 1, 'in [0, 1]'),
         validation_accuracy=_optional_number(content, 'validation.accuracy', 1.0),
+        validation_loss=_optional_number(content, 'validation.loss'),
         test_examples=_field(content, 'test.examples', lambda value: _is_count(value) and value > 0, 'from 1'),
         params=_count(content, 'params'),
         forward_flops=_count(content, 'forward_flops'),

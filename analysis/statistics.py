@@ -31,12 +31,15 @@ class Comparison(NamedTuple):
     """Which arm is best, and which the data cannot tell from it.
 
     `p_values` holds, for every arm but the best, the Holm-corrected p-value against the best, or None where there
-    was nothing to test. Arms with None are neither in `indistinguishable` nor different.
+    was nothing to test. Arms with None are neither in `indistinguishable` nor different. `differences` holds, for each
+    arm tested, its value less the best's: the mean over the seeds that both have, with an interval of its own, which
+    no correction made wider.
     """
 
     best: str | int | None
     indistinguishable: tuple[str | int, ...]
     p_values: dict[str | int, float | None]
+    differences: dict[str | int, Interval]
 
 
 def mean_and_interval(values: Values, complete: bool = True) -> Interval:
@@ -46,6 +49,9 @@ def mean_and_interval(values: Values, complete: bool = True) -> Interval:
     interval either: accuracies are counts over a test set, so two seeds tie by chance often enough, and `± 0` would
     claim a certainty that they do not give. Nor has what is not `complete`: runs that diverged or failed are missing,
     and the survivors are no fair sample. Raises ValueError when a value is not finite.
+
+    The mean is that of more seeds on the same test set. What another test set would say is not in the interval, since
+    all runs share the images: see `sampling_half_width`.
 
     Resampled, 95% intervals of 3, 5 and 10 seeds cover as they say, within 2 points, for normal, moderately skewed
     (gamma, skewness 1) and heavy-tailed scores, and for counts over 100 or 1,000 test images. Where a few seeds fail
@@ -59,6 +65,14 @@ def mean_and_interval(values: Values, complete: bool = True) -> Interval:
         return Interval(mean, np.nan, np.nan, len(values))
     low, high = stats.t.interval(0.95, len(values) - 1, loc=mean, scale=stats.sem(values))
     return Interval(mean, float(low), float(high), len(values))
+
+
+def sampling_half_width(accuracy: float, images: int) -> float:
+    """Half of the 95% interval, by the normal approximation, that an accuracy has for the images it was measured on.
+
+    Of a model on as many other images from the same source; seeds that share them share the error. In [0, 1].
+    """
+    return float(stats.norm.ppf(0.975) * np.sqrt(accuracy * (1 - accuracy) / images))
 
 
 def paired_p_value(first: Values, second: Values, resolution: float = 0.0) -> float | None:
@@ -126,20 +140,25 @@ def indistinguishable_from_best(
     candidates = [arm for arm in values if arm not in incomplete and len(values[arm]) >= 2]
     p_values: dict[str | int, float | None] = dict.fromkeys(values)
     if not candidates:
-        return Comparison(None, (), p_values)
+        return Comparison(None, (), p_values, {})
     means = {arm: float(np.mean(_finite(list(values[arm].values())))) for arm in candidates}
     highest = max(means.values())
     # Means that differ by rounding alone tie, and the first in the author's order is printed as best.
     best = next(arm for arm in candidates if highest - means[arm] <= NOISE * abs(highest))
     del p_values[best]
+    differences = {}
     for arm in candidates:
         if arm != best:
             seeds = sorted(values[arm].keys() & values[best].keys())
             of_best, of_arm = ([values[key][seed] for seed in seeds] for key in (best, arm))
             p_values[arm] = paired_p_value(of_best, of_arm, resolution)
+            if p_values[arm] is not None:
+                difference, scale = np.subtract(of_arm, of_best), max(map(abs, (*of_arm, *of_best)))
+                differences[arm] = mean_and_interval(difference, complete=not _is_constant(difference, scale))
     tested = [arm for arm, p_value in p_values.items() if p_value is not None]
     p_values.update(zip(tested, holm([p_values[arm] for arm in tested]), strict=True))
-    return Comparison(best, tuple(arm for arm in tested if p_values[arm] > significance), p_values)
+    alike = tuple(arm for arm in tested if p_values[arm] > significance)
+    return Comparison(best, alike, p_values, differences)
 
 
 def _finite(values: Values) -> np.ndarray:

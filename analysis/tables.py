@@ -1,6 +1,6 @@
 """The table of a sweep: one row per arm, its best arms marked, and under it what a reviewer asks for.
 
-On stdout, and as Markdown, LaTeX (booktabs) and CSV in the sweep's folder.
+On stdout, and as Markdown, LaTeX (booktabs) and CSV in the sweep's folder, with the numbers of each run beside it.
 """
 
 import io
@@ -20,11 +20,12 @@ from analysis.notes import budget_notes, commit_of, distinct, origin_notes, spee
 from analysis.output import escape_markdown
 
 SIGNIFICANCE = 0.05
+NO_INTERVAL = statistics.mean_and_interval([])
 MOST_WARNINGS = 20
 SPEEDS = ('images_per_second', 'flops_per_second', 'mfu', 'host_gap_share')
 CONSTANT = ('params', 'forward_flops', 'steps', 'images_seen')  # what the runs of an arm should share
 
-ACCURACY = 'Test accuracy, %'
+ACCURACY, AGAINST = 'Test accuracy, %', 'Against best, points'
 MARKS = {'best': '{} *', 'indistinguishable': '{} †', '': '{}'}
 MARKDOWN_MARKS = MARKS | {'best': '**{}**'}
 LATEX_SYMBOLS = str.maketrans({'±': r'$\pm$', '†': r'$^\dagger$', '…': r'\ldots{}'})
@@ -34,11 +35,15 @@ class Table(NamedTuple):
     """A sweep's table: `arms` holds raw numbers, one row per arm in the author's order; `notes` go under it.
 
     Accuracies in `arms` are fractions in [0, 1], as are mfu and host_gap_share; forward_flops is per image,
-    train_step_flops of a batch; p_value is Holm-corrected, against the best arm; mark is 'best', 'indistinguishable' or
-    ''. Speeds are means over runs, and those of devices are missing where results tell none.
+    train_step_flops of a batch; difference is to the best arm, paired by seed; p_value is Holm-corrected, against the
+    best arm; mark is 'best', 'indistinguishable' or ''. Speeds are means over runs, and those of devices are missing
+    where results tell none.
+
+    `runs` has a row for each run of each arm, from which all of that can be computed again.
     """
 
     arms: pd.DataFrame
+    runs: pd.DataFrame
     notes: tuple[str, ...]
 
 
@@ -53,10 +58,13 @@ def make_table(sweep: runs.Sweep) -> Table:
     if len(warnings) > MOST_WARNINGS:
         warnings[MOST_WARNINGS:] = [f'{len(warnings) - MOST_WARNINGS} more like these']
     notes = [_statistics_note(arms, comparison)]
+    if finished and len(datasets) == 1:
+        notes[0] += _sampling_note(arms, comparison, datasets[0][1])
     if finished:
         notes += [*budget_notes(finished), *tuning_notes(sweep.arms), *width_notes(sweep.arms)]
         notes += [*speed_notes(finished), *origin_notes(finished)]
-    return Table(arms, (*notes, *(f'Warning: {warning}.' for warning in warnings)))
+    of_runs = pd.DataFrame([_run_row(arm, run) for arm in sweep.arms for run in arm.runs]).astype({'seed': 'Int64'})
+    return Table(arms, of_runs, (*notes, *(f'Warning: {warning}.' for warning in warnings)))
 
 
 def report(workdir: str | Path, sweep: runs.Sweep) -> None:
@@ -98,11 +106,14 @@ def print_table(table: Table, stream: io.TextIOBase | None = None) -> None:
 
 
 def write_tables(workdir: str | Path, table: Table) -> list[Path]:
-    """Writes table.md, table.tex and table.csv to `workdir`, each whole or not at all, and returns their paths.
+    """Writes the table to `workdir`, each file whole or not at all, and returns their paths.
+
+    table.md, table.tex, table.csv, and table_runs.csv, with a row for each run.
 
     Raises ConfigError when the folder cannot be written.
     """
-    contents = {'table.md': to_markdown(table), 'table.tex': to_latex(table), 'table.csv': to_csv(table)}
+    contents = {'table.md': to_markdown(table), 'table.tex': to_latex(table)}
+    contents |= {'table.csv': output.to_csv(table.arms), 'table_runs.csv': output.to_csv(table.runs)}
     return [output.write(Path(workdir) / name, content) for name, content in contents.items()]
 
 
@@ -138,14 +149,6 @@ def _no_option(text: str) -> str:
     return f'{{}}{text}' if text.startswith(('[', '*')) else text
 
 
-def to_csv(table: Table) -> str:
-    """The raw numbers as CSV, in full precision; accuracies are fractions, and an empty field is "none".
-
-    Labels are safe to open in a spreadsheet.
-    """
-    return output.to_csv(table.arms)
-
-
 def _compare(arms: Sequence[runs.Arm], datasets: list[tuple]) -> statistics.Comparison:
     """Compares arms, each named by its place: labels need not be unique. `datasets` are those they were tested on."""
     # Accuracies on different test sets have no best, and a lone arm is best of nothing: no marks then.
@@ -160,6 +163,7 @@ def _row(arm: runs.Arm, key: int, comparison: statistics.Comparison) -> dict[str
     finished = arm.finished
     results = [run.result for run in finished]
     interval = statistics.mean_and_interval([result.accuracy for result in results], arm.complete)
+    difference = comparison.differences.get(key, NO_INTERVAL)
     mark = 'best' if key == comparison.best else 'indistinguishable' if key in comparison.indistinguishable else ''
     return {
         'arm': arm.label,
@@ -169,6 +173,9 @@ def _row(arm: runs.Arm, key: int, comparison: statistics.Comparison) -> dict[str
         'n': len(finished),
         'runs': len(arm.runs),
         **{status: arm.count(status) for status in records.UNFINISHED},
+        'difference': difference.mean,
+        'difference_low': difference.low,
+        'difference_high': difference.high,
         'p_value': comparison.p_values.get(key),
         'mark': mark,
         'params': _only(result.params for result in results),
@@ -180,16 +187,22 @@ def _row(arm: runs.Arm, key: int, comparison: statistics.Comparison) -> dict[str
     }
 
 
+def _run_row(arm: runs.Arm, run: records.Run) -> dict[str, Any]:
+    accuracies = (None, None) if run.result is None else (run.result.accuracy, run.result.validation_accuracy)
+    row = {'arm': arm.label, 'seed': run.seed, 'run': run.name, 'status': run.status}
+    return row | dict(zip(('test_accuracy', 'validation_accuracy'), accuracies, strict=True))
+
+
 def _cells(table: Table, marks: dict[str, str], escape: Callable[[str], str] = str) -> pd.DataFrame:
-    rows, speeds = [], _device_speeds(table.arms)
+    rows, speeds, compared = [], _device_speeds(table.arms), table.arms['difference'].notna().any()
     for row in table.arms.itertuples(index=False):
-        accuracy = _number(row.test_accuracy * 100, '.2f')
-        if pd.notna(row.low):
-            accuracy += f' ± {(row.high - row.low) * 50:.2f}'
+        accuracy = _with_half_width(row.test_accuracy, row.low, row.high, '.2f')
+        against = {AGAINST: _with_half_width(row.difference, row.difference_low, row.difference_high, '+.2f')}
         why = ', '.join(f'{getattr(row, status)} {status}' for status in records.UNFINISHED if getattr(row, status))
         cells = {
             'Arm': escape(row.arm),
             ACCURACY: marks[row.mark].format(accuracy),
+            **(against if compared else {}),
             'n': f'{row.n} of {row.runs} ({why})' if why else str(row.n),
             'Params': _number(row.params, ',d'),
             'Forward MFLOPs': _number(row.forward_flops, ',.2f', 1e-6),
@@ -214,6 +227,14 @@ def _device_speeds(arms: pd.DataFrame) -> dict[str, tuple[str, str, int | float]
     return columns
 
 
+def _with_half_width(mean: float, low: float, high: float, form: str) -> str:
+    """Fractions as percents: `97.00 ± 2.48`."""
+    if pd.isna(mean):
+        return '-'
+    half = '' if pd.isna(low) else f' ± {(high - low) * 50:.2f}'
+    return f'{round(100 * mean, 2) + 0:{form}}{half}'  # + 0: no -0.00
+
+
 def _number(value: Any, form: str, unit: int | float = 1) -> str:
     return '-' if pd.isna(value) else format(value * unit, form)
 
@@ -224,10 +245,13 @@ def _alignment(cells: pd.DataFrame, label: str, number: str) -> list[str]:
 
 def _notes(table: Table, best: str) -> list[str]:
     """The notes, behind a legend of the marks in use; `best` is how this format marks the best arm."""
-    used = set(table.arms['mark'])
-    legend = [f'{best}: highest mean'] if 'best' in used else []
+    arms = table.arms
+    used = set(arms['mark'])
+    # An arm that was left out may have a higher one.
+    left_out = (arms['mark'] == '') & arms['p_value'].isna() & arms['test_accuracy'].notna()
+    legend = [f'{best}: highest mean{" of the arms compared" if left_out.any() else ""}'] if 'best' in used else []
     if 'indistinguishable' in used:
-        legend.append('†: not distinguishable from it')
+        legend.append('†: not shown to differ from it, which does not say that they are equal')
     return [f'{"; ".join(legend)}.', *table.notes] if legend else list(table.notes)
 
 
@@ -243,9 +267,22 @@ def _statistics_note(arms: pd.DataFrame, comparison: statistics.Comparison) -> s
     if tested:
         corrected = f', Holm-corrected over {tested} arms' if tested > 1 else ''
         note += f'Arms meet the best in a two-sided t-test paired by seed{corrected}, at {SIGNIFICANCE}. '
+        note += f'{AGAINST.partition(",")[0]}: the mean difference over seeds, with the interval of that pair alone. '
     if tested < len(arms) - 1:
         note += 'Arms of one seed, with an unfinished run, or without two seeds in common with the best are not tested.'
     return note.rstrip()
+
+
+def _sampling_note(arms: pd.DataFrame, comparison: statistics.Comparison, images: int) -> str:
+    """What the intervals leave out, at the accuracy of the best arm, or of the first."""
+    accuracies = arms['test_accuracy']
+    accuracy = accuracies.dropna().iloc[0] if comparison.best is None else accuracies[comparison.best]
+    half = 100 * statistics.sampling_half_width(accuracy, images)
+    note = (
+        f' Intervals are over seeds, on one split and one test set; what sampling its {images:,} images adds '
+        f'(± {half:.2g} points at {100 * accuracy:.4g}%) is not in them.'
+    )
+    return f'{note} Being symmetric, they may reach beyond 100%.' if (arms['high'] > 1).any() else note
 
 
 def _warnings(sweep: runs.Sweep, finished: list[records.Run], datasets: list) -> list[str]:

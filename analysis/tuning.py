@@ -1,5 +1,6 @@
 """Which of the settings that an arm was tuned over a table reports: the one that validation prefers."""
 
+import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -7,13 +8,16 @@ import numpy as np
 
 from analysis.records import UNFINISHED, Run
 
+VALIDATION = 'validation_accuracy', 'validation_loss'
+
 
 class Tried(NamedTuple):
     """One setting of the fields that an arm is tuned over."""
 
     values: tuple[Any, ...]  # of those fields
     accuracy: float | None  # on validation, in [0, 1], mean over seeds; None: it cannot be chosen
-    why: str = ''  # why not
+    loss: float = math.inf  # nats, likewise, where runs tell it
+    why: str = ''  # why it cannot be chosen
 
     @property
     def text(self) -> str:
@@ -38,7 +42,9 @@ class Tuning(NamedTuple):
 
 
 def choose(fields: tuple[str, ...], candidates: Sequence[tuple[tuple[Any, ...], Sequence[Run]]]) -> Tuning:
-    """The candidate whose runs have the highest mean accuracy on validation; the first of those that tie.
+    """The candidate whose runs have the highest mean accuracy on validation; of those that tie, the lowest mean loss.
+
+    Validation sets are small: a hundred images have a hundred accuracies, and several settings reach the same.
 
     The test set has no say in it. A candidate with a run that is not finished cannot be chosen: whoever picked it for
     the seeds that went well would not have known before. Where none can be, the first stands for the arm.
@@ -47,15 +53,15 @@ def choose(fields: tuple[str, ...], candidates: Sequence[tuple[tuple[Any, ...], 
       candidates: values of `fields`, and the runs that have them, one a seed.
     """
     tried = tuple(Tried(values, *_score(runs)) for values, runs in candidates)
-    scores = [-1.0 if one.accuracy is None else one.accuracy for one in tried]
-    return Tuning(fields, tried, int(np.argmax(scores)))
+    merits = [(-1.0, 0.0) if one.accuracy is None else (one.accuracy, -one.loss) for one in tried]
+    return Tuning(fields, tried, merits.index(max(merits)))
 
 
-def _score(runs: Sequence[Run]) -> tuple[float | None, str]:
+def _score(runs: Sequence[Run]) -> tuple[float | None, float, str]:
     left = [status for status in UNFINISHED if any(run.status == status for run in runs)]
     if left:
-        return None, left[0]
-    accuracies = [run.result.validation_accuracy for run in runs]
+        return None, math.inf, left[0]
+    accuracies, losses = ([getattr(run.result, name) for run in runs] for name in VALIDATION)
     if None in accuracies:
-        return None, 'not validated'
-    return float(np.mean(accuracies)), ''
+        return None, math.inf, 'not validated'
+    return float(np.mean(accuracies)), math.inf if None in losses else float(np.mean(losses)), ''

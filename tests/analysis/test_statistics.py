@@ -143,6 +143,19 @@ def test_marks_the_best_and_its_equals():
     assert 'best' not in comparison.p_values
 
 
+def test_the_difference_to_the_best_is_of_the_pairs_that_are_tested():
+    values = {'best': {0: 0.9, 1: 0.8, 2: 0.97}, 'other': {1: 0.6, 0: 0.8, 2: 0.67, 9: 0.1}, 'alone': {7: 0.5, 8: 0.6}}
+    differences = statistics.indistinguishable_from_best(values).differences
+    assert differences.keys() == {'other'}
+    assert differences['other'] == pytest.approx(statistics.mean_and_interval([-0.1, -0.2, -0.3]))
+
+
+def test_sampling_error_of_a_hand_computed_example():
+    # sqrt(0.9 x 0.1 / 900) = 0.01.
+    assert statistics.sampling_half_width(0.9, 900) == pytest.approx(0.0196, abs=1e-5)
+    assert statistics.sampling_half_width(1.0, 10) == 0
+
+
 def test_pairs_common_seeds_only():
     values = {'best': {0: 0.9, 1: 0.8, 2: 0.95}, 'other': {2: 0.9, 0: 0.83, 7: 0.1}}
     expected = statistics.paired_p_value([0.9, 0.95], [0.83, 0.9])
@@ -152,12 +165,12 @@ def test_pairs_common_seeds_only():
 def test_an_arm_that_cannot_be_tested_is_neither_marked_nor_different():
     values = {'lucky': {0: 0.99}, 'best': {0: 0.9, 1: 0.91}, 'apart': {5: 0.9, 6: 0.9}}
     comparison = statistics.indistinguishable_from_best(values)
-    assert comparison == ('best', (), {'lucky': None, 'apart': None})
+    assert comparison == ('best', (), {'lucky': None, 'apart': None}, {})
 
 
 def test_single_seeds_crown_no_best():
     comparison = statistics.indistinguishable_from_best({'a': {0: 0.9}, 'b': {0: 0.1}, 'c': {}})
-    assert comparison == (None, (), {'a': None, 'b': None, 'c': None})
+    assert comparison == (None, (), {'a': None, 'b': None, 'c': None}, {})
 
 
 def test_an_incomplete_arm_never_wins():
@@ -171,7 +184,10 @@ def test_an_incomplete_arm_never_wins():
 def test_means_that_tie_but_for_rounding_go_to_the_first():
     values = {'first': {0: 0.3, 1: 0.6}, 'second': {0: 0.1 + 0.2, 1: 0.6}}
     assert np.mean([0.1 + 0.2, 0.6]) > np.mean([0.3, 0.6])
-    assert statistics.indistinguishable_from_best(values) == ('first', ('second',), {'second': 1.0})
+    best, alike, p_values, differences = statistics.indistinguishable_from_best(values)
+    assert (best, alike, p_values) == ('first', ('second',), {'second': 1.0})
+    assert abs(differences['second'].mean) < 1e-12
+    assert math.isnan(differences['second'].low)
 
 
 def test_an_arm_as_good_as_the_best_keeps_its_mark():

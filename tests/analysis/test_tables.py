@@ -7,7 +7,7 @@ import re
 import pandas as pd
 import pytest
 
-from analysis import runs, statistics, tables
+from analysis import output, runs, statistics, tables
 from configs.errors import ConfigError
 
 POOR, BEST, CLOSE = (0.58, 0.55, 0.57), (0.97, 0.96, 0.98), (0.96, 0.97, 0.975)
@@ -65,20 +65,39 @@ def test_marks_in_every_format(three_arms):
     assert re.search(r'96\.83 ± [\d.]+ †', printed)
     assert '\x1b' not in printed
     for text in (markdown, printed):
-        assert re.search(r'56\.67 ± [\d.]+ +[|\d]', text)
+        assert re.search(r'56\.67 ± [\d.]+ +\|? +-40\.33 ± 2\.87 ', text)
 
 
 def test_csv_round_trips_to_equal_numbers(three_arms):
     table = tables.make_table(runs.read(three_arms.write()))
-    back = pd.read_csv(io.StringIO(tables.to_csv(table)), keep_default_na=True)
+    back = pd.read_csv(io.StringIO(output.to_csv(table.arms)), keep_default_na=True)
     expected = table.arms
     assert back['arm'].tolist() == ['poor', 'best', 'close']
     for name in expected.columns.difference(['arm', 'mark']):
         assert back[name].astype(float).equals(expected[name].astype(float)), name
     interval = statistics.mean_and_interval(CLOSE)
     assert back.loc[2, ['test_accuracy', 'low', 'high']].tolist() == list(interval[:3])
+    # Holm's: the smaller of two is doubled, the larger stays.
+    assert back.loc[0, 'p_value'] == pytest.approx(2 * statistics.paired_p_value(BEST, POOR))
     assert back.loc[2, 'p_value'] == pytest.approx(statistics.paired_p_value(BEST, CLOSE))
     assert math.isnan(back.loc[1, 'p_value'])
+
+
+def test_the_table_can_be_computed_again_from_the_rows_of_its_runs(three_arms):
+    three_arms.add('gone', 0, 0.5, {'model.mixer': 'gru'}, {'status': 'diverged', 'diverged_step': 3})
+    table = tables.make_table(runs.read(three_arms.write()))
+    rows = pd.read_csv(io.StringIO(output.to_csv(table.runs)))
+    assert rows.loc[rows['arm'] == 'gone', ['seed', 'status', 'test_accuracy']].values.tolist() == [
+        [0, 'diverged', pytest.approx(math.nan, nan_ok=True)]
+    ]
+    by_seed = rows[rows['status'] == 'finished'].pivot(index='seed', columns='arm', values='test_accuracy')
+    arms = table.arms.set_index('arm')
+    assert by_seed.mean().to_dict() == pytest.approx(arms['test_accuracy'].drop('gone').to_dict())
+    p_value = statistics.paired_p_value(by_seed['best'].to_numpy(), by_seed['close'].to_numpy(), 1 / 1000)
+    assert p_value == pytest.approx(arms.loc['close', 'p_value'])
+    against = statistics.mean_and_interval((by_seed['poor'] - by_seed['best']).to_numpy())
+    found = arms.loc['poor', ['difference', 'difference_low', 'difference_high']].tolist()
+    assert found == pytest.approx(list(against[:3]))
 
 
 def test_notes_hold_what_a_reviewer_asks_for(three_arms):
@@ -86,7 +105,8 @@ def test_notes_hold_what_a_reviewer_asks_for(three_arms):
     for text in (tables.to_markdown(table), _printed(table)):
         assert '660 steps of 128 images, 84,480 images seen' in text
         assert 'validation: 10% of train, stratified' in text
-        assert 'evaluated once, at the end' in text
+        assert 'Each run met the test set (1,000 images) once, at its end' in text
+        assert '(± 1.1 points at 97%) is not in them' in text
         assert 'Seeds: 0, 1, 2.' in text
         assert 'Student t' in text
         assert 'paired by seed, Holm-corrected over 2 arms' in text
@@ -99,7 +119,7 @@ def test_notes_hold_what_a_reviewer_asks_for(three_arms):
 def test_a_window_s_flops_are_said_to_be_those_computed(three_arms):
     assert 'Forward FLOPs are per image.' in tables.to_markdown(tables.make_table(runs.read(three_arms.write())))
     three_arms.add('near', 0, 0.9, {'model.window': 3}, {'test.examples': 1000})
-    said = 'per image; of attention in a window all that is computed counts, what is masked then included.'
+    said = 'per image; those of attention in windows count pairs that are computed and then masked.'
     assert said in tables.to_markdown(tables.make_table(runs.read(three_arms.write())))
 
 
@@ -118,13 +138,13 @@ def test_what_devices_achieved_stands_beside_images_per_second(workdir):
     assert (new[place], older[place]) == ('32.0', '-')
     assert not any('MFU' in name for name in heading)
     assert 'GFLOP/s' in tables.to_latex(table)
-    row = pd.read_csv(io.StringIO(tables.to_csv(table))).set_index('arm').loc['new']
+    row = pd.read_csv(io.StringIO(output.to_csv(table.arms))).set_index('arm').loc['new']
     speeds = row[['flops_per_second', 'host_gap_share', 'train_step_flops']].tolist()
     assert speeds == pytest.approx([3.2e10, 0.009, 1e9])
     assert math.isnan(row['mfu'])
     (note,) = (note for note in table.notes if 'Speeds' in note)
     assert 'MFU' not in note
-    assert 'waited for the host for at most 0.4 to 1.4% of the time' in note
+    assert 'waited for the host for no more than 1.4% of the time' in note
 
 
 def test_a_kernel_that_was_not_the_one_asked_for_is_told(workdir):
@@ -148,8 +168,9 @@ def test_the_share_of_the_peak_stands_where_it_is_known(workdir):
 
 def test_a_table_of_older_results_is_as_it_was(three_arms):
     table = tables.make_table(runs.read(three_arms.write()))
-    headings = _markdown_rows(tables.to_markdown(table))[0]
-    assert headings == ['Arm', tables.ACCURACY, 'n', 'Params', 'Forward MFLOPs', 'Images/s', 'Steps', 'Images seen']
+    first, *headings = _markdown_rows(tables.to_markdown(table))[0]
+    assert (first, headings[:2]) == ('Arm', [tables.ACCURACY, tables.AGAINST])
+    assert headings[2:] == ['n', 'Params', 'Forward MFLOPs', 'Images/s', 'Steps', 'Images seen']
     assert not any('peed' in note or 'cache' in note for note in table.notes)
 
 
@@ -248,6 +269,7 @@ def test_survivors_of_divergence_never_win(three_arms):
     assert (row['n'], row['runs'], row['diverged']) == (2, 3, 1)
     assert table.arms.set_index('arm').loc['best', 'mark'] == 'best'
     text = tables.to_markdown(table)
+    assert 'Bold: highest mean of the arms compared;' in text
     assert '2 of 3 (1 diverged)' in text
     assert 'diverged at step 77' in text
     assert 'over the 2 of 3 runs that finished; it is not compared' in text
@@ -257,7 +279,7 @@ def test_an_arm_without_a_finished_run_has_a_row_and_no_number(three_arms):
     three_arms.add('gone', 0, 0.5, {'model.mixer': 'gru'}, {'status': 'diverged', 'diverged_step': None})
     text = tables.to_markdown(tables.make_table(runs.read(three_arms.write())))
     row = next(row for row in _markdown_rows(text) if row[0] == 'gone')
-    assert row == ['gone', '-', '0 of 1 (1 diverged)', '-', '-', '-', '-', '-']
+    assert row == ['gone', '-', '-', '0 of 1 (1 diverged)', '-', '-', '-', '-', '-']
     assert 'nan' not in text.lower()
 
 
@@ -349,7 +371,7 @@ def test_printing_shows_labels_as_they_are(hostile):
 
 
 def test_a_spreadsheet_meets_no_formula(hostile):
-    labels = pd.read_csv(io.StringIO(tables.to_csv(hostile)))['arm'].tolist()
+    labels = pd.read_csv(io.StringIO(output.to_csv(hostile.arms)))['arm'].tolist()
     assert labels[6:8] == ["'=1+1", "'@sum"]
     assert labels[0] == HOSTILE[0]
 
@@ -362,17 +384,18 @@ def test_printing_to_a_stream_without_unicode(three_arms):
     stream.flush()
     text = raw.getvalue().decode('ascii')
     assert '97.00 +/- 2.48 *' in text
-    assert '+: not distinguishable from it' in text
+    assert '+: not shown to differ from it' in text
 
 
 def test_files_are_written_whole(three_arms):
     folder = three_arms.write()
     table = tables.make_table(runs.read(folder))
     paths = tables.write_tables(folder, table)
-    assert [path.name for path in paths] == ['table.md', 'table.tex', 'table.csv']
+    assert [path.name for path in paths] == ['table.md', 'table.tex', 'table.csv', 'table_runs.csv']
     assert paths[0].read_text(encoding='utf-8') == tables.to_markdown(table)
     assert paths[1].read_text(encoding='utf-8') == tables.to_latex(table)
-    assert paths[2].read_text(encoding='utf-8') == tables.to_csv(table)
+    assert paths[2].read_text(encoding='utf-8') == output.to_csv(table.arms)
+    assert paths[3].read_text(encoding='utf-8') == output.to_csv(table.runs)
     assert not list(folder.glob('.*'))
 
 

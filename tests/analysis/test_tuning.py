@@ -47,6 +47,15 @@ def test_the_mean_over_seeds_chooses_and_not_the_luckiest_run(workdir, tuned):
     assert arm.complete
 
 
+@pytest.mark.parametrize('losses', [(0.2, 0.1, 0.3), (0.3, 0.2, 0.1), (0.1, 0.2, 0.3)])
+def test_where_accuracies_tie_the_loss_decides(workdir, tuned, losses):
+    for rate, loss in zip((0.1, 0.2, 0.4), losses, strict=True):
+        tuned('arm', rate, 0.9, result={'validation.loss': loss})
+    tuned('arm', 0.8, 0.8, result={'validation.loss': 0.01})
+    (arm,) = runs.read(workdir.write()).arms
+    assert arm.tuning.chosen == losses.index(min(losses))
+
+
 def test_a_setting_that_diverged_for_one_seed_is_not_chosen_for_the_others(workdir, tuned):
     tuned('arm', 0.1, 0.5)
     tuned('arm', 0.1, 0.5, seed=1)

@@ -1,8 +1,8 @@
 """An A/A harness: what the tables claim, on data whose truth is known. An arm that is compared with itself differs from
 itself in at most 5% of tables, and a 95% interval holds the truth in 95% of them, within 2.
 
-Scores are accuracies as runs have them: whole images of a test set, so that a seed moves the network (the spread of
-`SEEDS`), the test set is drawn anew for each table, and every run of a table meets the same images.
+Scores are drawn around a truth: what more seeds would come to. Where they are accuracies, they are whole images of a
+test set; `shared_images` has every run of a table meet the same ones, and the truth is then of these.
 """
 
 import json
@@ -63,19 +63,34 @@ def heavy(generator, tables, arms, seeds):
     return 0.8 + 0.01 * generator.standard_t(3, (tables, arms, seeds)), 0.8
 
 
-CASES = {case.__name__: case for case in (normal, images, few_images, shared_seeds, skewed, very_skewed, heavy)}
-RESOLUTION = {'images': 1 / 1000, 'few_images': 1 / 100}
+def shared_images(generator, tables, arms, seeds):
+    """Three hundred images that all runs of a table meet, some hard and most easy; the truth is one a table."""
+    right = generator.beta(1.8, 0.2, (tables, IMAGES))
+    hits = generator.random((tables, arms, seeds, IMAGES), np.float32) < right[:, None, None]
+    return hits.mean(-1), right.mean(-1)
+
+
+IMAGES = 300  # of shared_images, in which 90% are right
+CASES = {
+    case.__name__: case
+    for case in (normal, images, few_images, shared_seeds, skewed, very_skewed, heavy, shared_images)
+}
+RESOLUTION = {'images': 1 / 1000, 'few_images': 1 / 100, 'shared_images': 1 / IMAGES}
 
 
 def drawn(name, arms, seeds, tables=TABLES):
     return CASES[name](np.random.default_rng([seeds, arms, list(CASES).index(name)]), tables, arms, seeds)
 
 
-@pytest.mark.parametrize('seeds', COUNTS)
+@pytest.mark.parametrize('seeds', (2, *COUNTS))
+@pytest.mark.parametrize('resolution_is_known', [True, False])
 @pytest.mark.parametrize('name', CASES)
-def test_an_arm_differs_from_itself_at_no_more_than_the_nominal_rate(name, seeds):
+def test_an_arm_differs_from_itself_at_no_more_than_the_nominal_rate(name, resolution_is_known, seeds):
+    if not resolution_is_known and name not in RESOLUTION:
+        pytest.skip('there is no step to be known')
     scores, _ = drawn(name, 2, seeds)
-    p_values = np.array([statistics.paired_p_value(*pair, RESOLUTION.get(name, 0.0)) for pair in scores])
+    resolution = RESOLUTION.get(name, 0.0) if resolution_is_known else 0.0
+    p_values = np.array([statistics.paired_p_value(*pair, resolution) for pair in scores])
     for level in (0.01, NOMINAL, 0.2):
         assert np.mean(p_values <= level) <= level + error(level, TABLES), level
 
@@ -90,9 +105,23 @@ SHORT = {('very_skewed', 3): 0.90, ('very_skewed', 5): 0.88, ('very_skewed', 10)
 def test_an_interval_holds_the_truth_as_often_as_it_says(name, seeds):
     scores, truth = drawn(name, 1, seeds)
     intervals = [statistics.mean_and_interval(values) for values in scores[:, 0]]
-    given = [interval for interval in intervals if not math.isnan(interval.low)]
-    coverage = np.mean([interval.low <= truth <= interval.high for interval in given])
+    truths = np.broadcast_to(truth, len(intervals))
+    given = [one for one in zip(intervals, truths, strict=True) if not math.isnan(one[0].low)]
+    coverage = np.mean([interval.low <= truth <= interval.high for interval, truth in given])
     assert abs(coverage - SHORT.get((name, seeds), 0.95)) <= 0.02
+
+
+def test_what_other_images_would_say_is_in_the_interval_only_with_their_sampling_error():
+    """As the note under a table says: seeds that share a test set share what is peculiar to it."""
+    scores, _ = drawn('shared_images', 1, 10)
+    alone, widened = [], []
+    for values in scores[:, 0]:
+        interval = statistics.mean_and_interval(values)
+        sampling = statistics.sampling_half_width(interval.mean, IMAGES)
+        alone.append(abs(interval.mean - 0.9) <= interval.half_width)
+        widened.append(abs(interval.mean - 0.9) <= math.hypot(interval.half_width, sampling))
+    assert np.mean(alone) < 0.6
+    assert np.mean(widened) >= 0.95 - error(0.95, len(scores))
 
 
 @pytest.mark.parametrize('seeds', COUNTS)
@@ -117,7 +146,7 @@ def test_an_arm_as_good_as_the_best_keeps_its_mark_among_many(seeds):
         values = {arm: dict(enumerate(own)) for arm, own in enumerate(table)}
         comparison = statistics.indistinguishable_from_best(values, resolution=1 / 1000)
         lost += 7 - len(comparison.indistinguishable)
-    assert lost / (len(scores) * 8) <= NOMINAL + error(NOMINAL, len(scores))
+    assert lost / (len(scores) * 7) <= NOMINAL  # without Holm's correction it is 6 to 10%
 
 
 def test_a_difference_that_is_there_is_found():
