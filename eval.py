@@ -25,9 +25,9 @@ def main() -> None:
 
     use_cache()
     if RESOLUTIONS.value is not None:
-        from analysis import extrapolation_report
+        from analysis.extrapolation import report
 
-        extrapolation_report.report(WORKDIR.value, RESOLUTIONS.value, COORDINATES.value, SPLIT.value)
+        report.report(WORKDIR.value, RESOLUTIONS.value, COORDINATES.value, SPLIT.value)
     elif COORDINATES.value is not None:
         raise ConfigError(f'--coordinates={",".join(COORDINATES.value)} says nothing without --resolutions; give both')
     else:

@@ -16,17 +16,17 @@ TABLE = flags.DEFINE_bool('table', True, 'Print the table and write it; --notabl
 
 
 def main() -> None:
-    from analysis import runs
+    from analysis.reading import runs
 
     workdir = WORKDIR.value
     sweep = runs.read(workdir)  # once: a sweep that is still training says the same in all that is made of it
-    from analysis import figures, tables  # these take seconds, which a wrong folder need not wait for
-    from analysis.report import write
+    from analysis import figures, formats  # these take seconds, which a wrong folder need not wait for
+    from analysis.page import write
     from training.program_cache import use_cache
 
     use_cache()
     if TABLE.value:
-        tables.report(workdir, sweep)
+        formats.report(workdir, sweep)
         figures.report(workdir, sweep)
     *pictures, page = write.write(workdir, sweep)
     if pictures:

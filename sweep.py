@@ -52,11 +52,11 @@ def main() -> int:
             # What takes a second to import, and more from a cold disk, is there when the last run ends.
             beside.submit(importlib.import_module, 'analysis.figures')
             troubles = schedule.run_all(runs, workdir, workers=WORKERS.value, at_most=TOGETHER.value)
-    from analysis import figures, tables
-    from analysis.runs import read
+    from analysis import figures, formats
+    from analysis.reading.runs import read
 
     sweep = read(workdir)
-    tables.report(workdir, sweep)
+    formats.report(workdir, sweep)
     figures.report(workdir, sweep)
     for name, trouble in troubles.items():
         print(f'{workdir / name}: {trouble}', file=sys.stderr)

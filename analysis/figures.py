@@ -1,15 +1,19 @@
 """The figure of a sweep, where its config file's FIGURE asks for one: accuracy or speed over what the sweep varies."""
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import NamedTuple
 
 import pandas as pd
 from matplotlib.figure import Figure
 
-from analysis import output, records, runs, statistics
-from analysis.plots import Curve, Mark, Panel, line_figure, listed, shortened, write_figure
+from analysis import output, statistics
+from analysis.drawing.lines import Curve, Mark, Panel, line_figure
+from analysis.drawing.style import write_figure
+from analysis.notes import budget_note, missing_notes, seeds_note
+from analysis.reading import records, runs
+from analysis.wording import labels
 
 
 class Quantity(NamedTuple):
@@ -58,7 +62,7 @@ def sweep_figure(sweep: runs.Sweep) -> Figure:
     caption = [seeds_note(placed), budget_note(placed), *missing_notes(placed)]
     left_out = [arm.label for arm in sweep.arms if not arm.place]
     if left_out:
-        caption.append(f'In the table alone: {listed(left_out)}.')
+        caption.append(f'In the table alone: {labels(left_out)}.')
     return line_figure(panels, x_label=sweep.figure.x, scale=sweep.figure.scale, caption=' '.join(caption))
 
 
@@ -77,54 +81,8 @@ def values(sweep: runs.Sweep) -> pd.DataFrame:
             interval = statistics.mean_and_interval(_numbers(arm, QUANTITIES[name]), arm.complete)
             row = {'arm': arm.label, **arm.place._asdict(), 'quantity': name}
             row |= {'mean': interval.mean, 'low': interval.low, 'high': interval.high, 'n': interval.count}
-            rows.append(row | {'runs': len(arm.runs)} | {status: arm.count(status) for status in records.UNFINISHED})
+            rows.append(row | {'runs': len(arm.runs)} | arm.unfinished)
     return pd.DataFrame(rows)
-
-
-def seeds_note(arms: Sequence[runs.Arm]) -> str:
-    """How points came from seeds."""
-    counts = [len(arm.finished) for arm in arms if arm.finished]
-    if not counts or max(counts) == 1:
-        return 'One seed a point, so there are no intervals.'
-    return f'Mean over {span(counts)} seeds, with its 95% confidence interval (Student t).'
-
-
-def budget_note(arms: Sequence[runs.Arm]) -> str:
-    """What the finished runs of `arms` were trained on, how long, and how they were tested."""
-    finished = [run for arm in arms for run in arm.finished]
-    if not finished:
-        return ''
-    results = [run.result for run in finished]
-    names = listed(dict.fromkeys(records.config_text(run, 'data.name') or 'unknown data' for run in finished))
-    return (
-        f'Budget: {span(result.steps for result in results)} steps of '
-        f'{span(records.config_count(run, "train.batch_size") for run in finished)} images '
-        f'({span(result.images_seen for result in results)} seen, of '
-        f'{span(result.train_examples for result in results)} in the training set) on {names}; '
-        f'{span(result.test_examples for result in results)} test images.'
-    )
-
-
-def missing_notes(arms: Sequence[runs.Arm]) -> list[str]:
-    """The arms whose points are hollow, or not there, and why."""
-
-    def why(arm: runs.Arm) -> str:
-        reasons = ', '.join(f'{arm.count(status)} {status}' for status in records.UNFINISHED if arm.count(status))
-        return f'{shortened(arm.label)} ({reasons} of {len(arm.runs)})'
-
-    hollow = [why(arm) for arm in arms if arm.finished and not arm.complete]
-    absent = [why(arm) for arm in arms if not arm.finished]
-    notes = [f'Hollow, the mean of the runs that finished: {listed(hollow)}.'] if hollow else []
-    return notes + ([f'Not drawn, since no run finished: {listed(absent)}.'] if absent else [])
-
-
-def span(numbers: Iterable[int | None]) -> str:
-    """`506`, or `506 to 1,012` where numbers differ."""
-    numbers = [number for number in numbers if number is not None]
-    if not numbers:
-        return 'an unknown number of'
-    low, high = f'{min(numbers):,}', f'{max(numbers):,}'
-    return low if low == high else f'{low} to {high}'
 
 
 def _numbers(arm: runs.Arm, quantity: Quantity) -> list[float]:

@@ -1,11 +1,10 @@
-"""What stands under a table: the budget, what was matched, what the speeds are of, and what the runs came from."""
+"""What stands under tables and figures: seeds, budget, what was matched, what speeds are of, what runs came from."""
 
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Sequence
 
-from analysis import records, runs
-from analysis.tuning import Tuning
-
+from analysis.reading import records, runs
+from analysis.reading.tuning import Tuning
+from analysis.wording import distinct, labels, listed, shortened, span
 
 _SELECTED = {  # by rule; `last` asks validation nothing, which it was held to all the same
     'best': 'Params are those of the step with the best accuracy',
@@ -16,15 +15,15 @@ _SELECTED = {  # by rule; `last` asks validation nothing, which it was held to a
 def budget_notes(finished: list[records.Run]) -> list[str]:
     """How long finished runs trained, and on what they were selected and tested."""
     results = [run.result for run in finished]
-    batch_sizes = _range((records.config_count(run, 'train.batch_size') for run in finished), ',d')
-    passes = _range((r.images_seen / r.train_examples if r.train_examples else None for r in results), '.4g')
-    budget = f'{_range((r.steps for r in results), ",d")} steps of {batch_sizes} images'
-    budget += f', {_range((r.images_seen for r in results), ",d")} images seen'
-    budget += f' ({passes} passes over {_range((r.train_examples for r in results), ",d")} training images)'
+    batch_sizes = span((records.config_count(run, 'train.batch_size') for run in finished), ',d')
+    passes = span((r.images_seen / r.train_examples if r.train_examples else None for r in results), '.4g')
+    budget = f'{span((r.steps for r in results), ",d")} steps of {batch_sizes} images'
+    budget += f', {span((r.images_seen for r in results), ",d")} images seen'
+    budget += f' ({passes} passes over {span((r.train_examples for r in results), ",d")} training images)'
     differs = len(distinct((r.steps, r.images_seen) for r in results)) > 1
-    tested = _range((r.test_examples for r in results), ',d')
-    splits = _listed(distinct(r.selection_split or 'unknown' for r in results), '; ')
-    rules = _listed(distinct(r.selection_rule or 'unknown' for r in results))
+    tested = span((r.test_examples for r in results), ',d')
+    splits = listed(distinct(r.selection_split or 'unknown' for r in results), '; ')
+    rules = listed(distinct(r.selection_rule or 'unknown' for r in results))
     windows = any(records.config_count(run, 'model.window') for run in finished)
     masked = '; those of attention in windows count pairs that are computed and then masked' if windows else ''
     return [
@@ -50,7 +49,7 @@ def speed_notes(finished: list[records.Run]) -> list[str]:
     sizes = [result.population for result in results]
     if max(sizes) > 1:
         notes.append(
-            f'Runs trained together, in populations of {_range(sizes, "d")}: images/s and FLOP/s are those of a whole '
+            f'Runs trained together, in populations of {span(sizes, "d")}: images/s and FLOP/s are those of a whole '
             'population.'
         )
     if min(sizes) < max(sizes):
@@ -58,14 +57,14 @@ def speed_notes(finished: list[records.Run]) -> list[str]:
     processes = [result.processes for result in results]
     if max(processes) > 1:
         notes.append(
-            f'On the same machine {_range(processes, "d")} processes trained at the same time; speeds are of each.'
+            f'On the same machine {span(processes, "d")} processes trained at the same time; speeds are of each.'
         )
     fallbacks = distinct(result.kernel_fallback for result in results if result.kernel_fallback)
     if fallbacks:
-        notes.append(f"Attention fell back from the kernel asked for to XLA's: {_listed(fallbacks)}.")
+        notes.append(f"Attention fell back from the kernel asked for to XLA's: {listed(fallbacks)}.")
     found = [result.cache for result in results if result.cache is not None]
     if found:
-        hits, misses = (_range((counts[index] for counts in found), 'd') for index in (0, 1))
+        hits, misses = (span((counts[index] for counts in found), 'd') for index in (0, 1))
         notes.append(f'Programs of a run: {hits} came from the compilation cache, {misses} were compiled.')
     return [' '.join(notes)] if notes else []
 
@@ -86,7 +85,7 @@ def tuning_notes(arms: Sequence[runs.Arm]) -> list[str]:
 def _tried(tuning: Tuning) -> str:
     shown = [f'{one.text} ({one.why or format(one.accuracy, ".2%")})' for one in tuning.tried]
     end = ', an end of the range' if tuning.at_the_end else ''
-    return f'{tuning.tried[tuning.chosen].text}{end}, of {_listed(shown)}'
+    return f'{tuning.tried[tuning.chosen].text}{end}, of {listed(shown)}'
 
 
 def width_notes(arms: Sequence[runs.Arm]) -> list[str]:
@@ -116,11 +115,11 @@ def _width(run: records.Run) -> str:
 def origin_notes(finished: list[records.Run]) -> list[str]:
     """What finished runs came from: their seeds, then device, versions and commit."""
     results = [run.result for run in finished]
-    commits = _listed(distinct(commit_of(result) for result in results))
+    commits = listed(distinct(commit_of(result) for result in results))
     return [
-        f'Seeds: {_listed(sorted(distinct(run.seed for run in finished)))}.',
-        f'Device: {_listed(distinct(result.device or "unknown" for result in results))}. '
-        f'Versions: {_listed(distinct(result.versions or "unknown" for result in results), "; ")}. Commit: {commits}.',
+        f'Seeds: {listed(sorted(distinct(run.seed for run in finished)))}.',
+        f'Device: {listed(distinct(result.device or "unknown" for result in results))}. '
+        f'Versions: {listed(distinct(result.versions or "unknown" for result in results), "; ")}. Commit: {commits}.',
     ]
 
 
@@ -134,19 +133,38 @@ def in_short(commit: str | None, dirty: bool) -> str:
     return f'{(commit or "unknown")[:10]}{" (with uncommitted changes)" if dirty else ""}'
 
 
-def distinct(values: Iterable[Any]) -> list[Any]:
-    """Each value once, in the order of first sight."""
-    return list(dict.fromkeys(values))
+def seeds_note(arms: Sequence[runs.Arm]) -> str:
+    """How points came from seeds."""
+    counts = [len(arm.finished) for arm in arms if arm.finished]
+    if not counts or max(counts) == 1:
+        return 'One seed a point, so there are no intervals.'
+    return f'Mean over {span(counts)} seeds, with its 95% confidence interval (Student t).'
 
 
-def _range(values: Iterable[int | float | None], form: str) -> str:
-    values = [value for value in values if value is not None]
-    if not values:
-        return 'an unknown number of'
-    low, high = format(min(values), form), format(max(values), form)
-    return low if low == high else f'{low} to {high}'
+def budget_note(arms: Sequence[runs.Arm]) -> str:
+    """What the finished runs of `arms` were trained on, how long, and how they were tested."""
+    finished = [run for arm in arms for run in arm.finished]
+    if not finished:
+        return ''
+    results = [run.result for run in finished]
+    names = labels(dict.fromkeys(records.config_text(run, 'data.name') or 'unknown data' for run in finished))
+    return (
+        f'Budget: {span(result.steps for result in results)} steps of '
+        f'{span(records.config_count(run, "train.batch_size") for run in finished)} images '
+        f'({span(result.images_seen for result in results)} seen, of '
+        f'{span(result.train_examples for result in results)} in the training set) on {names}; '
+        f'{span(result.test_examples for result in results)} test images.'
+    )
 
 
-def _listed(values: list[Any], separator: str = ', ') -> str:
-    shown = separator.join(str(value) for value in values[:10])
-    return f'{shown} and {len(values) - 10} more' if len(values) > 10 else shown
+def missing_notes(arms: Sequence[runs.Arm]) -> list[str]:
+    """The arms whose points are hollow, or not there, and why."""
+
+    def why(arm: runs.Arm) -> str:
+        reasons = ', '.join(f'{count} {status}' for status, count in arm.unfinished.items() if count)
+        return f'{shortened(arm.label)} ({reasons} of {len(arm.runs)})'
+
+    hollow = [why(arm) for arm in arms if arm.finished and not arm.complete]
+    absent = [why(arm) for arm in arms if not arm.finished]
+    notes = [f'Hollow, the mean of the runs that finished: {listed(hollow, most=5)}.'] if hollow else []
+    return notes + ([f'Not drawn, since no run finished: {listed(absent, most=5)}.'] if absent else [])

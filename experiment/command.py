@@ -93,5 +93,7 @@ def _end(status: int, message: str) -> NoReturn:
 
 
 def _say(message: str) -> None:
+    command = Path(sys.argv[0])
+    name = command.parent.name if command.name == '__main__.py' else command.name  # of a package run by python -m
     # In one piece, so that no other thread's words come in between.
-    sys.stderr.write(f'{Path(sys.argv[0]).name}: {" ".join(message.split())}\n')
+    sys.stderr.write(f'{name}: {" ".join(message.split())}\n')

@@ -12,7 +12,7 @@ import pytest
 
 import data
 import models
-from analysis.attention import Trained
+from analysis.heads.trained import Trained
 from configs import base
 from experiment.folder import with_checksum
 from experiment.validate import validate

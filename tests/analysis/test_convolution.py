@@ -8,7 +8,7 @@ import pytest
 import models
 from analysis import convolution
 from analysis.convolution import attend_to_images, attention_from_convolution, convolution_errors, convolve
-from analysis.patterns import fixed_pattern_share, strongest_offset
+from analysis.heads.patterns import as_weights, fixed_pattern, overlap, strongest_offset
 from configs import base
 from configs.errors import ConfigError
 from experiment import folder
@@ -156,7 +156,8 @@ def test_each_head_looks_at_one_offset():
     offsets, weight = strongest_offset(weights, (5, 7))
     assert offsets.tolist() == [[row, column] for row in (-1, 0, 1) for column in (-1, 0, 1)]
     np.testing.assert_allclose(weight, 1, atol=1e-6)
-    np.testing.assert_allclose(fixed_pattern_share(weights, (5, 7)), 1, atol=1e-4)
+    explained = overlap(weights, as_weights(fixed_pattern(weights, (5, 7)), (5, 7)))
+    np.testing.assert_allclose(explained, 1, atol=1e-4)
 
 
 def test_a_whole_attention_layer_is_a_convolution_of_its_heads_rank():

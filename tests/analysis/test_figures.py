@@ -5,7 +5,9 @@ import json
 import pandas as pd
 import pytest
 
-from analysis import figures, plots, runs, statistics
+from analysis import figures, statistics
+from analysis.drawing import lines as line_figures
+from analysis.reading import runs
 from configs.errors import ConfigError
 
 FIGURE = {'x': 'training examples', 'scale': 'log', 'quantities': ['test_accuracy', 'images_per_second']}
@@ -40,7 +42,7 @@ def caption(figure):
 
 
 def points(axes):
-    lines = [line for line in axes.lines if line.get_marker() in plots.MARKERS]
+    lines = [line for line in axes.lines if line.get_marker() in line_figures.MARKERS]
     return [tuple(point) for line in lines for point in line.get_xydata().tolist()]
 
 

@@ -7,7 +7,8 @@ import re
 import pandas as pd
 import pytest
 
-from analysis import output, runs, statistics, tables
+from analysis import formats, output, statistics, tables
+from analysis.reading import runs
 from configs.errors import ConfigError
 
 POOR, BEST, CLOSE = (0.58, 0.55, 0.57), (0.97, 0.96, 0.98), (0.96, 0.97, 0.975)
@@ -39,7 +40,7 @@ def three_arms(workdir):
 
 def _printed(table):
     stream = io.StringIO()
-    tables.print_table(table, stream)
+    formats.print_table(table, stream)
     return stream.getvalue()
 
 
@@ -54,10 +55,10 @@ def test_marks_in_every_format(three_arms):
     assert table.arms['mark'].tolist() == ['', 'best', 'indistinguishable']
     half = statistics.mean_and_interval(BEST).half_width * 100
     best = f'97.00 ± {half:.2f}'
-    markdown = tables.to_markdown(table)
+    markdown = formats.to_markdown(table)
     assert f' **{best}** |' in markdown
     assert re.search(r'96\.83 ± [\d.]+ † \|', markdown)
-    latex = tables.to_latex(table)
+    latex = formats.to_latex(table)
     assert rf'\textbf{{97.00 $\pm$ {half:.2f}}}' in latex
     assert re.search(r'96\.83 \$\\pm\$ [\d.]+ \$\^\\dagger\$', latex)
     printed = _printed(table)
@@ -102,7 +103,7 @@ def test_the_table_can_be_computed_again_from_the_rows_of_its_runs(three_arms):
 
 def test_notes_hold_what_a_reviewer_asks_for(three_arms):
     table = tables.make_table(runs.read(three_arms.write()))
-    for text in (tables.to_markdown(table), _printed(table)):
+    for text in (formats.to_markdown(table), _printed(table)):
         assert '660 steps of 128 images, 84,480 images seen' in text
         assert 'validation: 10% of train, stratified' in text
         assert 'Each run met the test set (1,000 images) once, at its end' in text
@@ -117,10 +118,10 @@ def test_notes_hold_what_a_reviewer_asks_for(three_arms):
 
 
 def test_a_window_s_flops_are_said_to_be_those_computed(three_arms):
-    assert 'Forward FLOPs are per image.' in tables.to_markdown(tables.make_table(runs.read(three_arms.write())))
+    assert 'Forward FLOPs are per image.' in formats.to_markdown(tables.make_table(runs.read(three_arms.write())))
     three_arms.add('near', 0, 0.9, {'model.window': 3}, {'test.examples': 1000})
     said = 'per image; those of attention in windows count pairs that are computed and then masked.'
-    assert said in tables.to_markdown(tables.make_table(runs.read(three_arms.write())))
+    assert said in formats.to_markdown(tables.make_table(runs.read(three_arms.write())))
 
 
 def _measured(flops, **more):
@@ -132,12 +133,12 @@ def test_what_devices_achieved_stands_beside_images_per_second(workdir):
         workdir.add('new', seed, BEST[seed], result=_measured(flops, host_gap_share=0.004 + seed / 100))
         workdir.add('older', seed, POOR[seed], {'model.mixer': 'conv'}, {'test.examples': 1000})
     table = tables.make_table(runs.read(workdir.write()))
-    heading, _, new, older = _markdown_rows(tables.to_markdown(table))
+    heading, _, new, older = _markdown_rows(formats.to_markdown(table))
     place = heading.index('GFLOP/s')
     assert heading[place - 1] == 'Images/s'
     assert (new[place], older[place]) == ('32.0', '-')
     assert not any('MFU' in name for name in heading)
-    assert 'GFLOP/s' in tables.to_latex(table)
+    assert 'GFLOP/s' in formats.to_latex(table)
     row = pd.read_csv(io.StringIO(output.to_csv(table.arms))).set_index('arm').loc['new']
     speeds = row[['flops_per_second', 'host_gap_share', 'train_step_flops']].tolist()
     assert speeds == pytest.approx([3.2e10, 0.009, 1e9])
@@ -153,14 +154,14 @@ def test_a_kernel_that_was_not_the_one_asked_for_is_told(workdir):
     workdir.add('asked', 0, 0.9, asked, {'test.examples': 1000, 'kernel_fallback': 'the backend is cpu'})
     workdir.add('plain', 0, 0.9, result={'test.examples': 1000})
     said = "Attention fell back from the kernel asked for to XLA's: the backend is cpu."
-    assert said in tables.to_markdown(tables.make_table(runs.read(workdir.write())))
+    assert said in formats.to_markdown(tables.make_table(runs.read(workdir.write())))
 
 
 def test_the_share_of_the_peak_stands_where_it_is_known(workdir):
     workdir.add('fast', 0, 0.9, result=_measured(4.05e14, mfu=0.4095))
     workdir.add('faster', 0, 0.8, {'model.mixer': 'conv'}, _measured(5e14, mfu=0.5055))
     table = tables.make_table(runs.read(workdir.write()))
-    heading, _, *rows = _markdown_rows(tables.to_markdown(table))
+    heading, _, *rows = _markdown_rows(formats.to_markdown(table))
     places = heading.index('TFLOP/s'), heading.index('MFU, %')
     assert [[row[place] for place in places] for row in rows] == [['405.0', '40.9'], ['500.0', '50.5']]
     assert any('MFU is their share of the peak' in note for note in table.notes)
@@ -168,8 +169,8 @@ def test_the_share_of_the_peak_stands_where_it_is_known(workdir):
 
 def test_a_table_of_older_results_is_as_it_was(three_arms):
     table = tables.make_table(runs.read(three_arms.write()))
-    first, *headings = _markdown_rows(tables.to_markdown(table))[0]
-    assert (first, headings[:2]) == ('Arm', [tables.ACCURACY, tables.AGAINST])
+    first, *headings = _markdown_rows(formats.to_markdown(table))[0]
+    assert (first, headings[:2]) == ('Arm', [formats.ACCURACY, formats.AGAINST])
     assert headings[2:] == ['n', 'Params', 'Forward MFLOPs', 'Images/s', 'Steps', 'Images seen']
     assert not any('peed' in note or 'cache' in note for note in table.notes)
 
@@ -202,7 +203,7 @@ def test_what_shared_a_machine_or_a_cache_is_said(workdir, results, said, unsaid
 
 def test_a_budget_that_differs_is_said(three_arms):
     three_arms.add('short', 0, 0.9, {'train.epochs': 30.0}, {'steps': 330, 'images_seen': 42240, 'test.examples': 1000})
-    text = tables.to_markdown(tables.make_table(runs.read(three_arms.write())))
+    text = formats.to_markdown(tables.make_table(runs.read(three_arms.write())))
     assert 'Arms differ in budget: 330 to 660 steps of 128 images, 42,240 to 84,480 images seen' in text
 
 
@@ -235,7 +236,7 @@ def test_a_width_that_was_solved_is_said_beside_the_reference(three_arms):
 )
 def test_nothing_is_said_of_a_width_that_was_not_solved(three_arms, result):
     three_arms.add('plain', 0, 0.9, {'model.depth': 5}, {'test.examples': 1000, **result})
-    assert 'reference' not in tables.to_markdown(tables.make_table(runs.read(three_arms.write())))
+    assert 'reference' not in formats.to_markdown(tables.make_table(runs.read(three_arms.write())))
 
 
 @pytest.mark.parametrize(
@@ -251,7 +252,7 @@ def test_nothing_is_said_of_a_width_that_was_not_solved(three_arms, result):
 )
 def test_what_could_explain_a_difference_is_a_warning(three_arms, change, said):
     three_arms.add('late', 0, 0.9, {'model.depth': 5}, {'test.examples': 1000, **change})
-    assert said in tables.to_markdown(tables.make_table(runs.read(three_arms.write())))
+    assert said in formats.to_markdown(tables.make_table(runs.read(three_arms.write())))
 
 
 def test_survivors_of_divergence_never_win(three_arms):
@@ -268,7 +269,7 @@ def test_survivors_of_divergence_never_win(three_arms):
     assert math.isnan(row['high'])
     assert (row['n'], row['runs'], row['diverged']) == (2, 3, 1)
     assert table.arms.set_index('arm').loc['best', 'mark'] == 'best'
-    text = tables.to_markdown(table)
+    text = formats.to_markdown(table)
     assert 'Bold: highest mean of the arms compared;' in text
     assert '2 of 3 (1 diverged)' in text
     assert 'diverged at step 77' in text
@@ -277,7 +278,7 @@ def test_survivors_of_divergence_never_win(three_arms):
 
 def test_an_arm_without_a_finished_run_has_a_row_and_no_number(three_arms):
     three_arms.add('gone', 0, 0.5, {'model.mixer': 'gru'}, {'status': 'diverged', 'diverged_step': None})
-    text = tables.to_markdown(tables.make_table(runs.read(three_arms.write())))
+    text = formats.to_markdown(tables.make_table(runs.read(three_arms.write())))
     row = next(row for row in _markdown_rows(text) if row[0] == 'gone')
     assert row == ['gone', '-', '-', '0 of 1 (1 diverged)', '-', '-', '-', '-', '-']
     assert 'nan' not in text.lower()
@@ -287,7 +288,7 @@ def test_one_seed_has_no_interval_and_no_mark(workdir):
     workdir.add('one', 0, 0.9)
     workdir.add('other', 0, 0.8, {'model.mixer': 'conv'})
     table = tables.make_table(runs.read(workdir.write()))
-    rows = _markdown_rows(tables.to_markdown(table))
+    rows = _markdown_rows(formats.to_markdown(table))
     assert [row[1] for row in rows[2:]] == ['90.00', '80.00']
     assert table.arms['low'].isna().all()
     assert table.arms['mark'].tolist() == ['', '']
@@ -298,7 +299,7 @@ def test_a_lone_arm_is_best_of_nothing(workdir):
         workdir.add('alone', seed, BEST[seed])
     table = tables.make_table(runs.read(workdir.write()))
     assert table.arms['mark'].tolist() == ['']
-    assert 'marked' not in tables.to_markdown(table)
+    assert 'marked' not in formats.to_markdown(table)
 
 
 def test_different_test_sets_have_no_best(workdir):
@@ -307,7 +308,7 @@ def test_different_test_sets_have_no_best(workdir):
         workdir.add('others', seed, POOR[seed], {'data.name': 'cifar10'})
     table = tables.make_table(runs.read(workdir.write()))
     assert table.arms['mark'].tolist() == ['', '']
-    assert 'tested on different data' in tables.to_markdown(table)
+    assert 'tested on different data' in formats.to_markdown(table)
 
 
 @pytest.fixture
@@ -319,7 +320,7 @@ def hostile(workdir):
 
 
 def test_markdown_is_well_formed_whatever_a_label_holds(hostile):
-    text = tables.to_markdown(hostile)
+    text = formats.to_markdown(hostile)
     rows = _markdown_rows(text)
     assert len(rows) == 2 + len(HOSTILE)
     assert {len(row) for row in rows} == {8}
@@ -332,7 +333,7 @@ def test_markdown_is_well_formed_whatever_a_label_holds(hostile):
 
 
 def test_latex_is_escaped_whatever_a_label_holds(hostile):
-    latex = tables.to_latex(hostile)
+    latex = formats.to_latex(hostile)
     assert r'\textbackslash input\{/etc/passwd\}' in latex
     assert r'100\% \& more \# \$1 \{\}' in latex
     commands = set(re.findall(r'\\([a-zA-Z]+)', latex))
@@ -380,7 +381,7 @@ def test_printing_to_a_stream_without_unicode(three_arms):
     raw = io.BytesIO()
     stream = io.TextIOWrapper(raw, encoding='ascii')
     three_arms.add('é', 0, 0.5, {'model.depth': 9}, {'test.examples': 1000})
-    tables.print_table(tables.make_table(runs.read(three_arms.write())), stream)
+    formats.print_table(tables.make_table(runs.read(three_arms.write())), stream)
     stream.flush()
     text = raw.getvalue().decode('ascii')
     assert '97.00 +/- 2.48 *' in text
@@ -390,10 +391,10 @@ def test_printing_to_a_stream_without_unicode(three_arms):
 def test_files_are_written_whole(three_arms):
     folder = three_arms.write()
     table = tables.make_table(runs.read(folder))
-    paths = tables.write_tables(folder, table)
+    paths = formats.write_tables(folder, table)
     assert [path.name for path in paths] == ['table.md', 'table.tex', 'table.csv', 'table_runs.csv']
-    assert paths[0].read_text(encoding='utf-8') == tables.to_markdown(table)
-    assert paths[1].read_text(encoding='utf-8') == tables.to_latex(table)
+    assert paths[0].read_text(encoding='utf-8') == formats.to_markdown(table)
+    assert paths[1].read_text(encoding='utf-8') == formats.to_latex(table)
     assert paths[2].read_text(encoding='utf-8') == output.to_csv(table.arms)
     assert paths[3].read_text(encoding='utf-8') == output.to_csv(table.runs)
     assert not list(folder.glob('.*'))
@@ -403,6 +404,6 @@ def test_a_folder_that_cannot_be_written_is_one_line_after_its_table(three_arms,
     folder = three_arms.write()
     (folder / 'table.md').mkdir()  # stands in the way of the rename; permissions would not stop root
     with pytest.raises(ConfigError, match=r'cannot write table\.md'):
-        tables.report(folder, runs.read(folder))
+        formats.report(folder, runs.read(folder))
     assert '97.00' in capsys.readouterr().out
     assert not list(folder.glob('.*'))

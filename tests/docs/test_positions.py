@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 import models
-from analysis.attention import Trained, attention_parts
-from analysis.report.positions import position_pictures
+from analysis.heads.attention import attention_parts
+from analysis.heads.trained import Trained
+from analysis.page.positions import position_pictures
 from configs import base
 from data.spec import Spec
 from experiment.validate import validate

@@ -8,7 +8,8 @@ import pytest
 from ml_collections import ConfigDict
 
 import models
-from analysis import runs, tables
+from analysis import tables
+from analysis.reading import runs
 from configs import base, digits, fashion_mnist
 from configs.errors import ConfigError
 from data.spec import Spec

@@ -15,7 +15,7 @@ import pytest
 import tensorflow_datasets as tfds
 from ml_collections import ConfigDict
 
-from analysis import runs
+from analysis.reading import runs
 from configs import base
 from configs.errors import ConfigError
 from data import cache, tfds_source

@@ -10,8 +10,9 @@ from xml.etree import ElementTree
 
 import pytest
 
-from analysis import runs, tables
-from analysis.report import write
+from analysis import formats, tables
+from analysis.page import write
+from analysis.reading import runs
 from configs import base
 from experiment import sweeps
 from experiment.folder import with_checksum
@@ -95,7 +96,7 @@ def pages(tmp_path_factory):
     (nasty / 'sweep.json').write_text(json.dumps(listing))
     for workdir in (plain, nasty):
         sweep = runs.read(workdir)
-        tables.write_tables(workdir, tables.make_table(sweep))
+        formats.write_tables(workdir, tables.make_table(sweep))
         write.write(workdir, sweep)
     return plain, nasty
 

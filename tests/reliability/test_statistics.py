@@ -11,7 +11,8 @@ import math
 import numpy as np
 import pytest
 
-from analysis import runs, statistics, tables
+from analysis import statistics, tables
+from analysis.reading import runs
 from experiment.folder import with_checksum
 from tests.analysis.conftest import Workdir
 
@@ -82,7 +83,7 @@ def drawn(name, arms, seeds, tables=TABLES):
     return CASES[name](np.random.default_rng([seeds, arms, list(CASES).index(name)]), tables, arms, seeds)
 
 
-@pytest.mark.parametrize('seeds', (2, *COUNTS))
+@pytest.mark.parametrize('seeds', [2, *COUNTS])
 @pytest.mark.parametrize('resolution_is_known', [True, False])
 @pytest.mark.parametrize('name', CASES)
 def test_an_arm_differs_from_itself_at_no_more_than_the_nominal_rate(name, resolution_is_known, seeds):

@@ -1,0 +1,1 @@
+"""How figures look, and figures of lines. Knows nothing of runs."""

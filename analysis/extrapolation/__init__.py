@@ -1,0 +1,1 @@
+"""Accuracy beyond the trained length."""

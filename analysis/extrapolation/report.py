@@ -1,0 +1,165 @@
+"""What `analysis.extrapolation.measure` found, as tables, notes and a figure."""
+
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from analysis import output
+from analysis.drawing.lines import Curve, Mark, Panel, line_figure
+from analysis.drawing.style import write_figure
+from analysis.extrapolation.measure import POLICIES, Extrapolation, measure, of_arm, parse_policies, parse_resolutions
+from analysis.notes import budget_note, in_short, missing_notes, origin_notes, seeds_note
+from analysis.reading import records
+from analysis.tables import MOST_WARNINGS
+from analysis.wording import distinct, percent, runs_counted
+from experiment import environment
+from models.positions import POSITIONS
+
+
+def report(workdir: str | Path, resolutions: Sequence[str], policies: Sequence[str] | None, split: str) -> None:
+    """Evaluates a run, or every run of a sweep, at other resolutions; prints the table, writes it and its figure.
+
+    Args:
+      resolutions: sides of square images in pixels, as typed.
+      policies: some of POLICIES as typed, or None for all.
+    Raises:
+      ConfigError: a flag cannot work for these runs, none of them can be evaluated, or the folder cannot be written.
+    """
+    workdir = Path(workdir)
+    found = measure(workdir, parse_resolutions(resolutions), parse_policies(policies), split)
+    print(output.printable(to_text(found), sys.stdout.encoding))
+    for name, content in (
+        ('extrapolation.md', to_markdown(found)),
+        ('extrapolation.csv', output.to_csv(found.summary)),
+        ('extrapolation_runs.csv', output.to_csv(found.scores)),
+    ):
+        print(output.write(workdir / name, content))
+    for path in write_figure(draw(found), workdir / 'extrapolation'):
+        print(path)
+
+
+def to_text(found: Extrapolation) -> str:
+    """The tables, one a policy, and their notes, for a terminal."""
+    blocks = [f'{title}\n\n{_rendered(cells, "simple")}' for title, cells in _blocks(found)]
+    return '\n\n'.join([*blocks, '\n'.join(notes(found))])
+
+
+def to_markdown(found: Extrapolation) -> str:
+    """The same as GitHub-flavoured Markdown; labels are text there."""
+    escape = output.escape_markdown
+    blocks = []
+    for title, cells in _blocks(found):
+        cells = cells.assign(Arm=cells['Arm'].map(escape)).rename(columns=lambda name: name.replace('\n', '<br>'))
+        blocks.append(f'{title}\n\n{_rendered(cells, "pipe")}')
+    return '\n\n'.join([*blocks, ''.join(f'- {escape(note)}\n' for note in notes(found))])
+
+
+def draw(found: Extrapolation) -> Figure:
+    """Accuracy over tokens: a panel per policy, a line per arm."""
+    ready = [one for of_arm in found.evaluated for one in of_arm]
+    panels = []
+    for policy, of_policy in found.scores.groupby('policy', sort=False):
+        curves = []
+        for arm, evaluated in zip(found.arms, found.evaluated, strict=True):
+            by_side = of_arm(of_policy, arm).groupby('resolution')
+            marks = [
+                Mark(evaluated[0].patches(side), tuple(100 * here['accuracy']), arm.complete) for side, here in by_side
+            ]
+            curves.append(Curve(arm.label, tuple(marks)))
+        panels.append(Panel(f'{_split(found)} accuracy, %', tuple(curves), f"coordinates '{policy}'", (0.0, 100.0)))
+    ticks = None
+    if len({one.config.model.patch_size for one in ready}) == 1:
+        sides = found.summary['resolution'].unique().tolist()
+        ticks = {ready[0].patches(side): f'{ready[0].patches(side):,}\n{side} px' for side in sides}
+    caption = [seeds_note(found.arms), budget_note(found.arms), *missing_notes(found.arms)]
+    if not all(one.has_tokens for one in ready):
+        caption.append('A ResNet has no tokens, and stands where models with tokens see images of the same size.')
+    return line_figure(
+        panels,
+        x_label='tokens of an image',
+        scale='log',
+        caption=' '.join(caption),
+        ticks=ticks,
+        verticals={'trained length': sorted({one.patches(one.side) for one in ready})},
+        share_y=True,
+    )
+
+
+def notes(found: Extrapolation) -> list[str]:
+    """What a reader must know of the numbers, and of the runs behind them."""
+    ready = [one for of_arm in found.evaluated for one in of_arm]
+    results = [one.run.result for one in ready]
+    data = distinct(f'{one.spec.name} ({one.side} x {one.side} pixels)' for one in ready)
+    examples = distinct(f'{count:,}' for count in found.scores['examples'])
+    lines = [
+        f'{", ".join(data)}, {_split(found)} split: {" or ".join(examples)} images, each once, resized bilinearly '
+        '(antialiased where they shrink); at their own size they are left as they are. Patches keep their size in '
+        'pixels, so one of a larger image shows less of it.',
+        'Mean over seeds ± half-width of its 95% confidence interval (Student t); none for one seed, or for seeds that '
+        'tie.',
+    ]
+    positions = dict.fromkeys(one.config.model.positions.name for one in ready if one.has_tokens)
+    learned = [name for name in positions if POSITIONS[name].learned_places]
+    if learned:
+        lines.append(
+            f'Learned tables ({", ".join(learned)}) interpolate between trained places, and repeat their edge beyond.'
+        )
+    if not all(one.has_tokens for one in ready):
+        lines.append('A ResNet has no tokens and no coordinates; it sees the same images.')
+    rules = distinct(f'{result.selection_split or "unknown"} (rule: {result.selection_rule})' for result in results)
+    lines.append(f'Params as selected in training, on {"; ".join(rules)}; nothing is selected by what stands here.')
+    lines.append(budget_note(found.arms))
+    lines += [f'Training. {note}' for note in origin_notes([one.run for one in ready])]
+    lines.append(f'This evaluation. {_made_by()}')
+    warnings = list(found.warnings)
+    if len(warnings) > MOST_WARNINGS:
+        warnings[MOST_WARNINGS:] = [f'{len(warnings) - MOST_WARNINGS} more like these']
+    return lines + [f'Warning: {warning}.' for warning in warnings]
+
+
+def _made_by() -> str:
+    git, device = environment.git(), records.describe_device({'device': environment.device()})
+    versions = ', '.join(f'{name} {version}' for name, version in environment.versions().items())
+    commit = in_short(git['commit'], git['dirty'])
+    return f'Device: {device}. Versions: {versions}. Commit: {commit}.'
+
+
+def _blocks(found: Extrapolation) -> Iterator[tuple[str, pd.DataFrame]]:
+    """For each policy, a title and the cells of its table."""
+    for policy, of_policy in found.summary.groupby('policy', sort=False):
+        sides = of_policy['resolution'].unique().tolist()
+        headings = {side: _heading(found, side) for side in sides}
+        rows = []
+        # By place, since labels need not be unique: an arm's rows follow one another.
+        for number, arm in enumerate(found.arms):
+            of_arm = of_policy.iloc[number * len(sides) : (number + 1) * len(sides)]
+            counted = runs_counted(len(arm.finished), len(arm.runs), arm.unfinished)
+            cells = {headings[row.resolution]: percent(row.accuracy, row.low, row.high) for row in of_arm.itertuples()}
+            rows.append({'Arm': arm.label, **cells, 'n': counted})
+        yield (
+            f"{_split(found).capitalize()} accuracy, %. Coordinates '{policy}': {POLICIES[policy]}.",
+            pd.DataFrame(rows),
+        )
+
+
+def _heading(found: Extrapolation, side: int) -> str:
+    ready = [one for of_arm in found.evaluated for one in of_arm]
+    lines = [f'{side} px']
+    tokens = {one.patches(side) for one in ready if one.has_tokens}
+    if len(tokens) == 1:
+        lines.append(f'{tokens.pop():,} tokens')
+    if {one.side for one in ready} == {side}:
+        lines.append('(trained)')
+    return '\n'.join(lines)
+
+
+def _rendered(cells: pd.DataFrame, form: str) -> str:
+    align = ['left'] + ['right'] * (len(cells.columns) - 1)
+    return cells.to_markdown(index=False, tablefmt=form, disable_numparse=True, colalign=align)
+
+
+def _split(found: Extrapolation) -> str:
+    return found.scores['split'].iloc[0]

@@ -1,0 +1,154 @@
+"""A sweep's table on stdout, and as Markdown, LaTeX (booktabs) and CSV in the sweep's folder."""
+
+import io
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+from rich import box
+from rich.console import Console
+from rich.table import Table as Grid
+from rich.text import Text
+
+from analysis import output
+from analysis.output import escape_markdown
+from analysis.reading import runs
+from analysis.tables import Table, make_table
+from analysis.wording import number, percent, runs_counted
+
+ACCURACY, AGAINST = 'Test accuracy, %', 'Against best, points'
+MARKS = {'best': '{} *', 'indistinguishable': '{} †', '': '{}'}
+MARKDOWN_MARKS = MARKS | {'best': '**{}**'}
+LATEX_SYMBOLS = str.maketrans({'±': r'$\pm$', '†': r'$^\dagger$', '…': r'\ldots{}'})
+
+
+def report(workdir: str | Path, sweep: runs.Sweep) -> None:
+    """Prints the table of the sweep in `workdir` and writes its files there. Raises ConfigError when it cannot.
+
+    Prints first: a folder that can be read but not written still gives its table.
+    """
+    table = make_table(sweep)
+    print_table(table)
+    for path in write_tables(workdir, table):
+        print(path)
+
+
+def print_table(table: Table, stream: io.TextIOBase | None = None) -> None:
+    """Prints the table and its notes: aligned, with the best arm in bold on a terminal, whole lines elsewhere."""
+    console = Console(file=stream or sys.stdout, highlight=False)
+
+    def as_text(text: str) -> Text:
+        # As Text, a label is never read as rich's markup.
+        return Text(output.printable(text, console.encoding))
+
+    cells = _cells(table, MARKS)
+    grid = Grid(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    for name in cells:
+        # Labels and reasons wrap on a narrow terminal; numbers never do.
+        wraps, justify = name in ('Arm', 'n'), 'left' if name == 'Arm' else 'right'
+        heading = name if wraps else name.replace(' ', '\n', 1)
+        grid.add_column(heading, justify=justify, no_wrap=not wraps, overflow='fold')
+    for mark, row in zip(table.arms['mark'], cells.itertuples(index=False), strict=True):
+        grid.add_row(*map(as_text, row), style='bold' if mark == 'best' else None)
+    width = console.measure(grid, options=console.options.update(width=10_000)).maximum
+    if not console.is_terminal:
+        console.width = max(console.width, width)
+    elif console.width < width:
+        grid.padding = 0
+    console.print(grid)
+    for note in _notes(table, '*'):
+        console.print(as_text(note), soft_wrap=not console.is_terminal)
+
+
+def write_tables(workdir: str | Path, table: Table) -> list[Path]:
+    """Writes the table to `workdir`, each file whole or not at all, and returns their paths.
+
+    table.md, table.tex, table.csv, and table_runs.csv, with a row for each run.
+
+    Raises ConfigError when the folder cannot be written.
+    """
+    contents = {'table.md': to_markdown(table), 'table.tex': to_latex(table)}
+    contents |= {'table.csv': output.to_csv(table.arms), 'table_runs.csv': output.to_csv(table.runs)}
+    return [output.write(Path(workdir) / name, content) for name, content in contents.items()]
+
+
+def to_markdown(table: Table) -> str:
+    """The table and its notes as GitHub-flavoured Markdown; labels are text there, never markup or HTML."""
+    cells = _cells(table, MARKDOWN_MARKS, escape_markdown)
+    # Without disable_numparse, tabulate would print a label such as 1e5 as a number.
+    body = cells.to_markdown(index=False, disable_numparse=True, colalign=_alignment(cells, 'left', 'right'))
+    notes = ''.join(f'- {escape_markdown(note)}\n' for note in _notes(table, 'Bold'))
+    return f'{body}\n\n{notes}'
+
+
+def to_latex(table: Table) -> str:
+    """The table and its notes as a LaTeX fragment for booktabs, escaped by pandas."""
+    cells = _cells(table, MARKS | {'best': '{}'})
+    bold = ['textbf:--rwrap;' if mark == 'best' else '' for mark in table.arms['mark']]
+    body = (
+        cells.style.hide(axis='index')
+        .format(_no_option, escape='latex')
+        .format_index(escape='latex', axis='columns')
+        .apply(lambda column: bold, subset=[ACCURACY])
+        .to_latex(hrules=True, column_format=''.join(_alignment(cells, 'l', 'r')))
+    )
+    # The notes are a table too, so that pandas escapes them.
+    notes = pd.DataFrame({'note': _notes(table, 'Bold')}).style.hide(axis='index').hide(axis='columns')
+    notes = notes.format(_no_option, escape='latex').to_latex(column_format=r'p{0.95\linewidth}')
+    fragment = f'\\centering\n{body}\n\\medskip\n\\footnotesize\n{notes}'.translate(LATEX_SYMBOLS)
+    return f'% needs \\usepackage{{booktabs}}\n\\begin{{table}}\n{fragment}\\end{{table}}\n'
+
+
+def _no_option(text: str) -> str:
+    r"""A cell that the end of the row before it, `\\`, cannot take for its option, a length in brackets or a star."""
+    return f'{{}}{text}' if text.startswith(('[', '*')) else text
+
+
+def _cells(table: Table, marks: dict[str, str], escape: Callable[[str], str] = str) -> pd.DataFrame:
+    rows, speeds, compared = [], _device_speeds(table.arms), table.arms['difference'].notna().any()
+    for row in table.arms.itertuples(index=False):
+        accuracy = percent(row.test_accuracy, row.low, row.high)
+        against = {AGAINST: percent(row.difference, row.difference_low, row.difference_high, '+.2f')}
+        cells = {
+            'Arm': escape(row.arm),
+            ACCURACY: marks[row.mark].format(accuracy),
+            **(against if compared else {}),
+            'n': runs_counted(row.n, row.runs, row._asdict()),
+            'Params': number(row.params, ',d'),
+            'Forward MFLOPs': number(row.forward_flops, ',.2f', 1e-6),
+            'Images/s': number(row.images_per_second, ',.0f'),
+            **{heading: number(getattr(row, name), form, unit) for heading, (name, form, unit) in speeds.items()},
+            'Steps': number(row.steps, ',d'),
+            'Images seen': number(row.images_seen, ',d'),
+        }
+        rows.append(cells)
+    return pd.DataFrame(rows)
+
+
+def _device_speeds(arms: pd.DataFrame) -> dict[str, tuple[str, str, int | float]]:
+    """Headings of what the devices achieved, where any arm tells it: the column of `arms`, its format and its unit."""
+    achieved = arms['flops_per_second'].max()
+    columns = {}
+    if pd.notna(achieved):
+        heading, unit = ('TFLOP/s', 1e-12) if achieved >= 1e13 else ('GFLOP/s', 1e-9)
+        columns[heading] = ('flops_per_second', ',.1f', unit)
+    if arms['mfu'].notna().any():
+        columns['MFU, %'] = ('mfu', '.1f', 100)
+    return columns
+
+
+def _alignment(cells: pd.DataFrame, label: str, number: str) -> list[str]:
+    return [label] + [number] * (len(cells.columns) - 1)
+
+
+def _notes(table: Table, best: str) -> list[str]:
+    """The notes, behind a legend of the marks in use; `best` is how this format marks the best arm."""
+    arms = table.arms
+    used = set(arms['mark'])
+    # An arm that was left out may have a higher one.
+    left_out = (arms['mark'] == '') & arms['p_value'].isna() & arms['test_accuracy'].notna()
+    legend = [f'{best}: highest mean{" of the arms compared" if left_out.any() else ""}'] if 'best' in used else []
+    if 'indistinguishable' in used:
+        legend.append('†: not shown to differ from it, which does not say that they are equal')
+    return [f'{"; ".join(legend)}.', *table.notes] if legend else list(table.notes)

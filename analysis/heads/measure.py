@@ -1,0 +1,121 @@
+"""Measures the heads of a run, or of every run of a sweep."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+import numpy as np
+import pandas as pd
+from jaxtyping import Float
+from ml_collections import ConfigDict
+
+from analysis.heads.attention import batches_of_weights
+from analysis.heads.metrics import head_statistics, likeness, mean_over_images
+from analysis.heads.removal import removal
+from analysis.heads.trained import Load, lacks_attention, load_trained, spread
+from analysis.reading import records, runs
+from configs.errors import ConfigError
+from experiment.run import load_data
+from files.text import clean
+
+MOST_REMOVAL_IMAGES = 1000  # on which accuracy without heads is counted
+TABLES = ('heads', 'pruning')  # of Measured
+
+
+class Measured(NamedTuple):
+    """The heads of a run, or of all runs of a sweep; in a sweep, tables begin with columns arm, seed and run."""
+
+    heads: pd.DataFrame  # a row each: head_statistics, likeness (mean over the layer's others) and accuracy_lost
+    pruning: pd.DataFrame  # a row for each number of heads left: heads_left, heads and accuracy
+    likeness: dict[str, Float[np.ndarray, 'layers heads heads']]  # by run
+    notes: tuple[str, ...]  # to say under the table, a line each
+
+
+def measure_run(workdir: Path, split: str = 'test', images: int = 256, load: Load = load_trained) -> Measured:
+    """The heads of the run in `workdir`, on `images` of a split, evenly spread over it, or all it has.
+
+    What is lost without a head is counted on up to MOST_REMOVAL_IMAGES. `load` may remember what it loads.
+
+    Raises:
+      ConfigError: it has no attention, no checkpoint, or weights that are no numbers.
+    """
+    trained = load(workdir)
+    dataset = load_data(trained.config.data)
+    chosen, model = spread(getattr(dataset, split), images), trained.config.model
+    heads = head_statistics(lambda: batches_of_weights(trained, chosen), trained.grid, model.patch_size, model.window)
+    if not np.isfinite(heads['distance_patches']).all():
+        raise ConfigError(
+            f'--workdir={workdir}: its attention weights are no numbers; a run that did not diverge would do'
+        )
+    (alike,) = mean_over_images(batches_of_weights(trained, chosen), lambda batch: (_likeness(batch),))
+    others = max(1, model.num_heads - 1)
+    heads['likeness'] = (
+        (alike.sum(-1) - 1) / others if model.num_heads > 1 else np.full(alike.shape[:2], np.nan)
+    ).ravel()
+    removed = removal(trained, dataset, split, MOST_REMOVAL_IMAGES)
+    heads['accuracy_lost'] = removed.lost.ravel()
+    total = len(removed.order)
+    pruning = pd.DataFrame({'heads_left': total - np.arange(total + 1), 'heads': total, 'accuracy': removed.accuracy})
+    notes = (
+        f'{len(chosen.labels):,} {split} images of {trained.spec.name}, params of step {trained.step:,}.',
+        f'Accuracy without heads: on {removed.examples:,} {split} images; the order of removal, from the least '
+        'important, is that of the validation images.',
+    )
+    return Measured(heads, pruning, {workdir.name: alike}, notes)
+
+
+def measure_sweep(
+    workdir: Path, sweep: runs.Sweep, split: str = 'test', images: int = 256, load: Load = load_trained
+) -> Measured:
+    """`measure_run` of every finished run of the sweep in `workdir`, or of the one run; what cannot be is noted.
+
+    Its tables begin with columns arm, seed and run.
+
+    Raises:
+      ConfigError: none of its runs can be measured.
+    """
+    measured: list[Measured] = []
+    notes = list(sweep.warnings)
+    for arm in sweep.arms:
+        lacks = [_lack(run) for run in arm.finished]
+        if any(lacks):
+            notes.append(f'{arm.label}: {lacks[0]}')
+            continue
+        if not arm.complete:
+            notes.append(f'{arm.label}: {len(arm.finished)} of {len(arm.runs)} runs finished')
+        for run in arm.finished:
+            try:
+                found = measure_run(runs.folder_of(workdir, run), split, images, load)
+            except Exception as error:  # whatever a damaged checkpoint raises, the other runs can be measured
+                why = str(error) if isinstance(error, ConfigError) else f'{type(error).__name__}: {error}'
+                notes.append(clean(f'{arm.label}: {why}'))
+                continue
+            for table in (found.heads, found.pruning):
+                for place, (name, value) in enumerate({'arm': arm.label, 'seed': run.seed, 'run': run.name}.items()):
+                    table.insert(place, name, value)
+            measured.append(found)
+    if not measured:
+        raise ConfigError(f'--workdir={workdir}: no run with attention weights in it ({"; ".join(notes)})')
+    notes.insert(0, f'Means over seeds and heads, on up to {images:,} {split} images of each run.')
+    notes.insert(1, f'Accuracy without heads: on up to {MOST_REMOVAL_IMAGES:,} of them.')
+    heads, pruning = (pd.concat([getattr(found, name) for found in measured], ignore_index=True) for name in TABLES)
+    alike = {name: matrix for found in measured for name, matrix in found.likeness.items()}
+    return Measured(heads, pruning, alike, tuple(notes))
+
+
+def _lack(run: runs.Run) -> str:
+    """`lacks_attention` of the run's config; '' for one that says nothing of it, which measuring will find."""
+    try:
+        return lacks_attention(ConfigDict(run.config))
+    except Exception:  # a config may hold anything
+        return ''
+
+
+_likeness = jax.jit(likeness)
+
+
+def measure(workdir: Path, split: str = 'test', images: int = 256) -> Measured:
+    """`measure_run` of a run's folder, `measure_sweep` of a sweep's."""
+    if workdir.is_dir() and not records.is_run(workdir):
+        return measure_sweep(workdir, runs.read(workdir), split, images)
+    return measure_run(workdir, split, images)

@@ -1,0 +1,75 @@
+"""A trained run with attention, as everything that looks at its heads wants it."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from ml_collections import ConfigDict
+
+from configs.errors import ConfigError
+from data.spec import Spec, Split
+from experiment import folder
+from experiment.validate import validate
+from models import Params
+from models.patches import Grid, patch_grid
+from training.restore import restore_selected
+
+CAPTURED_BYTES = 64 << 20  # attention weights of a batch, all layers together
+
+
+class Trained(NamedTuple):
+    """A run with attention, and the params that its test used."""
+
+    config: ConfigDict
+    spec: Spec
+    params: Params
+    step: int
+
+    @property
+    def grid(self) -> Grid:
+        return patch_grid(self.spec.image_shape, self.config.model.patch_size)
+
+    @property
+    def batch_size(self) -> int:
+        """Images whose attention fits CAPTURED_BYTES; at least one."""
+        tokens = self.grid[0] * self.grid[1]
+        return max(1, CAPTURED_BYTES // (4 * self.config.model.depth * self.config.model.num_heads * tokens**2))
+
+
+def load_trained(workdir: Path) -> Trained:
+    """The run in `workdir`.
+
+    Raises:
+      ConfigError: it has no attention, or no checkpoint that can be read.
+    """
+    config = folder.read_config(workdir)
+    lack = lacks_attention(config)
+    if lack:
+        raise ConfigError(f'--workdir={workdir}: {lack}; a run with model.mixer=attention would do')
+    spec = validate(config, to_train=False)
+    _, params, step = restore_selected(config, spec, workdir)
+    return Trained(config, spec, params, step)
+
+
+Load = Callable[[Path], Trained]  # load_trained, or the same with a memory
+
+
+def lacks_attention(config: ConfigDict) -> str:
+    """Why a model has no attention weights; '' where it has."""
+    if config.model.name != 'backbone':
+        return f'model.name={config.model.name} has no attention weights'
+    return '' if config.model.mixer == 'attention' else f'model.mixer={config.model.mixer} has no attention weights'
+
+
+def spread(split: Split, images: int) -> Split:
+    """`images` of a split, or all it has: evenly, since sorted by class the first ones would be no sample of it."""
+    total = len(split.labels)
+    rows = np.arange(min(images, total)) * total // min(images, total)
+    return Split(split.images[rows], split.labels[rows])
+
+
+def model_fields(config: ConfigDict) -> str:
+    """All that a program depends on beside the data's spec: one program serves all seeds of an arm."""
+    return json.dumps({'model': config.model.to_dict(), 'dtype': config.train.compute_dtype}, sort_keys=True)

@@ -1,0 +1,206 @@
+"""The charts of a sweep: what its arms reach, what they cost, how they learned, and how they scale."""
+
+import logging
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.ticker import MaxNLocator
+
+from analysis import figures
+from analysis.drawing.lines import Curve, Mark, Panel, line_figure
+from analysis.extrapolation.measure import POLICIES
+from analysis.notes import seeds_note
+from analysis.page.arms import Row
+from analysis.page.pictures import Picture
+from analysis.reading import records, runs
+from experiment.folder import flatten
+from files.text import clean
+from training import log as training_log
+
+logger = logging.getLogger(__name__)
+
+MOST_POINTS = 40  # of a learning curve
+LARGEST_LOG = 64 << 20  # bytes of a metrics.jsonl or a CSV that is read
+CURVES = {'train_loss': 'training loss as optimised, nats', 'validation_accuracy': 'validation accuracy, %'}
+COSTS = {  # of an arm: what it is, the axis, and whether less is better
+    'params': ('params', 'params', True),
+    'forward_flops': ('FLOPs', 'forward FLOPs of an image', True),
+    'images_per_second': ('speed', 'training speed, images/s', False),
+}
+
+
+def pareto_front(
+    costs: Sequence[float], values: Sequence[float], less_is_better: bool = True
+) -> tuple[tuple[float, float], ...]:
+    """The points that no other beats in both ways, from the cheapest: (cost, value), the higher value the better."""
+    sign = 1 if less_is_better else -1
+    front: list[tuple[float, float]] = []
+    for cost, value in sorted(zip(costs, values, strict=True), key=lambda point: (sign * point[0], -point[1])):
+        if not front or value > front[-1][1]:
+            front.append((float(cost), float(value)))
+    return tuple(front)
+
+
+def trade_offs(rows: Sequence[Row]) -> Picture | None:
+    """Accuracy against params, FLOPs and speed, with the Pareto front of each; None where there are no two arms."""
+    finished = [row for row in rows if row.arm.finished]
+    if len(finished) < 2:
+        return None
+    panels = []
+    for name, (title, x_label, less_is_better) in COSTS.items():
+        known = [(row, _cost(row, name)) for row in finished]
+        known = [(row, cost) for row, cost in known if cost]
+        if not known:
+            continue
+        curves = [
+            Curve(
+                row.label, (Mark(cost, tuple(100 * run.result.accuracy for run in row.arm.finished), row.arm.complete),)
+            )
+            for row, cost in known
+        ]
+        means = [float(np.mean(curve.marks[0].values)) for curve in curves]
+        front = pareto_front([cost for _, cost in known], means, less_is_better)
+        panels.append(
+            Panel('test accuracy, %', tuple(curves), f'Accuracy against {title}', (0.0, 100.0), x_label, front)
+        )
+    if not panels:
+        return None
+    caption = f'{seeds_note([row.arm for row in finished])} On the Pareto front no other arm is better in both.'
+    best = '; '.join(f'{panel.title.lower()}: {_on_front(panel)}' for panel in panels)
+    figure = line_figure(panels, x_label='', caption=caption, share_y=True)
+    return Picture('trade_offs', 'Accuracy and what it costs', f'Pareto fronts. {best}.', figure)
+
+
+def _cost(row: Row, name: str) -> float | None:
+    """The mean over the runs that tell it, to three digits where it is a measurement."""
+    values = [getattr(run.result, name) for run in row.arm.finished]
+    values = [value for value in values if value is not None]
+    if not values:
+        return None
+    mean = float(np.mean(values))
+    return float(f'{mean:.3g}') if name == 'images_per_second' else mean
+
+
+def _on_front(panel: Panel) -> str:
+    at = {(curve.marks[0].x, float(np.mean(curve.marks[0].values))): curve.label for curve in panel.curves}
+    return ', then '.join(f'{at[point]} at {point[1]:.2f}%' for point in panel.front)
+
+
+def learning_curves(workdir: Path, rows: Sequence[Row]) -> Picture | None:
+    """Loss in training and accuracy on validation by step, over the seeds of each arm; None where no run left a log."""
+    read = {row.number: [_read_log(workdir, run) for run in row.arm.runs] for row in rows}
+    panels, steps = [], set()
+    for name, y_label in CURVES.items():
+        curves = [
+            Curve(row.label, _learning_marks([log[name] for log in read[row.number]], 100 if '%' in y_label else 1))
+            for row in rows
+        ]
+        curves = [curve for curve in curves if curve.marks]
+        if curves:
+            steps |= {mark.x for curve in curves for mark in curve.marks}
+            bounds = (0.0, 100.0) if '%' in y_label else (0.0, math.inf)
+            panels.append(Panel(y_label, tuple(curves), y_label.split(',')[0].capitalize(), bounds))
+    if not panels:
+        return None
+    ticks = {float(tick): f'{tick:,.0f}' for tick in MaxNLocator(5, integer=True).tick_values(0, max(steps))}
+    ticks = {tick: text for tick, text in ticks.items() if 0 <= tick <= max(steps)}
+    caption = 'Mean over the seeds that logged the step; bands are 95% confidence intervals (Student t).'
+    figure = line_figure(panels, x_label='step', caption=caption, ticks=ticks, markers=False)
+    last = '; '.join(f'{curve.label} {np.mean(curve.marks[-1].values):.4g}' for curve in panels[-1].curves)
+    return Picture('learning_curves', 'How they learned', f'{panels[-1].y_label} at the end: {last}.', figure)
+
+
+def _read_log(workdir: Path, run: records.Run) -> dict[str, dict[int, float]]:
+    """By quantity and step what a run logged; what is no number there is left out."""
+    path = runs.folder_of(workdir, run) / 'metrics.jsonl'
+    found: dict[str, dict[int, float]] = {name: {} for name in CURVES}
+    if not path.is_file() or path.stat().st_size > LARGEST_LOG:
+        return found
+    if run.result and run.result.rows and not training_log.holds(path.parent, training_log.Mark(*run.result.rows)):
+        logger.warning('%s is not what the run wrote; its curves are left out', path)
+        return found
+    for row in training_log.read_rows(path):
+        step = row['step']
+        for name in CURVES if isinstance(step, int) and 0 <= step < 2**53 else ():
+            value = row.get(name)
+            if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
+                found[name][step] = float(value)
+    return found
+
+
+def _learning_marks(logs: Sequence[dict[int, float]], unit: int | float) -> tuple[Mark, ...]:
+    """The means of at most MOST_POINTS stretches of steps, each with a value a seed."""
+    steps = sorted(set().union(*logs))
+    marks = []
+    for stretch in np.array_split(steps, min(MOST_POINTS, len(steps))) if steps else ():
+        of_seeds = [[log[int(step)] for step in stretch if int(step) in log] for log in logs]
+        values = tuple(unit * float(np.mean(values)) for values in of_seeds if values)
+        marks.append(Mark(float(np.mean(stretch)), values))
+    return tuple(marks)
+
+
+def scaling_curves(sweep: runs.Sweep) -> Picture | None:
+    """Accuracy by the training images used, where the arms differ in that; None where they do not.
+
+    Where the sweep has a figure of its own, that is drawn instead.
+    """
+    if sweep.figure is not None:
+        about = f'{", ".join(sweep.figure.quantities)} by {sweep.figure.x}'.replace('_', ' ')
+        title = 'By the amount of data' if 'training images' in sweep.figure.x else f'By {sweep.figure.x}'
+        return Picture('figure', title, f'{about}; figure.csv has the numbers.', figures.sweep_figure(sweep))
+    fields = ('seed', 'data.train_fraction', 'data.train_examples')
+    curves: dict[str, list[Mark]] = {}
+    for arm in sweep.arms:
+        size = next((run.result.train_examples for run in arm.finished if run.result.train_examples), None)
+        if size is not None:
+            config = flatten(arm.finished[0].config)
+            rest = str({name: value for name, value in config.items() if name not in fields})
+            values = tuple(100 * run.result.accuracy for run in arm.finished)
+            curves.setdefault(rest, []).append(Mark(float(size), values, arm.complete))
+    curves = {rest: marks for rest, marks in curves.items() if len({mark.x for mark in marks}) > 1}
+    if not curves:
+        return None
+    labels = [f'curve {number}' for number in range(1, len(curves) + 1)] if len(curves) > 1 else ['accuracy']
+    drawn = tuple(Curve(label, tuple(marks)) for label, marks in zip(labels, curves.values(), strict=True))
+    panel = Panel('test accuracy, %', drawn, bounds=(0.0, 100.0))
+    figure = line_figure([panel], x_label='training images', scale='log', caption=seeds_note(sweep.arms))
+    return Picture('data_scaling', 'By the amount of data', 'Test accuracy by training images.', figure)
+
+
+def extrapolation_curves(workdir: Path) -> Picture | None:
+    """Accuracy by tokens on images of other sizes, as eval.py --resolutions left it; None where it left nothing."""
+    path = workdir / 'extrapolation_runs.csv'
+    if not path.is_file() or path.stat().st_size > LARGEST_LOG:
+        return None
+    try:
+        scores = pd.read_csv(path, usecols=['arm', 'policy', 'resolution', 'accuracy'], dtype={'arm': str})
+        scores = scores[scores['policy'].isin(POLICIES)].astype({'resolution': int, 'accuracy': float})
+    except (ValueError, OSError):
+        return None
+    scores = scores[np.isfinite(scores['accuracy']) & (scores['resolution'] > 0)]
+    if scores.empty:
+        return None
+    panels = []
+    for policy, of_policy in scores.groupby('policy', sort=False):
+        curves = [Curve(_label(arm), _extrapolation_marks(here)) for arm, here in of_policy.groupby('arm', sort=False)]
+        panels.append(Panel('accuracy, %', tuple(curves), f"coordinates '{policy}'", (0.0, 100.0)))
+    figure = line_figure(
+        panels, x_label='side of the images, pixels', scale='log', share_y=True,
+        caption=f'Mean over seeds and 95% confidence interval. {"; ".join(f"{k}: {v}" for k, v in POLICIES.items())}.',
+    )  # fmt: skip
+    about = 'Accuracy on images of other sizes than in training; extrapolation.csv has the numbers.'
+    return Picture('extrapolation', 'Beyond the trained length', about, figure)
+
+
+def _label(arm: Any) -> str:
+    # A spreadsheet's apostrophe is no part of the label (analysis.output.to_csv).
+    text = clean(str(arm))
+    return text[1:] if text[:1] == "'" and text[1:2] in tuple('=+-@') else text
+
+
+def _extrapolation_marks(scores: pd.DataFrame) -> tuple[Mark, ...]:
+    return tuple(Mark(float(side), tuple(100 * here['accuracy'])) for side, here in scores.groupby('resolution'))

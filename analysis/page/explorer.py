@@ -1,0 +1,221 @@
+"""What the attention explorer of the page shows: who looks where, in which run, at which image, in which layer."""
+
+import json
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Float
+from ml_collections import ConfigDict
+
+from analysis.heads.attention import Parts, attention_parts, has_parts
+from analysis.heads.rollout import pooled_rollout
+from analysis.heads.trained import Load, Trained, lacks_attention, load_trained
+from analysis.page import embed
+from analysis.page.arms import Row
+from analysis.reading import records, runs
+from configs.errors import ConfigError
+from data.spec import Split
+from experiment import folder
+from experiment.run import load_data
+from experiment.validate import validate
+from files.text import clean
+from models.patches import patch_grid
+from models.positions import POSITIONS, AbsolutePositions, NoPositions
+
+IMAGES = 6  # of a run, when there is room
+ROOM = 5_000_000  # characters for attention, of the 10 MB that a page may have
+VIEWS = {
+    'weights': 'as it is',
+    'content': 'by content alone',
+    'position': 'by position alone',
+}
+
+
+class Wanted(NamedTuple):
+    """A run that could be shown."""
+
+    row: Row
+    run: records.Run
+    folder: Path
+    size: int  # characters for one image
+
+
+def explorer(
+    workdir: Path, rows: Sequence[Row], heads: pd.DataFrame | None, likeness: dict, load: Load = load_trained
+) -> dict[str, Any]:
+    """The data of the explorer; see page/explorer.js, which reads it.
+
+    Args:
+      heads: `analysis.heads.measure_sweep`'s, and `likeness` too, where there are any.
+    Returns:
+      'runs', those with maps first, the others with a 'why' in their place; 'sets' of images; names of 'views'.
+    """
+    wanted, without = _wanted(workdir, rows)
+    chosen, images, left_out = fit(wanted)
+    sets: dict[str, dict[str, Any]] = {}
+    shown = []
+    for one in chosen:
+        about = {'name': one.run.name, 'arm': one.row.label, 'number': one.row.number, 'seed': one.run.seed}
+        try:
+            trained = load(one.folder)
+            which = json.dumps(trained.config.data.to_dict(), sort_keys=True)
+            split = typical(load_data(trained.config.data).test, images)
+            if which not in sets:
+                sets[which] = _image_set(trained, split, len(sets))
+            of_run = heads[heads['run'] == one.run.name] if heads is not None else None
+            alike = likeness.get(one.run.name)
+            shown.append(about | _of_run(trained, split, of_run, alike) | {'set': sets[which]['number']})
+        except Exception as error:  # whatever a damaged checkpoint raises, the other runs can be shown
+            without.append(about | {'why': why(error)})
+    without += [
+        {'name': one.run.name, 'arm': one.row.label, 'number': one.row.number, 'seed': one.run.seed, 'why': LEFT_OUT}
+        for one in left_out
+    ]
+    return {'runs': shown + without, 'sets': list(sets.values()), 'views': VIEWS}
+
+
+LEFT_OUT = 'left out, so that this page stays small; a report of this run alone shows it'
+
+
+def fit(wanted: Sequence[Wanted], room: int = ROOM) -> tuple[list[Wanted], int, list[Wanted]]:
+    """The runs that fit, images of each, and the runs that do not: the first seed of every arm goes before the others.
+
+    Two images of every arm go before more runs, and more runs before more images.
+    """
+    firsts = list({one.row.number: one for one in reversed(wanted)}.values())[::-1]
+    order = firsts + [one for one in wanted if not any(one is first for first in firsts)]
+    chosen, total, images = [], 0, 2 if 2 * sum(one.size for one in firsts) <= room else 1
+    for one in order:
+        if total + images * one.size <= room:
+            chosen.append(one)
+            total += images * one.size
+    each = sum(one.size for one in chosen)
+    images = max(images, min(IMAGES, room // each)) if each else images
+    kept = [one for one in wanted if any(one is other for other in chosen)]
+    return kept, images, [one for one in wanted if not any(one is other for other in chosen)]
+
+
+def _wanted(workdir: Path, rows: Sequence[Row]) -> tuple[list[Wanted], list[dict[str, Any]]]:
+    wanted, without = [], []
+    for row in rows:
+        for run in row.arm.runs:
+            about = {'name': run.name, 'arm': row.label, 'number': row.number, 'seed': run.seed}
+            if run.status != records.FINISHED:
+                without.append(about | {'why': f'{run.status} {run.detail}'.strip()})
+                continue
+            try:
+                lack = lacks_attention(ConfigDict(run.config))
+                if lack:
+                    without.append(about | {'why': lack})
+                    continue
+                place = runs.folder_of(workdir, run)
+                wanted.append(Wanted(row, run, place, _size(place)))
+            except Exception as error:  # a config may hold anything
+                without.append(about | {'why': why(error)})
+    return wanted, without
+
+
+def _size(place: Path) -> int:
+    """Characters that one image of the run in `place` takes."""
+    config = folder.read_config(place)
+    spec = validate(config, to_train=False)
+    tokens = math.prod(patch_grid(spec.image_shape, config.model.patch_size))
+    views = 1 if lacks_parts(config.model) else len(VIEWS)
+    return views * embed.packed_size((config.model.depth, config.model.num_heads, tokens, tokens))
+
+
+def _of_run(
+    trained: Trained, split: Split, heads: pd.DataFrame | None, likeness: Float[np.ndarray, '...'] | None
+) -> dict[str, Any]:
+    parts = _parts(trained, split)
+    layers, number, *_ = parts.weights.shape
+    views = {
+        name: embed.pack(np.moveaxis(np.asarray(value, np.float32), 2, 0))  # [images or 1, layers, heads, from, to]
+        for name in VIEWS
+        if (value := getattr(parts, name)) is not None
+    }
+    names, guesses = trained.spec.class_names, np.asarray(parts.probabilities)
+    rollout = np.moveaxis(pooled_rollout(parts.weights), 1, 0)  # [images, layers, tokens]
+    return {
+        'grid': list(trained.grid),
+        'patch': trained.config.model.patch_size,
+        'layers': layers,
+        'heads': number,
+        'step': trained.step,
+        'views': views,
+        'lack': lacks_parts(trained.config.model),
+        'between': POSITIONS[trained.config.model.positions.name].between is not NoPositions.between,
+        'rollout': embed.pack(rollout),
+        'guesses': [[names[guess.argmax()], round(float(guess.max()), 4)] for guess in guesses],
+        'table': [] if heads is None else _table(heads),
+        'likeness': [] if likeness is None else np.round(likeness, 4).tolist(),
+    }
+
+
+def _parts(trained: Trained, split: Split) -> Parts:
+    """Of all images, computed in batches that fit."""
+    batches = []
+    for start in range(0, len(split.labels), trained.batch_size):
+        batch = np.asarray(split.images[start : start + trained.batch_size])
+        batches.append(Parts(*(None if part is None else np.asarray(part) for part in attention_parts(trained, batch))))
+    joined = {}
+    for name, axis in (('weights', 2), ('content', 2), ('position', 2), ('probabilities', 0)):
+        values = [getattr(batch, name) for batch in batches]
+        of_any_image = values[0] is None or (axis == 2 and values[0].shape[2] == 1 and name == 'position')
+        joined[name] = values[0] if of_any_image else np.concatenate(values, axis)
+    if not np.isfinite(joined['weights']).all():
+        raise ConfigError('its attention weights are no numbers')
+    return Parts(**joined)
+
+
+def _table(heads: pd.DataFrame) -> list[list[float | None]]:
+    columns = heads[['layer', 'head', 'distance_pixels', 'entropy', 'likeness', 'accuracy_lost']]
+    return [[None if pd.isna(value) else round(float(value), 6) for value in row] for row in columns.to_numpy()]
+
+
+def typical(split: Split, images: int) -> Split:
+    """The first image of each of the first classes, so that a handful shows different things."""
+    labels = np.asarray(split.labels)
+    firsts = [int(np.argmax(labels == label)) for label in np.unique(labels)]
+    rest = np.setdiff1d(np.arange(len(labels)), firsts)
+    rows = np.concatenate([firsts, rest])[:images].astype(int)
+    return Split(np.asarray(split.images[rows]), labels[rows])
+
+
+def _image_set(trained: Trained, split: Split, number: int) -> dict[str, Any]:
+    names = trained.spec.class_names
+    return {
+        'number': number,
+        'name': trained.spec.name,
+        'height': trained.spec.image_shape[0],
+        'width': trained.spec.image_shape[1],
+        'images': [
+            {'png': embed.png(image), 'label': names[label]}
+            for image, label in zip(split.images, split.labels, strict=True)
+        ],
+    }
+
+
+def why(error: Exception) -> str:
+    """Why a run cannot be shown, in a line."""
+    return clean(str(error) if isinstance(error, ConfigError) else f'{type(error).__name__}: {error}')
+
+
+def lacks_parts(model: ConfigDict) -> str:
+    """Why the attention of `model` (an experiment's `config.model`) has no parts; '' where it has two."""
+    if has_parts(model):
+        return ''
+    variant, name = POSITIONS[model.positions.name], model.positions.name
+    if not model.positions.content:
+        return 'Attention is by position alone here (model.positions.content=False): the weights are all its own.'
+    if variant is NoPositions:
+        return 'Without positions, attention is by content alone.'
+    if issubclass(variant, AbsolutePositions):
+        return f'{name} is added to the tokens, so every query and key is made of both, and no part is its own.'
+    if variant.rotate is not NoPositions.rotate:
+        return f'{name} turns queries and keys, so it changes what content says and says nothing by itself.'
+    return f'{name} acts between blocks, not on the logits, so attention is by content alone.'

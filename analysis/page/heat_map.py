@@ -1,0 +1,125 @@
+"""Accuracy by positions and heads, as a heat map: each cell is an arm, and leads to its row."""
+
+import json
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from analysis import statistics
+from analysis.drawing.style import DPI, SMALL, STYLE, TEXT, text_width
+from analysis.notes import seeds_note
+from analysis.page.arms import Row
+from analysis.page.pictures import ON_DARK, ON_LIGHT, Picture
+from analysis.wording import shortened
+from experiment.folder import flatten
+
+MOST_MAPS = 4
+FIELDS = ('model.positions.name', 'model.num_heads')
+NOT_ALIKE = ('seed', 'model.positions.content', *FIELDS)  # in which cells of one map may differ
+CELL_WIDTH, CELL_HEIGHT = 1.3, 0.46  # inches
+TITLE, BELOW, BAR = 0.3, 0.65, 1.0  # inches above the first map, below each, and for the colours
+COLOURS = 'cividis'
+
+
+class Grid(NamedTuple):
+    """Arms that differ in positions and heads alone."""
+
+    rows: dict[tuple[str, int], Row]  # by position, "alone" where there is no content, and heads
+    rest: dict  # the fields that they share
+
+    @property
+    def positions(self) -> list[str]:
+        return list(dict.fromkeys(name for name, _ in self.rows))
+
+    @property
+    def heads(self) -> list[int]:
+        return sorted({heads for _, heads in self.rows})
+
+
+def grids(rows: Sequence[Row]) -> list[Grid]:
+    """The arms with attention, in groups that differ in positions and heads alone; groups of one are left out."""
+    groups: dict[str, Grid] = {}
+    for row in rows:
+        config = next((run.config for run in row.arm.finished if run.config), None)
+        fields = flatten(config or {})
+        place = tuple(fields.get(name) for name in FIELDS)
+        if fields.get('model.name') == 'backbone' and fields.get('model.mixer') == 'attention' and None not in place:
+            rest = {name: value for name, value in fields.items() if name not in NOT_ALIKE}
+            if fields.get('model.positions.content') is False:
+                place = f'{place[0]} alone', place[1]
+            group = groups.setdefault(json.dumps(rest, sort_keys=True), Grid({}, rest))
+            group.rows.setdefault(place, row)
+    found = [group for group in groups.values() if len(group.rows) > 1]
+    return sorted(found, key=lambda group: -len(group.rows))[:MOST_MAPS]
+
+
+def heat_map(rows: Sequence[Row]) -> Picture | None:
+    """Mean test accuracy by positions (down) and heads (across); None where the sweep has no two such arms."""
+    found = grids(rows)
+    if not found:
+        return None
+    means = {
+        row.number: float(np.mean([run.result.accuracy for run in row.arm.finished]))
+        for row in rows
+        if row.arm.finished
+    }
+    shown = [100 * means[row.number] for grid in found for row in grid.rows.values()]
+    with matplotlib.rc_context(STYLE | {'axes.grid': False}):
+        sizes = [(CELL_WIDTH * len(grid.heads), CELL_HEIGHT * len(grid.positions)) for grid in found]
+        left = 0.2 + max(text_width(name, TEXT) for grid in found for name in grid.positions)
+        width = left + max(across for across, _ in sizes) + BAR
+        height = TITLE + sum(down + BELOW for _, down in sizes)
+        figure = Figure(figsize=(width, height), dpi=DPI)
+        top = height - TITLE
+        for grid, (across, down) in zip(found, sizes, strict=True):
+            axes = figure.add_axes((left / width, (top - down) / height, across / width, down / height))
+            mesh = _draw(axes, grid, means, (min(shown), max(shown)))
+            if len(found) > 1:
+                axes.set_title(shortened(_what_differs(grid, found)), loc='left', fontsize=SMALL)
+            top -= down + BELOW
+        tall = sizes[0][1]
+        bar = (1 - (BAR - 0.2) / width, (height - TITLE - tall) / height, 0.14 / width, tall / height)
+        figure.colorbar(mesh, cax=figure.add_axes(bar)).set_label('test accuracy, %')
+    about = '; '.join(
+        f'{name} with {heads} head{"s" * (heads != 1)} {100 * means[row.number]:.2f}%'
+        for grid in found
+        for (name, heads), row in grid.rows.items()
+    )
+    note = seeds_note([row.arm for grid in found for row in grid.rows.values()])
+    return Picture('heat_map', 'Positions and heads', f'Mean test accuracy. {about}. {note}', figure)
+
+
+def _draw(axes: Axes, grid: Grid, means: dict[int, float], limits: tuple[float, float]):
+    values = np.full((len(grid.positions), len(grid.heads)), np.nan)
+    for (name, heads), row in grid.rows.items():
+        values[grid.positions.index(name), grid.heads.index(heads)] = 100 * means[row.number]
+    low, high = limits
+    mesh = axes.pcolormesh(values, cmap=COLOURS, vmin=low, vmax=high if high > low else low + 1, edgecolor='#ffffff')
+    for (name, heads), row in grid.rows.items():
+        interval = statistics.mean_and_interval([run.result.accuracy for run in row.arm.finished], row.arm.complete)
+        half = '' if np.isnan(interval.low) else f' ± {100 * interval.half_width:.1f}'
+        light = (100 * interval.mean - low) / ((high - low) or 1) > 0.5
+        axes.text(
+            grid.heads.index(heads) + 0.5, grid.positions.index(name) + 0.5, f'{100 * interval.mean:.1f}{half}',
+            ha='center', va='center_baseline', fontsize=SMALL,
+            color=ON_LIGHT if light else ON_DARK, url=f'#arm-{row.number}',
+        )  # fmt: skip
+    axes.set_xticks(np.arange(len(grid.heads)) + 0.5, [f'{count}' for count in grid.heads])
+    axes.set_yticks(np.arange(len(grid.positions)) + 0.5, grid.positions)
+    axes.invert_yaxis()
+    axes.tick_params(length=0)
+    axes.set_xlabel('attention heads')
+    for spine in axes.spines.values():
+        spine.set_visible(False)
+    for row, column in np.argwhere(np.isnan(values)):
+        axes.text(column + 0.5, row + 0.5, 'not run', ha='center', va='center', fontsize=SMALL, color='#444444')
+    return mesh
+
+
+def _what_differs(grid: Grid, others: Sequence[Grid]) -> str:
+    names = [name for name in grid.rest if len({json.dumps(other.rest.get(name)) for other in others}) > 1]
+    return ', '.join(f'{name}={grid.rest[name]}' for name in names)

@@ -1,0 +1,137 @@
+"""The sections of pictures that a report has, and what each says."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from ml_collections import ConfigDict
+
+from analysis.heads import report as heads_report
+from analysis.heads.measure import Measured
+from analysis.heads.trained import Load, lacks_attention
+from analysis.page import attention_map, charts, explorer, heat_map, positions
+from analysis.page.arms import Row
+from analysis.page.pictures import Picture
+from analysis.reading import records, runs
+from experiment.run import load_data
+
+
+class Section(NamedTuple):
+    """Some pictures under one heading."""
+
+    id: str  # of its element in the page
+    title: str
+    texts: list[str]
+    pictures: list[Picture]
+
+
+def sections(
+    workdir: Path, sweep: runs.Sweep, rows: Sequence[Row], measured: Measured | None, why: str, load: Load
+) -> list[Section]:
+    """The sections of pictures, in order."""
+
+    def drawn(*found: Picture | None) -> list[Picture]:
+        return [picture for picture in found if picture is not None]
+
+    grid, costs, curves = heat_map.heat_map(rows), charts.trade_offs(rows), charts.learning_curves(workdir, rows)
+    scaling, beyond = charts.scaling_curves(sweep), charts.extrapolation_curves(workdir)
+    flags = f'--workdir={workdir} --resolutions=...'
+    asked = (
+        [] if beyond else [f'For accuracy beyond the trained length: python eval.py {flags}, then this report again.']
+    )
+    return [
+        Section('heat-map', 'Positions and heads', [HEAT_MAP if grid else NO_HEAT_MAP], drawn(grid)),
+        Section(
+            'trade-offs',
+            'What accuracy costs',
+            [] if costs else ['One arm has nothing to be traded against.'],
+            drawn(costs),
+        ),
+        Section('learning', 'How they learned', [] if curves else ['No run left a log.'], drawn(curves)),
+        Section('scaling', 'How it scales', [*([] if scaling else [NO_SCALING]), *asked], drawn(scaling, beyond)),
+        Section('heads', 'Heads', *_head_pictures(measured, why)),
+        Section('attention-map', 'An attention map', *_attention_map(workdir, rows, load)),
+        Section('positions', 'Positions, before and after training', *_position_pictures(workdir, rows, load)),
+    ]
+
+
+HEAT_MAP = (
+    'A cell is an arm: mean test accuracy and half of its 95% confidence interval. It leads to the runs behind it.'
+)
+NO_HEAT_MAP = 'No two arms of attention differ in positions and heads alone, so there is no map of them.'
+NO_SCALING = 'The arms do not differ in the amount of data, and the sweep asks for no figure of its own.'
+
+
+def _head_pictures(measured: Measured | None, why: str) -> tuple[list[str], list[Picture]]:
+    if measured is None:
+        return [f'Nothing is known of heads: {why}.'], []
+    about = 'Accuracy as heads are removed, from the least to the most important'
+    pruning = Picture(
+        'pruning',
+        'Removing heads',
+        f'{about}; python -m analysis.heads has the numbers.',
+        heads_report.pruning_figure(measured),
+    )
+    far = 'How far and how widely they look'
+    distance = Picture(
+        'heads',
+        far,
+        f'{far}, by layer; python -m analysis.heads has the numbers.',
+        heads_report.distance_figure(measured),
+    )
+    return list(measured.notes), [distance, pruning]
+
+
+def _attention_map(workdir: Path, rows: Sequence[Row], load: Load) -> tuple[list[str], list[Picture]]:
+    """Of the most accurate arm of several heads, else of any with attention; its first seed."""
+
+    def merit(row: Row) -> tuple[bool, float]:
+        several = (records.config_count(row.arm.finished[0], 'model.num_heads') or 0) > 1
+        return several, sum(run.result.accuracy for run in row.arm.finished) / len(row.arm.finished)
+
+    able = [row for row in rows if _with_attention(row)]
+    for row in sorted(able, key=merit, reverse=True):
+        run = row.arm.finished[0]
+        try:
+            trained = load(runs.folder_of(workdir, run))
+            test = explorer.typical(load_data(trained.config.data).test, 4)
+            title = f'{row.label}{"" if run.seed is None else f", seed {run.seed}"}'
+            return [f'{title}. The explorer has the others.'], [
+                attention_map.attention_map(trained, test.images[-1], title)
+            ]
+        except Exception:  # its checkpoint is damaged: the explorer says so of each run
+            continue
+    return ['No run has attention weights to show.'], []
+
+
+def _position_pictures(workdir: Path, rows: Sequence[Row], load: Load) -> tuple[list[str], list[Picture]]:
+    """Of the first finished run of each arm."""
+    texts, found, fixed = [], [], set()
+    for row in (row for row in rows if _with_attention(row)):
+        run = row.arm.finished[0]
+        title = f'{row.number}. {row.label}'
+        try:
+            trained = load(runs.folder_of(workdir, run))
+            same = positions.fixed_as(trained)
+            if same is not None and same in fixed:
+                texts.append(f'{title}: as in an arm above.')
+                continue
+            fixed.add(same)
+            drawn, note = positions.position_pictures(trained, f'positions_{row.number}', title)
+        except Exception as error:  # as in the explorer
+            texts.append(f'{title}: {explorer.why(error)}')
+            continue
+        found += drawn
+        if not drawn:
+            texts.append(f'{title}: {note}')
+        elif note not in texts:
+            texts.append(note)
+    return texts or ['No arm has attention.'], found
+
+
+def _with_attention(row: Row) -> bool:
+    config = row.arm.finished[0].config if row.arm.finished else None
+    try:
+        return config is not None and not lacks_attention(ConfigDict(config))
+    except Exception:  # a config may hold anything
+        return False

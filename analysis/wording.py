@@ -1,0 +1,60 @@
+"""Numbers and lists in words, alike in every table, note and figure."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import pandas as pd
+
+from analysis.reading.records import UNFINISHED
+
+NONE = '-'  # a number that is not there
+LONGEST_LABEL = 60  # characters that a figure has room for
+
+
+def number(value: Any, form: str, unit: int | float = 1) -> str:
+    """`value * unit` in a format, or NONE where there is no value."""
+    return NONE if pd.isna(value) else format(value * unit, form)
+
+
+def percent(mean: float, low: float, high: float, form: str = '.2f') -> str:
+    """A fraction in percent with the half-width of its interval, where it has one: `97.00 ± 2.48`."""
+    if pd.isna(mean):
+        return NONE
+    half = '' if pd.isna(low) else f' ± {(high - low) * 50:.2f}'
+    return f'{round(100 * mean, 2) + 0:{form}}{half}'  # + 0: no -0.00
+
+
+def runs_counted(finished: int, runs: int, counts: Mapping[str, Any]) -> str:
+    """`3`, or `2 of 3 (1 diverged)`; `counts` has one for each of UNFINISHED."""
+    why = ', '.join(f'{counts[status]} {status}' for status in UNFINISHED if counts[status])
+    return f'{finished} of {runs} ({why})' if why else str(finished)
+
+
+def span(values: Iterable[int | float | None], form: str = ',d') -> str:
+    """`506`, or `506 to 1,012` where numbers differ."""
+    known = [value for value in values if value is not None]
+    if not known:
+        return 'an unknown number of'
+    low, high = format(min(known), form), format(max(known), form)
+    return low if low == high else f'{low} to {high}'
+
+
+def listed(values: Iterable[Any], separator: str = ', ', most: int = 10) -> str:
+    """The first few, and how many more there are."""
+    texts = [str(value) for value in values]
+    return separator.join(texts[:most]) + (f' and {len(texts) - most} more' if len(texts) > most else '')
+
+
+def labels(texts: Iterable[str]) -> str:
+    """The first few labels, as far as a figure has room for them, and how many more there are."""
+    return listed(map(shortened, texts), most=5)
+
+
+def shortened(text: str, longest: int = LONGEST_LABEL) -> str:
+    """A label, as far as a figure has room for it."""
+    return text if len(text) <= longest else text[: longest - 1] + '…'
+
+
+def distinct(values: Iterable[Any]) -> list[Any]:
+    """Each value once, in the order of first sight."""
+    return list(dict.fromkeys(values))

@@ -1,0 +1,135 @@
+import hashlib
+import json
+
+import numpy as np
+import pytest
+
+from analysis import tables
+from analysis.page import arms, charts, heat_map, pictures
+from analysis.reading import runs
+
+
+def rows(workdir):
+    sweep = runs.read(workdir.write())
+    return arms.rows(sweep, tables.make_table(sweep))[1]
+
+
+@pytest.mark.parametrize('less_is_better', [True, False])
+@pytest.mark.parametrize('seed', range(5))
+def test_the_front_is_what_nothing_beats_in_both(less_is_better, seed):
+    draws = np.random.default_rng(seed)
+    costs, values = draws.integers(0, 6, 20).astype(float), draws.integers(0, 6, 20).astype(float)
+    front = charts.pareto_front(costs.tolist(), values.tolist(), less_is_better)
+    sign = 1 if less_is_better else -1
+
+    def beaten(cost, value):
+        better = (sign * costs <= sign * cost) & (values >= value)
+        return bool(np.any(better & ((costs != cost) | (values != value))))
+
+    points = set(zip(costs.tolist(), values.tolist(), strict=True))
+    assert set(front) == {point for point in points if not beaten(*point)}
+    assert list(front) == sorted(front, key=lambda point: sign * point[0])
+
+
+def test_a_map_has_the_arms_that_differ_in_positions_and_heads_alone(workdir):
+    for name in ('none', 'learned_1d'):
+        for count in (1, 4):
+            workdir.add(f'{name} {count}', 0, 0.9, {'model.positions.name': name, 'model.num_heads': count})
+    workdir.add('conv', 0, 0.9, {'model.mixer': 'conv'})
+    workdir.add('deeper', 0, 0.9, {'model.depth': 9})
+    (grid,) = heat_map.grids(rows(workdir))
+    assert set(grid.rows) == {(name, count) for name in ('none', 'learned_1d') for count in (1, 4)}
+    picture = heat_map.heat_map(rows(workdir))
+    svg = pictures.inline(picture)
+    assert [f'href="#arm-{number}"' in svg for number in range(1, 7)] == [True] * 4 + [False] * 2
+    assert 'learned_1d with 4 heads 90.00%' in picture.alternative
+
+
+def test_attention_by_position_alone_has_a_row_of_its_own(workdir):
+    for content in (True, False):
+        fields = {'model.positions.name': 'gaussian', 'model.num_heads': 1, 'model.positions.content': content}
+        workdir.add(f'content {content}', 0, 0.9 if content else 0.6, fields)
+    (grid,) = heat_map.grids(rows(workdir))
+    assert set(grid.rows) == {('gaussian', 1), ('gaussian alone', 1)}
+    said = heat_map.heat_map(rows(workdir)).alternative
+    assert 'gaussian with 1 head 90.00%' in said
+    assert 'gaussian alone with 1 head 60.00%' in said
+
+
+def test_a_sweep_without_such_arms_has_no_map(workdir):
+    workdir.add('one', 0)
+    workdir.add('conv', 0, config={'model.mixer': 'conv'})
+    assert heat_map.heat_map(rows(workdir)) is None
+
+
+def test_learning_curves_leave_out_what_is_no_number(workdir):
+    folder = workdir.add('an arm', 0)
+    lines = [{'step': 10, 'train_loss': 2.0}, {'step': 20, 'train_loss': 1.0, 'validation_accuracy': 0.5}]
+    odd = [
+        '[]', '{"step": "x", "train_loss": 1}', '{"step": 30, "train_loss": "much"}', '{"step": 30, "train_loss": NaN}',
+        '{"train_loss": 1}',
+        '{"step": -1, "train_loss": 1}', '{"step": 30, "train_loss": true}', '{"step": 40, "tr',
+    ]  # fmt: skip
+    (folder / 'metrics.jsonl').write_text('\n'.join([*map(json.dumps, lines), *odd]))
+    found = rows(workdir)
+    log = charts._read_log(workdir.path, found[0].arm.runs[0])
+    assert log == {'train_loss': {10: 2.0, 20: 1.0}, 'validation_accuracy': {20: 0.5}}
+    assert charts.learning_curves(workdir.path, found) is not None
+
+
+def test_a_log_that_is_not_what_the_run_wrote_has_no_curve(workdir, caplog):
+    row = '{"step": 10, "train_loss": 2.0}\n'
+    wrote = {'bytes': len(row), 'sha256': hashlib.sha256(row.encode()).hexdigest()}
+    path = workdir.add('an arm', 0, result={'rows': wrote}) / 'metrics.jsonl'
+    for content, expected in ((row, {10: 2.0}), (row.replace('2.0', '1.0'), {}), (row[:-5], {})):
+        path.write_text(content)
+        assert charts._read_log(workdir.path, rows(workdir)[0].arm.runs[0])['train_loss'] == expected
+    assert 'is not what the run wrote' in caplog.text
+
+
+def test_a_long_log_is_thinned_by_means():
+    marks = charts._learning_marks([{step: float(step) for step in range(1, 1001)}] * 2, 1)
+    assert len(marks) == charts.MOST_POINTS
+    assert np.mean([mark.values[0] for mark in marks]) == pytest.approx(500.5)
+    assert all(mark.values == (mark.x, mark.x) for mark in marks)
+
+
+def test_data_scaling_is_drawn_where_arms_differ_in_it(workdir):
+    for fraction, examples in ((0.1, 130), (1.0, 1300)):
+        for seed in (0, 1):
+            result = {'train.examples': examples}
+            workdir.add(f'{fraction}', seed, 0.5 + 0.4 * fraction, {'data.train_fraction': fraction}, result)
+    picture = charts.scaling_curves(runs.read(workdir.write()))
+    assert picture.name == 'data_scaling'
+    (axes,) = picture.figure.axes
+    assert axes.get_xscale() == 'log'
+    assert next(tuple(line.get_xdata()) for line in axes.lines) == (130.0, 1300.0)
+
+
+def test_no_data_scaling_where_they_do_not(workdir):
+    workdir.add('one', 0)
+    workdir.add('two', 0, config={'model.depth': 1})
+    assert charts.scaling_curves(runs.read(workdir.write())) is None
+
+
+def test_extrapolation_is_read_from_what_eval_left(workdir):
+    folder = workdir.add('an arm', 0)
+    assert charts.extrapolation_curves(folder.parent) is None
+    path = folder.parent / 'extrapolation_runs.csv'
+    path.write_text('arm,policy,run,resolution,accuracy\na,extend,x,8,0.9\na,extend,x,12,0.5\na,rescale,x,8,0.9\n')
+    picture = charts.extrapolation_curves(folder.parent)
+    assert [axes.get_title() for axes in picture.figure.axes] == ["coordinates 'extend'", "coordinates 'rescale'"]
+    path.write_text('no table at all')
+    assert charts.extrapolation_curves(folder.parent) is None
+
+
+def test_colours_and_ids_of_a_picture_are_the_page_s(workdir):
+    for depth in (1, 2):
+        workdir.add(f'<b>depth {depth}</b>', 0, 0.9, {'model.depth': depth}, {'params': 1000 * depth})
+    svg = pictures.inline(charts.trade_offs(rows(workdir)))
+    assert 'var(--ink)' in svg
+    assert '#000000' not in svg
+    assert '<style' not in svg
+    assert '<b>' not in svg
+    assert all(part.startswith('trade_offs-') for part in [text.split('"')[0] for text in svg.split(' id="')[1:]])
+    assert all(part.startswith('trade_offs-') for part in [text.split(')')[0] for text in svg.split('url(#')[1:]])
