@@ -45,13 +45,14 @@ def main() -> int:
     rows, figure = sweeps.load_sweep(path, variant)
     runs = sweeps.plan(CONFIG.value, rows, figure)
     sweeps.refuse_overridden(config_flags.get_override_values(flags.FLAGS['config']), runs)
+    workers = schedule.processes(WORKERS.value)
     folder.make_folder(workdir)
     with locked(workdir):
         sweeps.open_sweep(workdir, config_file, runs, figure)
         with concurrent.futures.ThreadPoolExecutor(1) as beside:
             # What takes a second to import, and more from a cold disk, is there when the last run ends.
             beside.submit(importlib.import_module, 'analysis.figures')
-            troubles = schedule.run_all(runs, workdir, workers=WORKERS.value, at_most=TOGETHER.value)
+            troubles = schedule.run_all(runs, workdir, workers=workers, at_most=TOGETHER.value)
     from analysis import figures, formats
     from analysis.reading.runs import read
 

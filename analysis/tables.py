@@ -136,7 +136,7 @@ def _warnings(sweep: runs.Sweep, finished: list[records.Run], datasets: list) ->
     if len({frozenset(run.seed for run in arm.finished) for arm in sweep.arms if arm.complete}) > 1:
         warnings.append('the arms have different seeds; they are compared over those that two arms share')
     for what, values in (
-        ('by different code', (commit_of(run.result) for run in finished)),
+        ('by different code', (run.result.code or commit_of(run.result) for run in finished)),
         ('with different versions', (run.result.versions for run in finished)),
         ('on different devices', (run.result.device for run in finished)),
         ('with different selection', ((run.result.selection_split, run.result.selection_rule) for run in finished)),

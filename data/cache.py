@@ -19,7 +19,7 @@ from numpy.typing import DTypeLike
 from files.checksums import sha256
 from files.reading import Damaged, read_json
 from files.text import shown
-from files.writing import clear_partials, sync, write_bytes
+from files.writing import clear_partials, open_own, sync, write_bytes
 
 MANIFEST = 'manifest.json'
 LOCK = 'lock'
@@ -199,9 +199,7 @@ def _locked(folder: Path) -> Iterator[None]:
     """Holds the cache's lock, which the system lets go of when its holder ends, however it ends."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        # Neither waits where a FIFO stands in its place, nor empties the file that a link leads to.
-        flags = os.O_RDWR | os.O_CREAT | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
-        file = os.fdopen(os.open(folder / LOCK, flags, 0o666), 'r+b', buffering=0)
+        file = os.fdopen(open_own(folder / LOCK), 'r+b', buffering=0)
     except OSError as error:
         raise _Unwritable(error.strerror) from error
     with file:

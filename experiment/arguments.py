@@ -2,6 +2,7 @@
 
 import os
 import re
+import sysconfig
 import traceback
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from ml_collections import ConfigDict, config_flags
 from configs import base
 from configs.errors import ConfigError, nearest
 from experiment.folder import flatten
+from experiment.unread import refuse_unread
 
 OVERRIDE = re.compile(r'--?config\.(?P<field>[^=]*)(=(?P<value>.*))?', re.DOTALL)  # of one field of the config
 
@@ -25,6 +27,9 @@ def parse(argv: list[str]) -> list[str]:
     argv = [re.sub(r'^(--?[\w.]+=)(~.*)', lambda found: found[1] + os.path.expanduser(found[2]), one) for one in argv]
     if 'config' not in flags.FLAGS:
         return _parsed(argv)
+    override = next((one for one in argv if OVERRIDE.fullmatch(one)), None)
+    if override and not any(re.match('--?config(=|$)', one) for one in argv):
+        raise ConfigError(f'{override} changes a field of --config, which is missing; --config=FILE would do')
     argv, unset = _without_nones(argv)
     rest = _parsed(argv)
     config = flags.FLAGS['config'].value
@@ -32,7 +37,7 @@ def parse(argv: list[str]) -> list[str]:
     config.update_from_flattened_dict(unset)
     asked = config_flags.get_override_values(flags.FLAGS['config'])
     asked.update(unset)
-    check_epochs(asked, config, '--config.')
+    refuse_unread(asked, config, '--config.')
     return rest
 
 
@@ -57,14 +62,21 @@ def _parsed(argv: list[str]) -> list[str]:
     try:
         rest = flags.FLAGS(argv)
         if 'config' in flags.FLAGS:
-            # A config file that could not be read raises only now, when it is looked at.
-            _ = flags.FLAGS['config'].value
+            _raise_kept(flags.FLAGS['config'].value)
         return rest
     except Exception as error:  # a config file is code: whatever it raises is its author's to see, in one line
         if 'config' in flags.FLAGS and flags.FLAGS['config'].present and flags.FLAGS['config'].value is None:
             nothing = f'{_written(argv)}: get_config() returns nothing; the config that it made would do'
             raise ConfigError(nothing) from error
         raise ConfigError(describe(error)) from error
+
+
+def _raise_kept(config: Any) -> None:
+    """Raises the OSError that opening a config file, or a line of it, raised: ml_collections keeps it until something
+    of the config is asked for, and then has forgotten the line."""
+    kept = vars(config).get('_error') if hasattr(config, '__dict__') else None
+    if isinstance(kept, OSError):
+        raise kept
 
 
 def _check_field(override: re.Match) -> None:
@@ -101,18 +113,6 @@ def _written(argv: list[str]) -> str:
     return next((one for one in reversed(argv) if one.lstrip('-').startswith('config=')), '--config')
 
 
-def check_epochs(asked: dict[str, Any], config: ConfigDict, prefix: str = '') -> None:
-    """Refuses epochs, `asked` for by dotted name, that a count of steps leaves without effect: it goes before them.
-
-    `prefix` stands before a field's name where it was written, on the command line or in a row of sweep().
-    """
-    if 'train.epochs' in asked and config.train.steps is not None:
-        raise ConfigError(
-            f'{prefix}train.epochs={asked["train.epochs"]} changes nothing: train.steps={config.train.steps} goes '
-            f'before it; {prefix}train.steps=None beside it would do'
-        )
-
-
 def describe(error: BaseException) -> str:
     """What went wrong, and the line of the config file where it did."""
     chain = [error]
@@ -134,4 +134,7 @@ def describe(error: BaseException) -> str:
 
 
 def _is_users(path: Path) -> bool:
-    return path.is_file() and 'site-packages' not in path.parts and path.resolve() != Path(__file__).resolve()
+    """Whether a line there may be the config file's: neither a library's, Python's own included, nor of this file."""
+    libraries = Path(sysconfig.get_paths()['stdlib'])  # site-packages are below it, or of another name elsewhere
+    in_library = 'site-packages' in path.parts or path.is_relative_to(libraries)
+    return path.is_file() and not in_library and path.resolve() != Path(__file__).resolve()

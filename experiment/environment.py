@@ -1,5 +1,7 @@
-"""What a result was made with: commit, versions, device."""
+"""What a result was made with: commit, code, versions, device."""
 
+import functools
+import hashlib
 import platform
 import subprocess
 from importlib import metadata
@@ -11,13 +13,15 @@ import jax
 from training.placement import cores_allowed
 
 ROOT = Path(__file__).resolve().parent.parent
+MAKERS = ('data', 'experiment', 'files', 'models', 'training')  # the packages that make a run's numbers
 VECTORS = {'avx512f': 'AVX-512', 'avx2': 'AVX2', 'avx': 'AVX'}  # by Linux's flag, the widest first
 
 
 def git() -> dict[str, str | bool | None]:
-    """The commit of this code, and whether the working tree differs from it; None outside a checkout."""
+    """The commit of this code, and whether what makes a run's numbers differs from it; None outside a checkout."""
     commit = _git('rev-parse', 'HEAD')
-    changes = _git('status', '--porcelain')  # a new file that git does not track yet is a difference too
+    # A new file that git does not track yet is a difference too; a run's folder, or somebody's config, is none.
+    changes = _git('status', '--porcelain', '--', *(f'{package}/*.py' for package in MAKERS))
     return {'commit': commit, 'dirty': None if changes is None else bool(changes)}
 
 
@@ -27,6 +31,15 @@ def _git(*arguments: str) -> str | None:
     except (OSError, subprocess.CalledProcessError):
         return None
     return done.stdout.strip()
+
+
+@functools.cache
+def code(root: Path = ROOT) -> dict[str, str]:
+    """The SHA-256 of all sources that make a run's numbers, in short: it changes when they do, committed or not."""
+    digest = hashlib.sha256()
+    for path in sorted(path for package in MAKERS for path in (root / package).rglob('*.py')):
+        digest.update(f'{path.relative_to(root)} {hashlib.sha256(path.read_bytes()).hexdigest()}\n'.encode())
+    return {'sha256': digest.hexdigest()[:16]}
 
 
 def versions() -> dict[str, str]:
@@ -51,13 +64,13 @@ def device(used: int = 1) -> dict[str, str | int]:
 
 
 def maker(made_by: dict[str, Any]) -> dict[str, Any]:
-    """What of `git()`, `versions()` and `device()` decides how sums are rounded.
+    """What of `code()`, `versions()` and `device()` decides a run's numbers, and how sums are rounded.
 
-    A run may move to any number of devices, and its checkpoints stay what they are; a CPU of another kind, or other
-    cores of one, add up in another order.
+    A commit that touches other files leaves them as they are. A run may move to any number of devices, and its
+    checkpoints stay what they are; a CPU of another kind, or other cores of one, add up in another order.
     """
     device = {name: value for name, value in made_by['device'].items() if name not in ('count', 'visible')}
-    return made_by | {'device': device}
+    return {'code': made_by['code'], 'versions': made_by['versions'], 'device': device}
 
 
 def cpu_model(told_in: Path = Path('/proc/cpuinfo')) -> str:

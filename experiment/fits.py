@@ -111,7 +111,10 @@ def _check_steps(config: ConfigDict) -> None:
     if steps is None:
         field, steps = 'train.epochs', train.epochs * _examples(config.data) / train.batch_size
     if steps > MOST_STEPS:
-        raise ConfigError(f'{field}={base.get(config, field)} makes {steps:.4g} steps; at most {MOST_STEPS:,} would do')
+        examples = config.data.train_examples
+        beside = '' if field == 'train.steps' or examples is None else f' with data.train_examples={examples}'
+        made = f'{field}={base.get(config, field)}{beside} makes {steps:.4g} steps'
+        raise ConfigError(f'{made}; at most {MOST_STEPS:,} would do')
     plan = 12 * steps + STOP * min(config.checkpoint.count, steps)  # a learning rate and its place for each step
     _refuse(config, 'the plan of the steps', plan, [field, 'checkpoint.count'])
     if train.steps_per_dispatch is not None:

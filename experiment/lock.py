@@ -11,7 +11,7 @@ from pathlib import Path
 
 from configs.errors import ConfigError
 from experiment.folder import CONFIG, FAILED, MANIFEST, POPULATION, RESULT
-from files.writing import clear_partials, writing
+from files.writing import clear_partials, open_own, writing
 from training.log import METRICS
 
 LOCK = 'lock'
@@ -33,11 +33,10 @@ def locked(folder: Path) -> Iterator[None]:
     """
     with contextlib.ExitStack() as stack:
         with writing(folder / LOCK):
-            file = stack.enter_context((folder / LOCK).open('a+'))
+            file = stack.enter_context(os.fdopen(open_own(folder / LOCK), 'r+b', buffering=0))
             held = _acquire(file.fileno(), folder)
             file.truncate(0)
-            file.write(f'process {os.getpid()} on {socket.gethostname()}')
-            file.flush()
+            file.write(f'process {os.getpid()} on {socket.gethostname()}'.encode())
         if held:
             with writing(folder):
                 clear_partials(folder, WRITTEN)

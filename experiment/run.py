@@ -2,8 +2,10 @@
 
 import contextlib
 import functools
+import io
 import json
 import logging
+import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -16,7 +18,7 @@ from configs.errors import ConfigError
 from experiment import environment, folder
 from experiment.lock import locked
 from experiment.validate import validate
-from files.writing import writing
+from files.writing import open_own, writing
 from training import placement
 from training.log import Row
 from training.loop import train
@@ -69,7 +71,8 @@ def execute_together(members: Sequence[Member], *, processes: int = 1, profiled:
 def _train(members: Sequence[Member], processes: int, profiled: bool) -> list[dict[str, Any]]:
     dataset = load_data(members[0].config.data)
     device = environment.device(len(placement.of_training(members[0].config, len(members)).devices))
-    made_by = {'git': environment.git(), 'versions': environment.versions(), 'device': device}
+    made_by = {'git': environment.git(), 'code': environment.code()}
+    made_by |= {'versions': environment.versions(), 'device': device}
     members = [member._replace(maker=environment.maker(made_by)) for member in members]
     results, ended = [], []
     with contextlib.ExitStack() as stack:
@@ -105,6 +108,9 @@ def _load(fields: str) -> data.Dataset:
 
 class _RunLog(logging.FileHandler):
     """A file of log records. Where the disk is full they are left out: whoever writes the results there tells of it."""
+
+    def _open(self) -> io.TextIOWrapper:
+        return io.TextIOWrapper(os.fdopen(open_own(Path(self.baseFilename)), 'ab'), encoding='utf-8')
 
     def handleError(self, record: logging.LogRecord) -> None:
         if not isinstance(sys.exception(), OSError):

@@ -46,10 +46,7 @@ def run_all(
     waiting = [run for run in runs if results[run.name] is None]
     groups = grouped(waiting, workdir, at_most, [run for run in runs if results[run.name]])
     on_cpu = jax.default_backend() == 'cpu'
-    if workers is None:
-        workers = len(cores_allowed()) if on_cpu else 1
-    elif workers > 1 and not on_cpu:
-        raise ConfigError(f'--workers={workers}: one process takes all of an accelerator; 1 would do')
+    workers = processes(workers)
     # As many as for the whole sweep, so that a run has the same cores when an interrupted sweep goes on.
     workers = min(workers, len(groups if len(waiting) == len(runs) else grouped(runs, workdir, at_most)))
     with Display(sum(map(len, groups))) as display:
@@ -67,6 +64,19 @@ def run_all(
         else:
             troubles |= one_by_one(groups, workdir, display, 0 if on_cpu else COMPILED_AHEAD)
     return troubles
+
+
+def processes(asked: int | None) -> int:
+    """The processes that may train at the same time, of those that were `asked` for.
+
+    Raises ConfigError: several would share an accelerator.
+    """
+    on_cpu = jax.default_backend() == 'cpu'
+    if asked is None:
+        return len(cores_allowed()) if on_cpu else 1
+    if asked > 1 and not on_cpu:
+        raise ConfigError(f'--workers={asked}: one process takes all of an accelerator; 1 would do')
+    return asked
 
 
 def slowest_first(groups: Sequence[Group]) -> list[Group]:

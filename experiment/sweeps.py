@@ -16,9 +16,10 @@ from ml_collections import ConfigDict
 
 from configs.errors import ConfigError, nearest
 from experiment import folder
-from experiment.arguments import check_epochs, describe
+from experiment.arguments import describe
 from experiment.figure import Figure, Place, check_figure, check_place
 from experiment.run import load_data
+from experiment.unread import OVERRULED, refuse_unread
 from experiment.validate import DEFAULTS, validate
 from files.reading import Damaged, read_json, read_json_if_whole
 from files.text import clean
@@ -56,6 +57,8 @@ def load_sweep(path: str, variant: str = '') -> tuple[list[Any], Any]:
         spec.loader.exec_module(module)
         if not hasattr(module, 'sweep'):
             raise ConfigError(f'--config={path} has no sweep(); train.py runs it as a single experiment')
+        if not callable(module.sweep):
+            raise ConfigError(f'--config={path}: sweep={module.sweep!r:.80}; a function that returns a list would do')
         rows = module.sweep(variant) if inspect.signature(module.sweep).parameters else module.sweep()
         if isinstance(rows, dict) or not isinstance(rows, Iterable):
             raise ConfigError(f'--config={path}: sweep() returns {rows!r:.80}; a list of dicts, one a run, would do')
@@ -103,8 +106,8 @@ def plan(config: ConfigDict, overrides: Iterable[Any], figure: Any = None) -> li
         resolved = config.copy_and_resolve_references().lock()
         try:
             resolved.update_from_flattened_dict(fields)
-            check_epochs(fields, resolved)
             validate(resolved)
+            refuse_unread(fields, resolved)
             load_data(resolved.data)
         except (ConfigError, KeyError, TypeError, ValueError) as error:
             raise ConfigError(f'{where}: {error.args[0] if error.args else error}') from error
@@ -124,15 +127,15 @@ def refuse_overridden(asked: dict[str, Any], runs: list[Planned]) -> None:
     """Raises ConfigError when a field that was `asked` for on the command line, by dotted name, changes no run."""
     for name, value in asked.items():
         if all(_sets(run, name) for run in runs):
-            setting = name if name in runs[0].overrides else 'train.steps'
+            setting = name if name in runs[0].overrides else OVERRULED[name]
             raise ConfigError(
                 f'--config.{name}={value} changes nothing: every row of sweep() sets {setting}; there it can be changed'
             )
 
 
 def _sets(run: Planned, name: str) -> bool:
-    """Whether a run's row says what field `name` comes to; steps go before epochs."""
-    return name in run.overrides or (name == 'train.epochs' and run.overrides.get('train.steps') is not None)
+    """Whether a run's row says what field `name` comes to, by itself or by one that goes before it."""
+    return name in run.overrides or (name in OVERRULED and run.overrides.get(OVERRULED[name]) is not None)
 
 
 def _check_fields(where: str, fields: dict[Any, Any]) -> None:

@@ -12,6 +12,7 @@ import sys
 import traceback
 from collections.abc import Callable, Sequence
 from multiprocessing.connection import Connection
+from multiprocessing.reduction import ForkingPickler
 from pathlib import Path
 from typing import Any, NoReturn, Protocol, runtime_checkable
 
@@ -86,7 +87,19 @@ def serve(work: Work, workdir: Path, workers: int, pipe: Connection, cores: Sequ
             os._exit(interrupted.status)
         except Exception as error:
             error.add_note(traceback.format_exc())
-            teller.tell(RAISED, error)
+            teller.tell(RAISED, _sendable(error))
+
+
+def _sendable(error: Exception) -> Exception:
+    """The error, or one that says the same where it does not come through a pipe, as many of libraries' do not."""
+    try:
+        ForkingPickler.loads(ForkingPickler.dumps(error))  # as the pipe does
+        return error
+    except Exception:
+        told = RuntimeError(f'{type(error).__name__}: {error}')
+        for note in error.__notes__:
+            told.add_note(note)
+        return told
 
 
 def _begin(cores: Sequence[int]) -> None:

@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 
 from files.reading import Damaged
-from files.writing import PARTIAL, write_bytes
+from files.writing import PARTIAL, StorageError, write_bytes
 
 SEAL = 'SHA256SUMS'  # as the command sha256sum writes it, so `sha256sum --check SHA256SUMS` reads it too
 
@@ -27,6 +27,7 @@ def check(folder: Path) -> None:
 
     Raises:
       Damaged: there is no seal, or a file differs, is missing or is not of it. Names in the seal are never opened.
+      StorageError: a file that is there could not be read, which says nothing of what it holds.
     """
     try:
         lines = (folder / SEAL).read_bytes().decode().splitlines()
@@ -34,15 +35,19 @@ def check(folder: Path) -> None:
         names = _files(folder)
     except FileNotFoundError as error:
         raise Damaged(f'{folder} was not written to its end') from error
-    except (OSError, UnicodeDecodeError) as error:
+    except (IsADirectoryError, NotADirectoryError, UnicodeDecodeError) as error:
         raise Damaged(f'{folder / SEAL} cannot be read ({error})') from error
+    except OSError as error:
+        raise StorageError.of_reading(folder / SEAL, error) from error
     for name in sorted({*names} ^ {*expected}):
         raise Damaged(f'{folder} has no file {name!r}' if name in expected else f'{folder / name} is not in its {SEAL}')
     for name in names:
         try:
             digest = sha256(folder / name)
+        except FileNotFoundError as error:
+            raise Damaged(f'{folder} has no file {name!r} any more') from error
         except OSError as error:
-            raise Damaged(f'{folder / name} cannot be read ({error.strerror})') from error
+            raise StorageError.of_reading(folder / name, error) from error
         if digest != expected[name]:
             raise Damaged(f'{folder / name} is damaged: its SHA-256 is not the one in {SEAL}')
 

@@ -4,6 +4,7 @@ import contextlib
 import errno
 import json
 import os
+import stat
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,9 @@ PARTIAL = '.partial'  # how the names of files end that are not whole yet
 
 
 class StorageError(Exception):
-    """What a run leaves behind could not be written, or sent. Commands print it as one line and exit with status 1.
+    """What a run leaves behind could not be written, sent, or read just now.
+
+    Commands print it as one line and exit with status 1.
 
     What was written before stays as it was; the same command goes on from there.
 
@@ -28,14 +31,26 @@ class StorageError(Exception):
     @classmethod
     def of(cls, path: Path, error: Exception) -> 'StorageError':
         """That `path` could not be written, because of `error`."""
-        # Libraries put the system's error into texts of many lines; the system's own words say it best.
-        text = str(error)
-        words = {number: os.strerror(number) for number in KNOWN}
-        why = words.get(getattr(error, 'errno', None)) or next((word for word in words.values() if word in text), None)
-        why = why or f'{type(error).__name__}: {" ".join(text.split())[:300]}'
+        why = _why(error)
         told = cls(f'{path} could not be written ({why}); what was saved before is good, and the same command goes on')
-        told.everywhere = why in [words[number] for number in FULL]
+        told.everywhere = why in map(os.strerror, FULL)
         return told
+
+    @classmethod
+    def of_reading(cls, path: Path, error: OSError) -> 'StorageError':
+        """That `path` could not be read, which does not say that it is damaged: another time, or another user, may."""
+        return cls(
+            f'{path} could not be read ({_why(error)}); it was left as it is, and the same command goes on once it can '
+            'be read, or is moved away'
+        )
+
+
+def _why(error: Exception) -> str:
+    # Libraries put the system's error into texts of many lines; the system's own words say it best.
+    text = str(error)
+    words = {number: os.strerror(number) for number in KNOWN}
+    known = words.get(getattr(error, 'errno', None)) or next((word for word in words.values() if word in text), None)
+    return known or f'{type(error).__name__}: {" ".join(text.split())[:300]}'
 
 
 @contextlib.contextmanager
@@ -64,6 +79,20 @@ def write_bytes(path: Path, content: bytes) -> None:
     except BaseException:
         partial.unlink(missing_ok=True)
         raise
+
+
+def open_own(path: Path) -> int:
+    """Opens a file that this process writes to as it goes on, at its end; returns its descriptor.
+
+    Neither waits where a FIFO stands in its place, nor writes to the file that a link leads to. Raises OSError.
+    """
+    descriptor = os.open(
+        path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666
+    )
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, 'it is not a regular file', str(path))
+    return descriptor
 
 
 def clear_partials(folder: Path, names: Iterable[str]) -> None:

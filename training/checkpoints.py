@@ -5,7 +5,9 @@ while they hold: what a run goes on from is the newest checkpoint from which it 
 happened.
 """
 
+import itertools
 import logging
+import re
 import shutil
 import threading
 from collections.abc import Callable, Sequence
@@ -26,6 +28,7 @@ from training.step import State
 logger = logging.getLogger(__name__)
 
 FOLDER, SET_ASIDE = 'checkpoints', 'checkpoints_set_aside'
+STEP = re.compile('[1-9][0-9]*', re.ASCII)  # how a checkpoint's folder is called
 
 
 class Spent(NamedTuple):
@@ -167,7 +170,7 @@ def _rank(metrics: dict[str, float]) -> tuple[float, float, float]:
 def steps(folder: Path) -> list[int]:
     """The steps of which the run in `folder` has a checkpoint, good or not, in order."""
     names = (path.name for path in (folder / FOLDER).glob('*'))
-    return sorted(int(name) for name in names if name.isdigit())
+    return sorted(int(name) for name in names if STEP.fullmatch(name))
 
 
 def latest_step(folder: Path) -> int:
@@ -185,6 +188,8 @@ def resume(
 
     Args:
       latest: the newest step that will do, because the others of a population are no further; None: any.
+    Raises:
+      StorageError: a checkpoint could not be read, or set aside.
     """
     for step in steps(folder):
         try:
@@ -214,6 +219,7 @@ def read(folder: Path, step: int, like: State) -> tuple[State, Progress]:
       like: has the shapes and types (arrays or abstract).
     Raises:
       Damaged: it is not what was saved, or of something else than `like`.
+      StorageError: it could not be read just now.
     """
     path = _path(folder, step)
     check(path)
@@ -276,9 +282,9 @@ def _path(folder: Path, step: int) -> Path:
 
 def set_aside(folder: Path, step: int, why: str) -> None:
     """Moves a checkpoint to where nobody looks for one: the run will come to its step again."""
-    there = folder / SET_ASIDE / str(step)
+    names = (str(step) if number == 1 else f'{step}-{number}' for number in itertools.count(1))
+    there = next(path for path in (folder / SET_ASIDE / name for name in names) if not path.exists())
     logger.warning('%s; it is set aside in %s, and the run goes on from an earlier one or anew', why, there)
     with writing(there, Exception):
-        shutil.rmtree(there, ignore_errors=True)
         there.parent.mkdir(exist_ok=True)
         _path(folder, step).rename(there)

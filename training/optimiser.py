@@ -27,10 +27,10 @@ def relative_learning_rate(config: ConfigDict, total_steps: int) -> optax.Schedu
     """The share of `train.learning_rate` that a step uses: a linear warm-up to 1, then a cosine to 0 at `total_steps`.
 
     Loshchilov & Hutter 2017 (arXiv:1608.03983), eq. 5, without restarts. Where there is a warm-up it begins at 0, as
-    optax has it: the first step moves no param.
+    optax has it: the first step moves no param. It leaves at least the last step to the cosine.
     """
-    warmup = round(config.warmup * total_steps)
-    return optax.warmup_cosine_decay_schedule(0.0, 1.0, warmup, max(total_steps, warmup + 1))
+    warmup = min(round(config.warmup * total_steps), total_steps - 1)
+    return optax.warmup_cosine_decay_schedule(0.0, 1.0, warmup, total_steps)
 
 
 def build_optimiser(config: ConfigDict, model: Model, total_steps: int, rates: Rates) -> optax.GradientTransformation:

@@ -138,12 +138,15 @@ class Track:
         return self
 
     def __exit__(self, kind: type | None, *error) -> None:
-        self.log.__exit__(kind, *error)
-        try:
-            self.checkpoints.close()
-        except StorageError as failure:
-            if kind is None:
-                raise
+        failures = []
+        for close in (lambda: self.log.__exit__(kind, *error), self.checkpoints.close):  # both, whatever the first does
+            try:
+                close()
+            except StorageError as failure:
+                failures.append(failure)
+        if failures and kind is None:
+            raise failures[0]
+        for failure in failures:
             logger.warning('%s', failure)  # what ended the run goes before it
 
 

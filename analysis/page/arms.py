@@ -14,6 +14,7 @@ from analysis.reading import records, runs
 from analysis.wording import percent, runs_counted
 from configs import base
 from experiment.folder import flatten
+from experiment.unread import unread
 from files.text import clean
 
 
@@ -86,14 +87,14 @@ def reproduce(arm: runs.Arm, number: int) -> str:
 def changes(config: dict) -> dict[str, Any]:
     """The fields of a run's config, its seed apart, that are not as configs/base.py has them; dotted names.
 
-    Epochs are left out where a number of steps goes before them: train.py refuses what changes nothing.
+    Those without effect are left out: train.py refuses what changes nothing.
     """
     defaults, fields = flatten(base.get_config().to_dict()), flatten(config)
-    unread = {'seed'} | ({'train.epochs'} if fields.get('train.steps') is not None else set())
+    left_out = {'seed', *unread(fields)}
     return {
         name: value
         for name, value in fields.items()
-        if name not in unread and name in defaults and _written(value) != _written(defaults[name])
+        if name not in left_out and name in defaults and _written(value) != _written(defaults[name])
     }
 
 

@@ -244,6 +244,7 @@ def test_nothing_is_said_of_a_width_that_was_not_solved(three_arms, result):
     [
         ({'git.commit': 'fedcba9876543210'}, 'different code'),
         ({'git.dirty': True}, 'uncommitted changes'),
+        ({'code': {'sha256': '0123'}}, 'different code'),
         ({'versions': {'jax': '9.9'}}, 'different versions'),
         ({'device.kind': 'H100'}, 'different devices'),
         ({'selection.rule': 'last'}, 'different selection'),

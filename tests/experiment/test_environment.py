@@ -2,7 +2,7 @@
 
 import pytest
 
-from experiment.environment import cpu_model
+from experiment.environment import code, cpu_model
 
 
 @pytest.mark.parametrize(
@@ -19,3 +19,23 @@ def test_a_system_that_does_not_tell_has_a_name_too(tmp_path):
     assert cpu_model(tmp_path / 'missing')
     (tmp_path / 'cpuinfo').write_text('processor : 0\n')
     assert cpu_model(tmp_path / 'cpuinfo')
+
+
+def test_code_is_another_when_a_source_of_numbers_is_and_not_when_anything_else_is(tmp_path):
+    for package in ('models', 'models/positions', 'training', 'analysis'):
+        (tmp_path / package).mkdir()
+        (tmp_path / package / 'one.py').write_text('x = 1\n')
+
+    def now():
+        code.cache_clear()
+        return code(tmp_path)
+
+    first = now()
+    (tmp_path / 'analysis' / 'one.py').write_text('x = 2\n')
+    (tmp_path / 'models' / 'notes.txt').write_text('no code')
+    (tmp_path / 'out').mkdir()
+    assert now() == first
+    (tmp_path / 'models' / 'positions' / 'one.py').write_text('x = 2\n')
+    edited = now()
+    (tmp_path / 'models' / 'positions' / 'one.py').rename(tmp_path / 'models' / 'positions' / 'two.py')
+    assert len({str(one) for one in (first, edited, now())}) == 3

@@ -1,4 +1,5 @@
 import json
+import os
 import subprocess
 
 import pytest
@@ -7,7 +8,7 @@ from configs.errors import ConfigError
 from experiment import environment, folder
 from experiment.run import execute
 from files.reading import read_json_if_whole
-from files.writing import write_json
+from files.writing import StorageError, write_json
 
 
 def ignore(row, steps):
@@ -18,8 +19,8 @@ def test_a_result_holds_what_a_table_and_a_reviewer_need(config, tmp_path):
     result = execute(config, tmp_path, ignore)
     assert result == json.loads((tmp_path / 'result.json').read_text())
     assert set(result) == {
-        'status', 'config', 'seed', 'git', 'versions', 'device', 'params', 'forward_flops', 'train', 'validation',
-        'test', 'selection', 'steps', 'images_seen', 'compile_seconds', 'train_seconds', 'images_per_second',
+        'status', 'config', 'seed', 'git', 'code', 'versions', 'device', 'params', 'forward_flops', 'train',
+        'validation', 'test', 'selection', 'steps', 'images_seen', 'compile_seconds', 'train_seconds', 'images_per_second',
         'peak_memory_bytes', 'width', 'reference', 'train_step_flops',
         'population', 'steps_per_dispatch', 'accumulate', 'kernel_fallback', 'host_gap_share', 'compilation_cache',
         'first_step_seconds', 'flops_per_second', 'mfu', 'rows', 'sha256', 'begun_by',
@@ -101,3 +102,18 @@ def test_a_config_of_another_version_is_named(config, tmp_path):
     write_json(tmp_path / 'config.json', tree)
     with pytest.raises(ConfigError, match=r'another version .* model\.depth'):
         folder.read_config(tmp_path)
+
+
+@pytest.mark.parametrize('name', ['lock', folder.LOG])
+@pytest.mark.parametrize('kind', ['a FIFO', 'a link'])
+def test_a_folder_that_leads_elsewhere_is_not_followed(config, tmp_path, name, kind):
+    victim, run = tmp_path / 'victim', tmp_path / 'run'
+    victim.write_text('precious')
+    run.mkdir()
+    if kind == 'a FIFO':
+        os.mkfifo(run / name)
+    else:
+        (run / name).symlink_to(victim)
+    with pytest.raises(StorageError, match=f'{name} could not be written'):
+        execute(config, run, ignore)
+    assert victim.read_text() == 'precious'

@@ -110,6 +110,23 @@ def test_a_process_with_nothing_to_do_does_not_wait_for_the_others(groups, tmp_p
     assert found == ({groups[0][0].name: 'alone'}, [])
 
 
+class OfALibrary(Exception):
+    """Cannot be made again from its args, which pickle would do."""
+
+    def __init__(self, one, other):
+        super().__init__(f'{one} and {other}')
+
+
+def raises_what_no_pipe_takes(group, workdir, reporter, processes):
+    raise OfALibrary('this', 'that')
+
+
+def test_what_a_worker_raises_is_told_where_no_pipe_takes_it(tmp_path, groups):
+    with Display(6) as display, pytest.raises(RuntimeError, match='OfALibrary: this and that') as raised:
+        in_processes(raises_what_no_pipe_takes, tmp_path, groups, 2, display)
+    assert 'raises_what_no_pipe_takes' in ''.join(raised.value.__notes__)
+
+
 def raises(group, workdir, reporter, processes):
     raise RuntimeError('a defect')
 

@@ -1,10 +1,12 @@
+import errno
 import subprocess
 
 import pytest
 
+from files import checksums
 from files.checksums import SEAL, check, seal
 from files.reading import Damaged
-from files.writing import PARTIAL
+from files.writing import PARTIAL, StorageError
 
 
 def test_the_seal_is_what_sha256sum_reads(tmp_path):
@@ -24,3 +26,18 @@ def test_a_file_that_was_not_sealed_is_named(tmp_path):
     (tmp_path / f'.{SEAL}.x').write_text('y')
     with pytest.raises(Damaged, match=rf'\.{SEAL}\.x is not in its'):
         check(tmp_path)
+
+
+@pytest.mark.parametrize('code', [errno.EMFILE, errno.EACCES, errno.ESTALE, errno.EIO])
+def test_what_cannot_be_read_just_now_is_not_called_damaged(tmp_path, monkeypatch, code):
+    (tmp_path / 'a').write_text('x')
+    seal(tmp_path)
+
+    def busy(path):
+        raise OSError(code, 'for now')
+
+    with monkeypatch.context() as patch:
+        patch.setattr(checksums, 'sha256', busy)
+        with pytest.raises(StorageError, match=r'a could not be read .*it was left as it is'):
+            check(tmp_path)
+    check(tmp_path)

@@ -4,7 +4,7 @@ import os
 import pytest
 
 from files.reading import read_json_if_whole
-from files.writing import PARTIAL, StorageError, clear_partials, write_bytes, write_json, writing
+from files.writing import PARTIAL, StorageError, clear_partials, open_own, write_bytes, write_json, writing
 
 
 def test_json_is_written_whole_or_not_at_all(tmp_path):
@@ -62,3 +62,22 @@ def test_why_a_file_could_not_be_written_is_one_line(tmp_path, error, words, eve
     assert f'({words});' in str(raised.value)
     assert '\n' not in str(raised.value)
     assert raised.value.everywhere == everywhere
+
+
+def test_a_file_of_our_own_is_written_at_its_end(tmp_path):
+    for text in (b'one', b'two'):
+        with os.fdopen(open_own(tmp_path / 'log'), 'ab') as file:
+            file.write(text)
+    assert (tmp_path / 'log').read_bytes() == b'onetwo'
+
+
+@pytest.mark.parametrize('kind', ['a FIFO', 'a link', 'a dangling link'])
+def test_what_stands_where_our_own_file_should_is_neither_waited_for_nor_written_through(tmp_path, kind):
+    victim, own = tmp_path / 'victim', tmp_path / 'own'
+    if kind == 'a FIFO':
+        os.mkfifo(own)
+    else:
+        own.symlink_to(victim)
+    with pytest.raises(OSError, match=r'regular file|symbolic links'):
+        open_own(own)
+    assert not victim.exists()

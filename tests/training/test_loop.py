@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 
 import data
+from files.writing import StorageError
 from tests.experiments import small
-from training import loop
+from training import checkpoints, loop
 from training.checkpoints import UNKNOWN
 from training.evaluate import compile_evaluation, evaluate
-from training.log import read_rows
+from training.log import MetricsLog, read_rows
 from training.loop import total_steps
 from training.programs import compile_programs
 from training.restore import restore_selected
@@ -106,13 +107,13 @@ def test_a_resumed_run_equals_an_uninterrupted_one(config, tmp_path, until):
 
 
 def test_a_run_that_goes_on_by_other_code_says_so(config, tmp_path, caplog):
-    old, new = ({'git': {'commit': commit, 'dirty': False}} for commit in ('0123', '4567'))
+    old, new = ({'code': {'sha256': sha256}} for sha256 in ('0123', '4567'))
     for maker, until, told in ((old, 8, 0), (old, 14, 0), (new, 20, 1), (new, None, 1)):
         with pytest.raises(Killed) if until else contextlib.nullcontext():
             result = run(config, tmp_path, until, maker)
         warnings = [record.getMessage() for record in caplog.records if 'goes on from step' in record.getMessage()]
         assert len(warnings) == told
-    assert 'from step 12, but not as it began (git.commit=0123 before, 4567 now)' in warnings[0]
+    assert 'from step 12, but not as it began (code.sha256=0123 before, 4567 now)' in warnings[0]
     assert result['begun_by'] == [old]
 
 
@@ -268,3 +269,20 @@ def test_a_resumed_run_keeps_the_checkpoints_that_an_uninterrupted_one_keeps(con
         sorted(path.name for path in (tmp_path / name / 'checkpoints').iterdir()) for name in ('whole', 'cut')
     )
     assert one == other
+
+
+def test_what_ended_a_run_goes_before_a_log_that_cannot_be_closed(config, tmp_path, monkeypatch, caplog):
+    closed = []
+    keep = checkpoints.Checkpoints.close
+    monkeypatch.setattr(checkpoints.Checkpoints, 'close', lambda self: (closed.append(True), keep(self)))
+
+    def full(self, *error):
+        raise StorageError('metrics.jsonl could not be written')
+
+    monkeypatch.setattr(MetricsLog, '__exit__', full)
+    with pytest.raises(Killed):
+        run(config, tmp_path / 'killed', 8)
+    assert closed
+    assert 'metrics.jsonl could not be written' in caplog.text
+    with pytest.raises(StorageError, match=r'metrics\.jsonl could not'):
+        run(config, tmp_path / 'whole')

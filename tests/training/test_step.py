@@ -108,6 +108,14 @@ def test_schedule_warms_up_then_falls_to_zero(config):
     np.testing.assert_allclose(rates[100], 0, atol=1e-6)
 
 
+@pytest.mark.parametrize(('warmup', 'steps'), [(0.99, 10), (0.9, 1), (0.5, 2), (0.1, 3)])
+def test_a_warm_up_that_takes_nearly_all_steps_still_reaches_the_peak(config, warmup, steps):
+    config.train.warmup = warmup
+    rates = [float(relative_learning_rate(config.train, steps)(step)) for step in range(steps + 1)]
+    assert max(rates) == pytest.approx(1)
+    assert rates[-1] == pytest.approx(0, abs=1e-6)
+
+
 @pytest.mark.parametrize('total', [1, 2, 3])
 @pytest.mark.parametrize('warmup', [0.0, 0.5, 0.9])
 def test_the_shortest_runs_have_a_schedule(config, total, warmup):

@@ -1,0 +1,66 @@
+"""What a config leaves without effect cannot be asked for, and what it reads can."""
+
+import pytest
+
+from configs import base
+from configs.errors import ConfigError
+from experiment.folder import flatten
+from experiment.unread import refuse_unread, unread
+
+
+def configured(fields):
+    config = base.get_config()
+    config.update_from_flattened_dict(fields)
+    return config
+
+
+@pytest.mark.parametrize(
+    ('fields', 'asked', 'why'),
+    [
+        ({'train.steps': 5}, 'train.epochs', r'train\.steps=5 goes before it; .*train\.steps=None beside it would do'),
+        ({'data.train_examples': 100}, 'data.train_fraction', r'data\.train_examples=100 goes before it'),
+        ({'model.kernel_size': 5}, 'model.kernel_size', "mixer='attention' has no kernel; 3 would do"),
+        ({'model.mixer': 'gru', 'model.kernel_size': 5}, 'model.kernel_size', "mixer='gru' has no kernel"),
+        ({'model.mixer': 'conv', 'model.num_heads': 8}, 'model.num_heads', "mixer='conv' has no heads; 4 would do"),
+        ({'model.name': 'resnet', 'model.depth': 9}, 'model.depth', 'has no tokens; 4 would do'),
+        ({'model.name': 'resnet', 'model.positions.name': 'ode'}, 'model.positions.name', 'has no tokens'),
+        ({'model.name': 'resnet', 'model.num_heads': 1}, 'model.num_heads', 'has no tokens'),
+        ({'model.resnet_width': 16}, 'model.resnet_width', 'is no ResNet; 64 would do'),
+        ({'model.reference': 'conv'}, 'model.reference', 'solves no width'),
+        ({'data.dir': '/somewhere'}, 'data.dir', 'is in no folder'),
+        ({'data.synthetic.channels': 1}, 'data.synthetic.channels', "data.name='digits' is not made"),
+    ],
+)
+def test_a_field_without_effect_is_refused_only_where_it_is_asked_for(fields, asked, why):
+    config = configured(fields)
+    with pytest.raises(ConfigError, match=rf'--config\.{asked}=.* changes nothing: .*{why}'):
+        refuse_unread({asked: base.get(config, asked)}, config, '--config.')
+    refuse_unread({}, config)
+
+
+@pytest.mark.parametrize(
+    'fields',
+    [
+        {'train.steps': None, 'train.epochs': 3.0},
+        {'data.train_fraction': 0.5},
+        {'model.mixer': 'conv', 'model.kernel_size': 5},
+        {'model.mixer': 'depthwise_conv', 'model.kernel_size': 5, 'model.positions.name': 'none'},
+        {'model.num_heads': 8, 'model.embed_dim': 96},
+        {'model.name': 'resnet', 'model.resnet_width': 16, 'model.stochastic_depth': 0.1, 'model.dropout': 0.1},
+        # The reference arm has heads, and is as wide, whatever the arm that is matched to it.
+        {'model.mixer': 'conv', 'model.match': 'params', 'model.num_heads': 8, 'model.reference': 'attention'},
+        {'model.name': 'resnet', 'model.match': 'flops', 'model.embed_dim': 96, 'model.depth': 3},
+        {'data.name': 'synthetic', 'data.synthetic.channels': 1},
+        {'data.name': 'fashion_mnist', 'data.dir': '/somewhere'},
+        # A table's rows that cross mixers and heads, as far as the field is as it always is.
+        {'model.mixer': 'conv', 'model.num_heads': 4},
+    ],
+)
+def test_a_field_that_is_read_may_be_asked_for(fields):
+    refuse_unread(fields, configured(fields))
+
+
+def test_every_field_named_is_one_of_the_config():
+    fields = flatten(base.get_config().to_dict())
+    for name, mixer in (('resnet', 'attention'), ('backbone', 'attention'), ('backbone', 'gru')):
+        assert set(unread(fields | {'model.name': name, 'model.mixer': mixer, 'train.steps': 3})) <= set(fields)
