@@ -126,7 +126,9 @@ def describe(error: BaseException) -> str:
     if isinstance(first, ConfigError):
         return text
     if isinstance(first, OSError) and not users:
-        return f'--config: {text.splitlines()[-1].rpartition("load: ")[2]}'
+        return (
+            f'--config={first.filename}: {first.strerror}' if first.filename else f'--config: {text.splitlines()[-1]}'
+        )
     if users:
         text = text.partition(' Other fields present')[0]  # a locked ConfigDict prints itself whole after that
         return f'{users[-1].filename}:{users[-1].lineno}: {type(first).__name__}: {text}'

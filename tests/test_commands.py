@@ -201,7 +201,7 @@ BAD = {
     'None that is taken back': (['--config.train.steps=None', '--config.train.steps=0'], 'train.steps=0: 1 or more'),
     'no name': (['--config.=None'], 'there is no field'),
     'too many examples': (['--config.data.train_examples=100000'], 'data.train_examples=100000'),
-    'missing config file': (['--config=configs/nope.py'], 'configs/nope.py: No such file'),
+    'missing config file': (['--config=configs/nope.py'], "No such file or directory: 'configs/nope.py'"),
     'unknown variant': (['--config=configs/digits.py:tny'], 'tny is unknown; tiny would do'),
     'a fraction beside a count': (
         ['--config.data.train_examples=100', '--config.data.train_fraction=0.5'],
