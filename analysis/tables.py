@@ -36,7 +36,7 @@ class Table(NamedTuple):
 def make_table(sweep: runs.Sweep) -> Table:
     """The table of what `runs.read` found."""
     finished = [run for arm in sweep.arms for run in arm.finished]
-    datasets = distinct((records.config_text(run, 'data.name'), run.result.test_examples) for run in finished)
+    datasets = _test_sets(finished)
     comparison = _compare(sweep.arms, datasets)
     arms = pd.DataFrame([_row(arm, key, comparison) for key, arm in enumerate(sweep.arms)])
     arms = arms.astype(dict.fromkeys((*CONSTANT, 'train_step_flops'), 'Int64'))
@@ -51,6 +51,16 @@ def make_table(sweep: runs.Sweep) -> Table:
         notes += [*speed_notes(finished), *origin_notes(finished)]
     of_runs = pd.DataFrame([_run_row(arm, run) for arm in sweep.arms for run in arm.runs]).astype({'seed': 'Int64'})
     return Table(arms, of_runs, (*notes, *(f'Warning: {warning}.' for warning in warnings)))
+
+
+def _test_sets(finished: Sequence[records.Run]) -> list[tuple[str | None, int, str | None]]:
+    """What the arms were tested on, each once: name, images and fingerprint; one that is unknown may be that known."""
+    known = distinct(run.result.test_data for run in finished if run.result.test_data)
+    usual = known[0] if known else None
+    return distinct(
+        (records.config_text(run, 'data.name'), run.result.test_examples, run.result.test_data or usual)
+        for run in finished
+    )
 
 
 def _compare(arms: Sequence[runs.Arm], datasets: list[tuple]) -> statistics.Comparison:

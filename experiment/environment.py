@@ -64,13 +64,13 @@ def device(used: int = 1) -> dict[str, str | int]:
 
 
 def maker(made_by: dict[str, Any]) -> dict[str, Any]:
-    """What of `code()`, `versions()` and `device()` decides a run's numbers, and how sums are rounded.
+    """What of a result's origin decides its numbers, and how sums are rounded: code, data, versions and device.
 
     A commit that touches other files leaves them as they are. A run may move to any number of devices, and its
     checkpoints stay what they are; a CPU of another kind, or other cores of one, add up in another order.
     """
     device = {name: value for name, value in made_by['device'].items() if name not in ('count', 'visible')}
-    return {'code': made_by['code'], 'versions': made_by['versions'], 'device': device}
+    return {name: made_by[name] for name in ('code', 'data', 'versions')} | {'device': device}
 
 
 def cpu_model(told_in: Path = Path('/proc/cpuinfo')) -> str:

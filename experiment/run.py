@@ -15,6 +15,7 @@ from ml_collections import ConfigDict
 
 import data
 from configs.errors import ConfigError
+from data.fingerprint import fingerprint
 from experiment import environment, folder
 from experiment.lock import locked
 from experiment.validate import validate
@@ -72,7 +73,7 @@ def _train(members: Sequence[Member], processes: int, profiled: bool) -> list[di
     dataset = load_data(members[0].config.data)
     device = environment.device(len(placement.of_training(members[0].config, len(members)).devices))
     made_by = {'git': environment.git(), 'code': environment.code()}
-    made_by |= {'versions': environment.versions(), 'device': device}
+    made_by |= {'data': fingerprint(dataset), 'versions': environment.versions(), 'device': device}
     members = [member._replace(maker=environment.maker(made_by)) for member in members]
     results, ended = [], []
     with contextlib.ExitStack() as stack:

@@ -3,11 +3,10 @@
 import contextlib
 import functools
 import logging
-import math
 import time
 from collections import deque
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -15,42 +14,24 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from data.spec import Dataset
-from models.matching import width
 from training import interruption, population
-from training.batches import Fed, Feed, batch_rows, make_feed
+from training.batches import Fed, batch_rows, make_feed, on_device
 from training.checkpoints import Spent
-from training.evaluate import evaluate_members
-from training.hardware import utilisation
 from training.interruption import Interrupted
 from training.optimiser import Rates
 from training.profile import Profile
-from training.programs import Programs, compile_programs, find_bad_operation
+from training.programs import compile_programs, find_bad_operation
+from training.results import results
 from training.rows import LaggedRows
+from training.run import Run, score
 from training.start import Start
 from training.step import State, Sums, run_keys
 from training.strategy import milestones
 from training.track import Member, Track, common_start
 
+AHEAD = 3  # dispatches with images of their own that the device has not ended when the host gathers the next
+
 logger = logging.getLogger(__name__)
-
-
-class Run(NamedTuple):
-    """What stays the same while a population trains."""
-
-    config: ConfigDict  # of its first member; the others differ in what their tracks know
-    dataset: Dataset
-    programs: Programs
-    feed: Feed
-    keys: jax.Array
-    rates: Rates
-    tracks: list[Track]
-    steps: int
-    begun: Start
-    profile: Profile
-
-    @property
-    def size(self) -> int:
-        return len(self.tracks)
 
 
 def total_steps(config: ConfigDict, examples: int) -> int:
@@ -108,7 +89,7 @@ def train(members: Sequence[Member], dataset: Dataset, *, profiled: bool = False
             if all(track.diverged_step is not None for track in tracks):
                 break
         state = _selected(run, state)
-        return _results(run, state)
+        return results(run, state)
 
 
 def _train_until(milestone: int, run: Run, state: State, start: int) -> State:
@@ -120,7 +101,7 @@ def _train_until(milestone: int, run: Run, state: State, start: int) -> State:
     on_host = state if run.size == 1 else jax.device_get(state)
     states = [population.member(on_host, index, run.size) for index in range(run.size)]
     if step == milestone:
-        for track, scores, own in zip(run.tracks, _score(run, state, 'validation'), states, strict=True):
+        for track, scores, own in zip(run.tracks, score(run, state, 'validation'), states, strict=True):
             track.validated(step, spent, scores, own)
     signum = interruption.requested()
     if signum is not None:
@@ -137,11 +118,13 @@ def _run_steps(run: Run, state: State, start: int, stop: int) -> tuple[State, in
     It is the last before `stop` when all members diverged or a signal came. The host runs ahead of an accelerator: it
     waits for a row's sums a little later (training.rows), and hears of a divergence without waiting.
     """
-    every, dispatch = run.config.log.every, run.programs.dispatch
+    every, dispatch, resident = run.config.log.every, run.programs.dispatch, on_device(run.dataset.train)
     rows, unheard = LaggedRows(functools.partial(_log_row, run), start), deque()
     step, idle, returned = start, 0.0, None
     while step < stop and not _ended(run, unheard):
         count = min(dispatch, stop - step, every - step % every)
+        if not resident and len(unheard) >= AHEAD:
+            unheard[0].block_until_ready()  # each of those to come brings images along, for which memory must be left
         arguments = run.feed(_rows(run, step, dispatch))  # as many as the program has room for
         if returned and state.step.is_ready():
             idle += time.perf_counter() - returned
@@ -209,12 +192,6 @@ def _log_row(run: Run, step: int, count: int, sums: Sums, clock: float) -> float
     return now
 
 
-def _score(run: Run, state: State, split: str) -> list[dict[str, Any]]:
-    size, classes = run.config.train.eval_batch_size, run.dataset.spec.num_classes
-    program = run.programs.evaluation_step
-    return evaluate_members(program, state.params, getattr(run.dataset, split), size, classes, run.size)
-
-
 def _selected(run: Run, state: State) -> State:
     """The state whose params count, of every member that came to its end."""
     if all(track.diverged_step is not None or track.selected() == run.steps for track in run.tracks):
@@ -227,64 +204,3 @@ def _selected(run: Run, state: State) -> State:
         latest = population.member(on_host, index, run.size)
         states.append(latest if keeps else track.restore(track.selected(), one))
     return jax.device_put(population.together(states), run.programs.where.members)
-
-
-def _results(run: Run, state: State) -> list[dict[str, Any]]:
-    """Everything that is known at the end; the test split is looked at here, and nowhere before."""
-    scores = {split: _score(run, state, split) for split in ('train', 'validation', 'test')}
-    for index, track in enumerate(run.tracks):
-        if not all(math.isfinite(scores[split][index]['loss']) for split in scores):
-            track.heard(run.steps)  # no gradient told, nor validation, of images on which it overflows
-    results = [
-        {'status': 'diverged', 'diverged_step': track.diverged_step, 'first_bad_operation': track.first_bad_operation}
-        if track.diverged_step is not None
-        else {'status': 'finished'} | _result(run, track, {split: scores[split][index] for split in scores})
-        for index, track in enumerate(run.tracks)
-    ]
-    for track, result in zip(run.tracks, results, strict=True):
-        result['begun_by'] = list(track.progress.makers[:-1])
-        track.finished(result)
-    return results
-
-
-def _result(run: Run, track: Track, scores: dict[str, dict]) -> dict[str, Any]:
-    """What result.json says of one member."""
-    config, steps, progress = run.config, run.steps, track.progress
-    for split in scores.values():
-        del split['confusion']
-    images, share = steps * config.train.batch_size, 100 * config.data.validation_fraction
-    chosen = width(config.model, run.dataset.spec)
-    return scores | {
-        'params': run.programs.costs.params,
-        'forward_flops': run.programs.costs.forward_flops,
-        'train_step_flops': run.programs.costs.train_step_flops,
-        'width': chosen.fields,
-        'reference': None if chosen.reference is None else {config.model.match: chosen.reference},
-        'peak_memory_bytes': run.programs.costs.peak_memory_bytes,
-        'population': {'size': run.size},
-        'steps_per_dispatch': run.programs.dispatch,
-        'accumulate': run.programs.accumulate,
-        'kernel_fallback': run.programs.kernel_fallback or None,
-        'selection': {
-            'split': f'validation: {share:g}% of train, stratified, the same for every seed',
-            'rule': config.checkpoint.select,
-            'step': track.selected(),
-        },
-        'steps': steps,
-        'images_seen': images,
-        'rows': track.log.mark()._asdict(),
-        'compilation_cache': None if run.begun.cache is None else run.begun.cache._asdict(),
-        'first_step_seconds': run.begun.seconds,
-        'compile_seconds': progress.compile_seconds,
-        'train_seconds': progress.train_seconds,
-        'images_per_second': images / progress.train_seconds,
-        'host_gap_share': progress.idle_seconds / progress.train_seconds,
-        **_achieved(run, progress.train_seconds),
-    }
-
-
-def _achieved(run: Run, seconds: float) -> dict[str, float | None]:
-    """What the devices did in `seconds` of training, for all members together."""
-    devices = run.programs.where.devices
-    flops = float(run.size * run.programs.costs.train_step_flops)
-    return utilisation(flops, run.steps, seconds, devices[0].device_kind, len(devices), run.config.train.compute_dtype)

@@ -2,6 +2,7 @@
 
 import functools
 import json
+import math
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -117,8 +118,10 @@ def _compile(
     flops = forward_flops(counted, spec)
     about = 3 * flops * config.train.batch_size  # of a step, which cannot be counted before the parts are chosen
     config.train.accumulate = parts_of_a_batch(config, where, about, total_steps)
-    dispatch = steps_per_dispatch(config, longest, about)
-    images = fed_examples(resident, dispatch * where.size * config.train.batch_size)
+    batches = where.size * config.train.batch_size
+    brought = batches * math.prod(spec.image_shape) if resident is None else 0
+    dispatch = steps_per_dispatch(config, longest, about, brought)
+    images = fed_examples(resident, dispatch * batches)
     job, state = Job(config, spec, total_steps, where, dispatch, images), steps.state_shapes(config, model)
     traced = trace_training(job, model, state)
     train_steps = compiled(traced.lower(), config)

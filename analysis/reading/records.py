@@ -53,6 +53,7 @@ class Result:
     versions: str | None
     commit: str | None
     dirty: bool
+    test_data: str | None  # a fingerprint of the test images; None: not known
     code: str | None  # what is the same for all commits that make the same numbers; None: not known
     mixed: bool  # other code, versions or another device made its first steps
 
@@ -184,6 +185,7 @@ def _result(content: dict) -> Result:
         versions=_versions(content),
         commit=_text(_lookup(content, 'git.commit')),
         dirty=_lookup(content, 'git.dirty') is True,
+        test_data=_text(_lookup(content, 'data.test')),
         code=_text(_lookup(content, 'code.sha256')),
         mixed=bool(_lookup(content, 'begun_by')),
     )

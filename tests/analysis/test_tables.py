@@ -312,6 +312,22 @@ def test_different_test_sets_have_no_best(workdir):
     assert 'tested on different data' in formats.to_markdown(table)
 
 
+def test_other_images_under_one_name_have_no_best(workdir):
+    for seed in (0, 1, 2):
+        workdir.add('older', seed, BEST[seed], result={'data': {'test': 'aa'}})
+        workdir.add('newer', seed, POOR[seed], {'model.depth': 5}, {'data': {'test': 'bb'}})
+    table = tables.make_table(runs.read(workdir.write()))
+    assert table.arms['mark'].tolist() == ['', '']
+    assert 'tested on different data' in formats.to_markdown(table)
+
+
+def test_results_that_do_not_tell_their_images_are_compared_as_ever(workdir):
+    for seed in (0, 1, 2):
+        workdir.add('older', seed, BEST[seed])
+        workdir.add('newer', seed, POOR[seed], {'model.depth': 5}, {'data': {'test': 'bb'}})
+    assert tables.make_table(runs.read(workdir.write())).arms['mark'].tolist() == ['best', '']
+
+
 @pytest.fixture
 def hostile(workdir):
     for depth, label in enumerate(HOSTILE):

@@ -19,7 +19,7 @@ def test_a_result_holds_what_a_table_and_a_reviewer_need(config, tmp_path):
     result = execute(config, tmp_path, ignore)
     assert result == json.loads((tmp_path / 'result.json').read_text())
     assert set(result) == {
-        'status', 'config', 'seed', 'git', 'code', 'versions', 'device', 'params', 'forward_flops', 'train',
+        'status', 'config', 'seed', 'git', 'code', 'data', 'versions', 'device', 'params', 'forward_flops', 'train',
         'validation', 'test', 'selection', 'steps', 'images_seen', 'compile_seconds', 'train_seconds',
         'images_per_second', 'peak_memory_bytes', 'width', 'reference', 'train_step_flops',
         'population', 'steps_per_dispatch', 'accumulate', 'kernel_fallback', 'host_gap_share', 'compilation_cache',

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from models import Model, Outputs
-from training import checkpoints, loop
+from training import checkpoints, loop, results
 from training.log import read_rows
 from training.optimiser import Rates
 from training.step import initial_state, make_train_step
@@ -40,12 +40,12 @@ def test_the_step_does_not_depend_on_rows_and_dispatches(diverging, train, tmp_p
 
 def test_a_loss_that_overflows_on_test_images_alone_is_divergence(config, train, tmp_path, monkeypatch):
     """No gradient and no validation tells of it; as numbers the scores could not be written."""
-    score = loop._score
+    score = results.score
 
     def overflows(run, state, split):
         return [scores | ({'loss': float('inf')} if split == 'test' else {}) for scores in score(run, state, split)]
 
-    monkeypatch.setattr(loop, '_score', overflows)
+    monkeypatch.setattr(results, 'score', overflows)
     result = train(config, tmp_path / 'x')
     assert (result['status'], result['diverged_step']) == ('diverged', loop.total_steps(config, 0))
 

@@ -94,6 +94,23 @@ def test_on_the_cpu_small_steps_without_convolutions_are_taken_several_at_a_time
     assert steps_per_dispatch(config, 10, flops) == expected
 
 
+@pytest.mark.parametrize(
+    ('fields', 'brought', 'expected'),
+    [
+        ({}, 0, 16),
+        ({}, 1 << 20, 16),
+        ({}, 1024 * 224 * 224 * 3, 1),  # a step of ImageNet's
+        ({}, 64 << 20, 4),
+        ({}, 60 << 20, 4),
+        ({'train.steps_per_dispatch': 16}, 1 << 30, 16),  # whoever asks for it has the memory
+    ],
+)
+def test_a_call_brings_no_more_images_along_than_there_is_room_for(fields, brought, expected):
+    config = base.get_config()
+    config.update_from_flattened_dict(fields)
+    assert steps_per_dispatch(config, 16, 1e8, brought) == expected
+
+
 @pytest.mark.parametrize(('steps', 'count', 'expected'), [(10, 4, [2, 5, 8, 10]), (3, 10, [1, 2, 3]), (1, 1, [1])])
 def test_milestones_are_even_and_end_at_the_end(steps, count, expected):
     assert milestones(steps, count) == expected

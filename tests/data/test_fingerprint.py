@@ -1,0 +1,45 @@
+"""Images of another version, in another order or with other labels have another fingerprint; the same have the same."""
+
+import numpy as np
+import pytest
+
+import data
+from configs import digits
+from data.fingerprint import fingerprint
+from data.spec import Rows, Split
+
+
+@pytest.fixture
+def dataset():
+    return data.load(digits.get_config().data)
+
+
+def test_it_is_of_the_images_and_nothing_else(dataset):
+    again = data.load(digits.get_config().data)
+    assert fingerprint(dataset) == fingerprint(again)
+    assert len(set(fingerprint(dataset).values())) == 3
+    mapped = dataset._replace(train=Split(Rows(dataset.train.images, np.arange(len(dataset.train.labels))),
+                                          dataset.train.labels))  # fmt: skip
+    assert fingerprint(mapped) == fingerprint(dataset)
+
+
+@pytest.mark.parametrize('change', ['a label', 'all images', 'an image less', 'the order'])
+def test_what_differs_is_told_in_its_split_alone(dataset, change):
+    images, labels = dataset.test
+    if change == 'a label':
+        labels = np.where(np.arange(len(labels)) == 7, (labels + 1) % 10, labels).astype(labels.dtype)
+    elif change == 'all images':
+        images = images // 2
+    elif change == 'an image less':
+        images, labels = images[1:], labels[1:]
+    else:
+        images, labels = images[::-1], labels[::-1]
+    other = fingerprint(dataset._replace(test=Split(images, labels)))
+    assert [name for name, told in fingerprint(dataset).items() if told != other[name]] == ['test']
+
+
+def test_a_subset_has_another_training_split_and_the_same_others(dataset):
+    config = digits.get_config()
+    config.data.train_examples = 100
+    few = fingerprint(data.load(config.data))
+    assert [name for name, told in fingerprint(dataset).items() if told != few[name]] == ['train']
