@@ -57,7 +57,7 @@ def print_table(table: Table, stream: io.TextIOBase | None = None) -> None:
     elif console.width < width:
         grid.padding = 0
     console.print(grid)
-    for note in _notes(table, '*'):
+    for note in notes(table, '*'):
         console.print(as_text(note), soft_wrap=not console.is_terminal)
 
 
@@ -78,8 +78,8 @@ def to_markdown(table: Table) -> str:
     cells = _cells(table, MARKDOWN_MARKS, escape_markdown)
     # Without disable_numparse, tabulate would print a label such as 1e5 as a number.
     body = cells.to_markdown(index=False, disable_numparse=True, colalign=_alignment(cells, 'left', 'right'))
-    notes = ''.join(f'- {escape_markdown(note)}\n' for note in _notes(table, 'Bold'))
-    return f'{body}\n\n{notes}'
+    below = ''.join(f'- {escape_markdown(note)}\n' for note in notes(table, 'Bold'))
+    return f'{body}\n\n{below}'
 
 
 def to_latex(table: Table) -> str:
@@ -94,10 +94,22 @@ def to_latex(table: Table) -> str:
         .to_latex(hrules=True, column_format=''.join(_alignment(cells, 'l', 'r')))
     )
     # The notes are a table too, so that pandas escapes them.
-    notes = pd.DataFrame({'note': _notes(table, 'Bold')}).style.hide(axis='index').hide(axis='columns')
-    notes = notes.format(_no_option, escape='latex').to_latex(column_format=r'p{0.95\linewidth}')
-    fragment = f'\\centering\n{body}\n\\medskip\n\\footnotesize\n{notes}'.translate(LATEX_SYMBOLS)
+    below = pd.DataFrame({'note': notes(table, 'Bold')}).style.hide(axis='index').hide(axis='columns')
+    below = below.format(_no_option, escape='latex').to_latex(column_format=r'p{0.95\linewidth}')
+    fragment = f'\\centering\n{body}\n\\medskip\n\\footnotesize\n{below}'.translate(LATEX_SYMBOLS)
     return f'% needs \\usepackage{{booktabs}}\n\\begin{{table}}\n{fragment}\\end{{table}}\n'
+
+
+def notes(table: Table, best: str) -> list[str]:
+    """The notes, behind a legend of the marks in use; `best` is how this format marks the best arm."""
+    arms = table.arms
+    used = set(arms['mark'])
+    # An arm that was left out may have a higher one.
+    left_out = (arms['mark'] == '') & arms['p_value'].isna() & arms['test_accuracy'].notna()
+    legend = [f'{best}: highest mean{" of the arms compared" if left_out.any() else ""}'] if 'best' in used else []
+    if 'indistinguishable' in used:
+        legend.append('†: not shown to differ from it, which does not say that they are equal')
+    return [f'{"; ".join(legend)}.', *table.notes] if legend else list(table.notes)
 
 
 def _no_option(text: str) -> str:
@@ -140,15 +152,3 @@ def _device_speeds(arms: pd.DataFrame) -> dict[str, tuple[str, str, int | float]
 
 def _alignment(cells: pd.DataFrame, label: str, number: str) -> list[str]:
     return [label] + [number] * (len(cells.columns) - 1)
-
-
-def _notes(table: Table, best: str) -> list[str]:
-    """The notes, behind a legend of the marks in use; `best` is how this format marks the best arm."""
-    arms = table.arms
-    used = set(arms['mark'])
-    # An arm that was left out may have a higher one.
-    left_out = (arms['mark'] == '') & arms['p_value'].isna() & arms['test_accuracy'].notna()
-    legend = [f'{best}: highest mean{" of the arms compared" if left_out.any() else ""}'] if 'best' in used else []
-    if 'indistinguishable' in used:
-        legend.append('†: not shown to differ from it, which does not say that they are equal')
-    return [f'{"; ".join(legend)}.', *table.notes] if legend else list(table.notes)

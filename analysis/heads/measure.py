@@ -29,6 +29,7 @@ class Measured(NamedTuple):
     pruning: pd.DataFrame  # a row for each number of heads left: heads_left, heads and accuracy
     likeness: dict[str, Float[np.ndarray, 'layers heads heads']]  # by run
     notes: tuple[str, ...]  # to say under the table, a line each
+    incomplete: frozenset[str] = frozenset()  # arms of which a run is missing: their means are of the survivors
 
 
 def measure_run(workdir: Path, split: str = 'test', images: int = 256, load: Load = load_trained) -> Measured:
@@ -100,7 +101,8 @@ def measure_sweep(
     notes.insert(1, f'Accuracy without heads: on up to {MOST_REMOVAL_IMAGES:,} of them.')
     heads, pruning = (pd.concat([getattr(found, name) for found in measured], ignore_index=True) for name in TABLES)
     alike = {name: matrix for found in measured for name, matrix in found.likeness.items()}
-    return Measured(heads, pruning, alike, tuple(notes))
+    incomplete = frozenset(arm.label for arm in sweep.arms if not arm.complete)
+    return Measured(heads, pruning, alike, tuple(notes), incomplete)
 
 
 def _lack(run: runs.Run) -> str:

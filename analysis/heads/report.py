@@ -53,12 +53,16 @@ def pruning_figure(measured: Measured) -> Figure:
     curves = [
         Curve(
             label,
-            tuple(Mark(int(left), tuple(100 * of_left['accuracy'])) for left, of_left in rows.groupby('heads_left')),
+            tuple(
+                Mark(int(left), tuple(100 * of_left['accuracy']), label not in measured.incomplete)
+                for left, of_left in rows.groupby('heads_left')
+            ),
         )
         for label, rows in arms
     ]
     caption = (
-        'Heads are removed from the least to the most important, by the validation images; points are means over seeds.'
+        'Heads are removed from the least to the most important, by the validation images. Points are means over '
+        'seeds, bands their 95% confidence intervals (Student t).'
     )
     panel = Panel('accuracy, %', tuple(curves), bounds=(0.0, 100.0))
     return line_figure([panel], x_label='attention heads left, of all layers', caption=caption)
@@ -74,7 +78,8 @@ def distance_figure(measured: Measured) -> Figure:
         curves = []
         for label, rows in measured.heads.groupby('arm', sort=False):
             layers = rows.groupby(['layer', 'run'])[name].mean().dropna().groupby('layer')
-            marks = tuple(Mark(int(layer), tuple(unit * of_layer)) for layer, of_layer in layers)
+            whole = label not in measured.incomplete
+            marks = tuple(Mark(int(layer), tuple(unit * of_layer), whole) for layer, of_layer in layers)
             curves.append(Curve(label, marks))
         panels.append(Panel(y_label, tuple(curves), bounds=bounds))
     ticks = {int(layer): str(layer) for layer in sorted(measured.heads['layer'].unique())}

@@ -10,6 +10,7 @@ from urllib.parse import quote
 import pandas as pd
 
 from analysis import tables
+from analysis.formats import ACCURACY, AGAINST
 from analysis.reading import records, runs
 from analysis.wording import percent, runs_counted
 from configs import base
@@ -43,8 +44,8 @@ def rows(sweep: runs.Sweep, table: tables.Table) -> tuple[list[str], list[Row]]:
     """The headings of the table and its rows, in the author's order."""
     arms = table.arms
     columns = {
-        'Test accuracy, %': [_accuracy(row) for row in arms.itertuples()],
-        'Against the best': [_significance(row) for row in arms.itertuples()],
+        ACCURACY: [_accuracy(row) for row in arms.itertuples()],
+        AGAINST: [_against_best(row) for row in arms.itertuples()],
         'Seeds': [_seeds(row) for row in arms.itertuples()],
         'Params': _numbers(arms['params'], ',d'),
         'Forward MFLOPs': _numbers(arms['forward_flops'], ',.2f', 1e-6),
@@ -118,13 +119,14 @@ def _accuracy(row: Any) -> Cell:
     return Cell(percent(row.test_accuracy, row.low, row.high), float(row.test_accuracy))
 
 
-def _significance(row: Any) -> Cell:
+def _against_best(row: Any) -> Cell:
     if row.mark == 'best':
-        return Cell('highest mean', 2.0)
+        return Cell('best', 0.0)
     if row.p_value is None or pd.isna(row.p_value):
         return Cell('not tested', None)
     p_value = 'p < 0.001' if row.p_value < 0.001 else f'p = {row.p_value:.3f}'
-    return Cell(f'{"†" if row.mark else "lower,"} {p_value}', float(row.p_value))
+    difference = percent(row.difference, row.difference_low, row.difference_high, '+.2f')
+    return Cell(f'{difference} ({p_value}{", †" if row.mark else ""})', float(row.difference))
 
 
 def _seeds(row: Any) -> Cell:

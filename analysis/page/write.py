@@ -10,7 +10,7 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
-from analysis import output, tables
+from analysis import formats, output, tables
 from analysis.heads.measure import Measured, measure_sweep
 from analysis.heads.trained import Load, load_trained
 from analysis.notes import commit_of
@@ -84,8 +84,7 @@ def render(
         script_sources=Markup(' '.join(f"'sha256-{_digest(script)}'" for script in scripts)),
         headings=headings,
         rows=rows,
-        notes=table.notes,
-        significance=tables.SIGNIFICANCE,
+        notes=formats.notes(table, 'Bold'),
         groups=[group for group in groups if group['id'] not in AFTER],
         later_groups=[group for group in groups if group['id'] in AFTER],
         navigation=_navigation(groups),
@@ -121,7 +120,7 @@ def _lead(workdir: Path, rows: Sequence[Row]) -> str:
     alike = sum(row.mark == 'indistinguishable' for row in rows)
     if best:
         text += f' {best.label} has the highest mean, {best.cells[0].text}% on the test set'
-        text += f'; {alike} other arm{"s are" if alike > 1 else " is"} not distinguishable from it.' if alike else '.'
+        text += f'; {alike} other arm{"s are" if alike > 1 else " is"} not shown to differ from it.' if alike else '.'
     return text
 
 

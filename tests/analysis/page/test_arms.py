@@ -1,11 +1,12 @@
 import json
+import re
 import shlex
 
 import pytest
 from absl import flags
 from ml_collections import config_flags
 
-from analysis import tables
+from analysis import formats, tables
 from analysis.page import arms
 from analysis.reading import runs
 from configs import base, demo
@@ -90,8 +91,9 @@ def test_cells_say_what_the_table_says(workdir):
     headings, found = rows(workdir)
     good, poor, cut = (dict(zip(headings, row.cells, strict=True)) for row in found)
     assert good['Test accuracy, %'].text.startswith('97.00 ± 2.48')
-    assert (good['Against the best'].text, found[0].mark) == ('highest mean', 'best')
-    assert poor['Against the best'].text.startswith('lower, p ')
-    assert cut['Against the best'] == arms.Cell('not tested', None)
+    assert (good[formats.AGAINST].text, found[0].mark) == ('best', 'best')
+    assert re.fullmatch(r'-46\.00 ± [\d.]+ \(p (<|=) 0\.\d+\)', poor[formats.AGAINST].text)
+    assert poor[formats.AGAINST].value == pytest.approx(-0.46)
+    assert cut[formats.AGAINST] == arms.Cell('not tested', None)
     assert cut['Seeds'].text == '1 of 2 (1 unfinished)'
     assert good['Params'] == arms.Cell('86,410', 86410.0)

@@ -119,6 +119,8 @@ def test_extrapolation_is_read_from_what_eval_left(workdir):
     path.write_text('arm,policy,run,resolution,accuracy\na,extend,x,8,0.9\na,extend,x,12,0.5\na,rescale,x,8,0.9\n')
     picture = charts.extrapolation_curves(folder.parent)
     assert [axes.get_title() for axes in picture.figure.axes] == ["coordinates 'extend'", "coordinates 'rescale'"]
+    lines = [(list(line.get_xdata()), list(line.get_ydata())) for line in picture.figure.axes[0].lines]
+    assert ([8, 12], pytest.approx([90, 50])) in lines
     path.write_text('no table at all')
     assert charts.extrapolation_curves(folder.parent) is None
 
