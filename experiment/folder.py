@@ -143,10 +143,10 @@ def flatten(tree: dict, prefix: str = '') -> dict[str, Any]:
 
 
 def _check_path(folder: Path) -> None:
-    """Refuses what Orbax and tensorboardX take for a pattern, or for a place in a cloud."""
-    if '[' in str(folder.absolute()) or re.match(r'\w+:/', str(folder)):
+    """Refuses what Orbax and tensorboardX take for a pattern, for a place in a cloud, or for another folder."""
+    if {'[', '\\'} & set(str(folder.absolute())) or re.match(r'\w+:/', str(folder)):
         raise ConfigError(
-            f'--workdir={folder}: checkpoints need a local folder without [ in its path; another would do'
+            f'--workdir={folder}: checkpoints need a local folder without [ or \\ in its path; another would do'
         )
 
 
