@@ -3,7 +3,7 @@
   python sweep.py --config=configs/tables/local_to_global.py:tiny --workdir=runs/local_to_global
 
 Nine arms of one backbone, five seeds each, and a figure of accuracy over reach. On Fashion-MNIST
-(`python -m data.prepare fashion_mnist`), 49 patches of 4 x 4; `:tiny` has 48 channels, three blocks, three seeds, and
+(`python -m data.prepare fashion_mnist`), 49 patches of 4 x 4; `:tiny` has 48 channels, three blocks, and
 500 steps of 64 images.
 
 The first step changes what a token does with its eight neighbours and nothing of which they are; the others change
@@ -47,7 +47,7 @@ def tiny(config: ConfigDict) -> None:
     config.train.batch_size = 64
 
 
-def sweep(variant: str = '') -> list[dict[str, Any]]:
+def sweep() -> list[dict[str, Any]]:
     label = 'convolution 3 x 3'
     arms = {label: {'model.mixer': 'conv', 'model.positions.name': 'none', 'curve': 'convolution', 'x': '3 x 3'}}
     for positions in POSITIONS:
@@ -55,4 +55,4 @@ def sweep(variant: str = '') -> list[dict[str, Any]]:
             reach = 'all tokens' if window is None else f'{window} x {window}'
             fields = {'model.window': window, 'model.positions.name': positions}
             arms[f'attention, {positions}, {reach}'] = fields | {'curve': f'attention, {positions}', 'x': reach}
-    return with_seeds(arms, 3 if variant == 'tiny' else 5)
+    return with_seeds(arms, 5)

@@ -3,7 +3,7 @@
   python sweep.py --config=configs/tables/mixers.py:tiny --workdir=runs/mixers
   python sweep.py --config=configs/tables/mixers.py:tiny --workdir=runs/mixers-params --config.model.match=params
 
-Three mixers of one backbone x patch sizes, three seeds each, and a figure of accuracy and of images per second in
+Three mixers of one backbone x patch sizes, five seeds each, and a figure of accuracy and of images per second in
 training over the number of tokens. Fashion-MNIST in patches of 14, 7, 4 and 2 (`python -m data.prepare fashion_mnist`);
 `:tiny` is the small model of configs/demo.py on scikit-learn's digits in patches of 4, 2 and 1. All arms are told
 positions by sinusoidal_2d, so they differ in the mixer alone; the second command gives them as many params, too.
@@ -48,4 +48,4 @@ def sweep(variant: str = '') -> list[dict[str, Any]]:
             'curve': label,
             'x': tokens,
         }
-    return with_seeds(arms, 3)
+    return with_seeds(arms, 5)
