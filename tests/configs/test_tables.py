@@ -18,8 +18,8 @@ EXPECTED = {
     'extrapolation': ((3, 9), (3, 9)),
     'injection': ((5, 23), (5, 23)),
     'learning_rate': ((3, 10), (3, 10)),
-    'local_to_global': ((5, 9), (3, 9)),
-    'mixers': ((3, 12), (3, 9)),
+    'local_to_global': ((5, 9), (5, 9)),
+    'mixers': ((5, 12), (5, 9)),
     'positions_by_heads': ((5, 66), (5, 17)),
 }
 UNDRAWN = ('positions_by_heads', 'extrapolation', 'learning_rate')  # without a figure of their own
