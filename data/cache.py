@@ -17,13 +17,14 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from files.checksums import sha256
-from files.reading import Damaged, read_json
+from files.reading import Damaged, read_json, read_json_if_whole
 from files.text import shown
 from files.writing import clear_partials, open_own, sync, write_bytes
 
 MANIFEST = 'manifest.json'
 LOCK = 'lock'
 FORMAT = 1  # of the manifest; raise it when its meaning changes, and old caches are stale
+LARGE = 1 << 30  # bytes of an array that is not hashed at every start: ImageNet's takes minutes
 
 logger = logging.getLogger(__name__)
 
@@ -50,9 +51,10 @@ def load_or_build(
 ) -> dict[str, np.ndarray]:
     """The arrays of a cache, read-only and memory-mapped; they are built first where they are missing or not right.
 
-    Every file is verified against the manifest (shape, dtype, SHA-256) and the manifest against `fingerprint`. A
-    damaged or stale cache is logged as one warning and built anew. Processes that want the same cache take turns to
-    build it. Where the folder cannot be written, a warning says so and the arrays are built in memory.
+    Every file is verified against the manifest (shape, dtype, SHA-256) and the manifest against `fingerprint`; a LARGE
+    one is hashed when it was touched since it was last found right. A damaged or stale cache is logged as one warning
+    and built anew. Processes that want the same cache take turns to build it. Where the folder cannot be written, a
+    warning says so and the arrays are built in memory.
 
     Args:
       folder: where the cache is, or will be made.
@@ -137,9 +139,24 @@ def _open_array(path: Path, entry: dict) -> np.ndarray:
     if list(array.shape) != shape or array.dtype.str != dtype:
         found, wanted = f'{array.dtype.str}{list(array.shape)}', f'{dtype}{shape}'
         raise _Rejected(f'{path} is damaged (holds {shown(found)}, expected {shown(wanted)})')
-    if sha256(path) != digest:
+    if not _holds(path, digest):
         raise _Rejected(f'{path} is damaged (its SHA-256 is not the one in {MANIFEST})')
     return array
+
+
+def _holds(path: Path, digest: str) -> bool:
+    """Whether the SHA-256 of the file is `digest`, computed or, of a LARGE file, known from before."""
+    state, note = path.stat(), path.with_suffix('.verified.json')
+    # Whoever writes to a file, or sets its times, changes the last of these; a copy has others.
+    stamp = {'sha256': digest, 'bytes': state.st_size, 'inode': state.st_ino, 'changed': state.st_ctime_ns}
+    if state.st_size >= LARGE and read_json_if_whole(note) == stamp:
+        return True
+    if sha256(path) != digest:
+        return False
+    if state.st_size >= LARGE:
+        with contextlib.suppress(OSError):  # then the next start hashes it again
+            write_bytes(note, json.dumps(stamp).encode())
+    return True
 
 
 def _build(folder: Path, fingerprint: dict, build: Callable[[Allocate], None]) -> None:

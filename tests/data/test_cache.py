@@ -4,6 +4,7 @@ import errno
 import json
 import logging
 import os
+import shutil
 import subprocess
 import sys
 import textwrap
@@ -13,6 +14,7 @@ import numpy as np
 import pytest
 
 from data import cache
+from files.checksums import sha256
 
 ROOT = Path(__file__).resolve().parents[2]
 IMAGES = np.random.default_rng(0).integers(0, 256, (50, 8, 8, 3), dtype=np.uint8)
@@ -256,3 +258,34 @@ def test_killed_build_leaves_nothing_that_is_believed_or_in_the_way(folder):
     assert (process.returncode, errors) == (0, '')
     assert (folder.parent / 'builds').read_text() == 'xx'
     assert not temporaries(folder)
+
+
+def test_a_large_array_is_hashed_again_only_when_it_was_touched(tmp_path, monkeypatch, caplog):
+    hashed = []
+    monkeypatch.setattr(cache, 'LARGE', 1)
+    monkeypatch.setattr(cache, 'sha256', lambda path: hashed.append(path.name) or sha256(path))
+    first = cache.load_or_build(tmp_path, SOURCE, Builder())
+    hashed.clear()
+    again = cache.load_or_build(tmp_path, SOURCE, Builder())
+    assert hashed == []
+    assert all(np.array_equal(first[name], again[name]) for name in first)
+    path = tmp_path / 'labels.npy'
+    times, content = path.stat(), bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))  # as if nobody had written it
+    mended = cache.load_or_build(tmp_path, SOURCE, Builder())
+    assert 'labels.npy is damaged (its SHA-256' in caplog.text
+    np.testing.assert_array_equal(mended['labels'], LABELS)
+
+
+def test_a_note_that_lies_is_believed_of_no_other_file(tmp_path, monkeypatch):
+    monkeypatch.setattr(cache, 'LARGE', 1)
+    cache.load_or_build(tmp_path, SOURCE, Builder())
+    cache.load_or_build(tmp_path, SOURCE, Builder())
+    copied = tmp_path.with_name('copied')
+    shutil.copytree(tmp_path, copied)
+    hashed = []
+    monkeypatch.setattr(cache, 'sha256', lambda path: hashed.append(path.name) or sha256(path))
+    cache.load_or_build(copied, SOURCE, Builder())
+    assert 'labels.npy' in hashed
