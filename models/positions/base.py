@@ -3,6 +3,7 @@
 import math
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
@@ -129,11 +130,12 @@ def scores_by_head(
 def sequence_length(coordinates: Coordinates, trained: Grid) -> int:
     """Tokens that a walk along the sequence must reach: the trained ones, those of the grid, and any that are asked.
 
-    Of coordinates that are being traced the grid alone is known, and places beyond its end have the end's code.
+    What is asked is known of arrays, NumPy's or JAX's. Of coordinates that are being traced (an argument of jax.jit)
+    the grids alone are, and places beyond the end of the larger one have the end's code.
     """
     tokens = max(math.prod(trained), math.prod(coordinates.grid))
-    if isinstance(coordinates.order, np.ndarray):
-        tokens = max(tokens, math.ceil(coordinates.order.max()) + 1)
+    if not isinstance(coordinates.order, jax.core.Tracer):
+        tokens = max(tokens, math.ceil(np.max(np.asarray(coordinates.order))) + 1)
     return tokens
 
 

@@ -101,6 +101,17 @@ def test_walks_reach_every_place_that_is_asked(name):
     np.testing.assert_allclose(positions.codes(asked), long[np.array([0, 16, 25, 39])], atol=1e-5)
 
 
+@pytest.mark.parametrize('name', ['rnn', 'ode'])
+def test_walks_beyond_the_grid_end_there_only_where_coordinates_are_traced(name):
+    positions = make(name)
+    asked = Coordinates(np.zeros((3, 2), np.float32), np.float32([3, 15, 39]), GRID)
+    known = positions.codes(asked)
+    np.testing.assert_array_equal(positions.codes(jax.tree.map(jnp.asarray, asked)), known)
+    traced = jax.jit(positions.codes)(asked)
+    np.testing.assert_allclose(traced[:2], known[:2], atol=1e-5)
+    assert np.abs(traced[2] - known[2]).max() > 1e-2
+
+
 def test_rnn_is_a_gru_that_reads_the_same_input_at_every_step():
     positions = make('rnn', embed_dim=8)
     gru, h = positions.gru, np.asarray(positions.start[...], np.float64)[0]
