@@ -18,11 +18,15 @@ class Coordinates:
     Positions read these and nothing else, so to move a token is to change its row here; convolutions and the GRU know
     the grid alone. The raster order stands beside the centres because one-dimensional codes count tokens along the
     sequence, and how many tokens come before one depends on the width of its grid. A sequence is a grid of one row.
+
+    Which token stands at which place of the grid is said by `order` too, unless `raster` says it: in the trained
+    sequence that a finer grid is squeezed into, tokens of two rows lie between each other.
     """
 
     centres: Float[Array | np.ndarray, 'tokens 2']  # row and column of the patch's centre; the first is (0.5, 0.5)
-    order: Float[Array | np.ndarray, 'tokens']  # place in the raster sequence; the first is 0
+    order: Float[Array | np.ndarray, 'tokens']  # place in the sequence that codes count along; the first is 0
     grid: Grid = flax.struct.field(pytree_node=False)  # rows and columns of patches
+    raster: Int[Array | np.ndarray, 'tokens'] | None = None  # place in the raster of `grid`; None: as `order` sorts
 
 
 def grid_coordinates(grid: Grid, trained: Grid | None = None, policy: str = 'extend') -> Coordinates:
@@ -30,19 +34,23 @@ def grid_coordinates(grid: Grid, trained: Grid | None = None, policy: str = 'ext
 
     Args:
       policy: 'extend': a larger image reaches further, beyond the trained range; 'rescale': a larger image is a
-        finer look at the trained range (in one dimension too: the raster order is stretched as a sequence, which
-        knows nothing of rows).
+        finer look at the trained range. In one dimension too: a token's place in the sequence is then in the trained
+        row that its centre lies in, and between that row's places as its column is.
     """
     trained = trained or grid
     rows, columns = np.indices(grid).reshape(2, -1)
     centres = np.stack([rows, columns], axis=-1).astype(np.float32) + 0.5
     order = np.arange(len(centres), dtype=np.float32)
+    raster = None
     if policy == 'rescale':
+        raster = np.arange(len(centres))
         centres = centres * (np.float32(trained) / np.float32(grid))
-        order = (order + 0.5) * (np.prod(trained) / np.prod(grid)) - 0.5
+        # Stretched as a whole, a finer grid's second row would get the codes of the trained first row's second half.
+        row = (2 * rows + 1) * trained[0] // (2 * grid[0])
+        order = row * trained[1] + (columns + 0.5) * (trained[1] / grid[1]) - 0.5
     elif policy != 'extend':
         raise ValueError(f'policy={policy!r}: extend or rescale')
-    return Coordinates(centres.astype(np.float32), order.astype(np.float32), tuple(grid))
+    return Coordinates(centres.astype(np.float32), order.astype(np.float32), tuple(grid), raster)
 
 
 def raster_order(coordinates: Coordinates) -> Int[Array | np.ndarray, 'tokens'] | None:
@@ -50,9 +58,10 @@ def raster_order(coordinates: Coordinates) -> Int[Array | np.ndarray, 'tokens'] 
 
     Coordinates that are being traced are sorted by the program, since nobody knows their order before it runs.
     """
-    if isinstance(coordinates.order, jax.Array):
-        return jnp.argsort(coordinates.order)
-    order = np.argsort(coordinates.order, kind='stable')
+    places = coordinates.order if coordinates.raster is None else coordinates.raster
+    if isinstance(places, jax.Array):
+        return jnp.argsort(places)
+    order = np.argsort(places, kind='stable')
     return None if np.array_equal(order, np.arange(len(order))) else order
 
 
@@ -62,7 +71,8 @@ def in_raster_order(coordinates: Coordinates) -> Coordinates:
     if order is None:
         return coordinates
     # A plain range says to `raster_order` that there is nothing left to sort.
-    return coordinates.replace(centres=coordinates.centres[order], order=np.arange(len(order), dtype=np.float32))
+    raster = np.arange(len(order))
+    return coordinates.replace(centres=coordinates.centres[order], order=coordinates.order[order], raster=raster)
 
 
 def patch_grid(image_shape: tuple[int, ...], patch_size: int) -> Grid:
