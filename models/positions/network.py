@@ -25,7 +25,8 @@ class MLPPositions(AbsolutePositions):
 
     def __init__(self, shape: Shape, *, rngs: nnx.Rngs):
         self.grid = shape.grid
-        self.expand = nnx.Linear(2, shape.embed_dim, dtype=jnp.float32, rngs=rngs)
+        # Of this product some accelerators would round the inputs, which are the coordinates.
+        self.expand = nnx.Linear(2, shape.embed_dim, dtype=jnp.float32, precision='highest', rngs=rngs)
         self.contract = nnx.Linear(shape.embed_dim, shape.embed_dim, dtype=jnp.float32, rngs=rngs)
 
     def codes(self, coordinates: Coordinates) -> Float[Array, 'tokens embed']:

@@ -59,5 +59,7 @@ class ODEPositions(AbsolutePositions):
 
 def _velocity(time: Float[Array, ''], code: Float[Array, 'embed'], layers: dict) -> Float[Array, 'embed']:
     expand, contract = layers[0], layers[1]
-    hidden = jnp.tanh(jnp.append(code, time) @ expand['kernel'] + expand['bias'])
+    # Of this product some accelerators would round the inputs, the time among them.
+    hidden = jnp.matmul(jnp.append(code, time), expand['kernel'], precision='highest')
+    hidden = jnp.tanh(hidden + expand['bias'])
     return hidden @ contract['kernel'] + contract['bias']

@@ -166,6 +166,16 @@ def test_mlp_reads_coordinates_from_minus_one_to_one():
     np.testing.assert_allclose(positions.codes(where), expected, atol=1e-5)
 
 
+@pytest.mark.parametrize(('name', 'reads'), [('mlp', 'tensor<16x2xf32>'), ('ode', 'tensor<33xf32>')])
+def test_products_that_read_coordinates_are_not_left_to_the_accelerator_s_default(name, reads):
+    """Which rounds their inputs; a CPU does not, so the program is asked."""
+    positions = make(name)
+    program = jax.jit(lambda: positions.codes(TRAINED)).lower().as_text()
+    products = [line for line in program.splitlines() if 'dot_general' in line and reads in line]
+    assert products
+    assert all('precision = [HIGHEST, HIGHEST]' in line for line in products)
+
+
 def test_fourier_is_li_s_algorithm():
     positions = make('fourier')
     projection = np.asarray(positions.projection[...], np.float64)
