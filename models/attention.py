@@ -96,7 +96,12 @@ def dot_product_attention(
     Vaswani et al. 2017 (arXiv:1706.03762), eq. 1; queries come scaled. Without q and k the scores stand alone, and
     the weights are one for the whole batch. Logits and softmax are float32 whatever the compute type; weights return
     in the compute type. Heads lead so that both products are one batched matrix product over contiguous memory.
+
+    Raises:
+      ValueError: there are no queries, and the scores are not [heads, 1, *blocks, queries, keys].
     """
+    if q is None and np.shape(scores)[1:2] != (1,):
+        raise ValueError(f'scores={np.shape(scores)}: without queries and keys their second axis, of images, is 1')
     logits = scores
     if q is not None:
         logits = products(q, k) + scores

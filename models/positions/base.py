@@ -73,12 +73,15 @@ class NoPositions(nnx.Module):
         k: Float[Array, 'heads batch *blocks keys head_dim'] | None,
         offsets: Offsets,
     ) -> Float[Array, '...'] | float:
-        """A term [heads #batch *#blocks queries keys] to add to the attention logits. In every layer.
+        """A term to add to the attention logits, in every layer; a number, equal for all keys, is to add nothing.
+
+        Of shape [heads or 1, batch or 1, *blocks, queries, keys], or [*blocks, queries, keys] for all heads and
+        images. There are blocks, or 1 for all of them, where attention is windowed.
 
         Queries come multiplied by the attention's scale. Windowed attention asks for blocks of queries and the keys
         near each, so a score may read nothing but the offsets, the query and the key. Both are None where attention
-        is by position alone (`positions.content`), which asks `scores_content_free` of a variant. Without the axes of
-        heads and batch, a term is of all heads and images (`scores_by_head`).
+        is by position alone (`positions.content`), which asks `scores_content_free` of a variant, and one term for
+        all images.
         """
         return 0.0
 
@@ -112,16 +115,25 @@ def scores_by_head(
     """What `positions` add to the logits of each head; a float where that is nothing.
 
     Raises:
-      TypeError: the scores have other axes than `NoPositions.scores` says, or other heads: they would be broadcast.
+      TypeError: the scores have another shape than `NoPositions.scores` says: they would be broadcast, or fail later.
     """
     scores = positions.scores(q, k, offsets)
     if isinstance(scores, int | float):
         return float(scores)
+    returned = scores.shape
     if scores.ndim == offsets.ndim - 1:
         scores = scores[None, None]
-    if scores.ndim != offsets.ndim + 1 or scores.shape[0] not in (1, num_heads):
+    *blocks, queries, keys = offsets.shape[:-1]
+    # Blocks may share their offsets, and have scores of their own all the same.
+    images, *blocks = (1, *blocks) if q is None else q.shape[1:-2]
+    most = num_heads, images, *blocks
+    if (
+        scores.ndim != offsets.ndim + 1
+        or scores.shape[-2:] != (queries, keys)
+        or any(size not in (1, all_of_them) for size, all_of_them in zip(scores.shape[:-2], most, strict=True))
+    ):
         raise TypeError(
-            f'{type(positions).__name__}.scores returns shape {scores.shape} for offsets of shape {offsets.shape}; '
+            f'{type(positions).__name__}.scores returns shape {returned} for offsets of shape {offsets.shape}; '
             f'({num_heads} heads, 1 or all images, queries, keys) would do, or (queries, keys) for all heads'
         )
     return jnp.broadcast_to(scores, (num_heads, *scores.shape[1:]))

@@ -1,3 +1,5 @@
+import re
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -96,6 +98,17 @@ def test_weights_are_those_that_mixed_the_values(x):
     mixed, weights = dot_product_attention(0.3 * q, k, v)
     np.testing.assert_allclose(weights.sum(-1), 1, atol=1e-6)
     np.testing.assert_allclose(mixed, weights @ v, atol=1e-6)
+
+
+@pytest.mark.parametrize('scores', [np.zeros((2, 3, TOKENS, TOKENS), np.float32), 0.0])
+def test_by_position_alone_there_is_one_score_for_all_images(scores):
+    """Those of the other images would be left out, and nobody told."""
+    v = normal(0, (2, 3, TOKENS, 8))
+    with pytest.raises(ValueError, match=re.escape(f'scores={np.shape(scores)}: ')):
+        dot_product_attention(None, None, v, scores=scores)
+    mixed, weights = dot_product_attention(None, None, v, scores=jnp.zeros((2, 1, TOKENS, TOKENS)))
+    assert weights.shape == (2, 1, TOKENS, TOKENS)
+    np.testing.assert_allclose(mixed, jnp.broadcast_to(v.mean(2, keepdims=True), v.shape), atol=1e-6)
 
 
 def test_softmax_saturates_without_the_scale():

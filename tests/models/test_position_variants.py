@@ -1,5 +1,7 @@
 """What each positional encoding says it is: its paper's equation, computed another way."""
 
+import re
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -8,7 +10,7 @@ from scipy.integrate import solve_ivp
 from scipy.ndimage import map_coordinates
 
 from models.patches import Coordinates, grid_coordinates
-from models.positions import POSITIONS, Shape
+from models.positions import POSITIONS, Shape, scores_by_head
 from models.positions.rotary import turn
 from models.positions.sinusoidal import sinusoid
 from models.positions.tables import interpolate
@@ -226,6 +228,43 @@ def test_gaussian_scores_are_the_log_density_up_to_a_constant():
         apart = OFFSETS - centre
         expected = -0.5 * np.einsum('qki,ij,qkj->qk', apart, matrix.T @ matrix, apart)
         np.testing.assert_allclose(scores[head, 0], expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ('shape', 'content', 'fits'),
+    [
+        ((16, 16), True, True),
+        ((4, 1, 16, 16), True, True),
+        ((1, 2, 16, 16), True, True),
+        ((4, 1, 16, 16), False, True),
+        ((3, 1, 16, 16), True, False),  # heads
+        ((4, 3, 16, 16), True, False),  # images
+        ((4, 2, 16, 16), False, False),  # of which there are none without queries
+        ((4, 1, 1, 16), True, False),  # queries
+        ((16, 1), True, False),  # keys
+        ((4, 16, 16), True, False),
+    ],
+)
+def test_scores_have_one_of_two_shapes(shape, content, fits):
+    positions, q = make('none'), queries() if content else None
+    positions.scores = lambda q, k, offsets: jnp.zeros(shape)
+    if fits:
+        assert scores_by_head(positions, q, q, OFFSETS, 4).shape[::3] == (4, 16)
+        return
+    with pytest.raises(TypeError, match=re.escape(f'NoPositions.scores returns shape {shape}')):
+        scores_by_head(positions, q, q, OFFSETS, 4)
+
+
+@pytest.mark.parametrize(('blocks', 'fits'), [(1, True), (3, True), (2, False)])
+def test_blocks_that_share_offsets_may_have_scores_of_their_own(blocks, fits):
+    positions, q = make('none'), normal(0, (4, 2, 3, 5, 8))
+    positions.scores = lambda q, k, offsets: jnp.zeros((4, 2, blocks, 5, 7))
+    offsets, k = np.zeros((1, 5, 7, 2), np.float32), normal(0, (4, 2, 3, 7, 8))
+    if fits:
+        assert scores_by_head(positions, q, k, offsets, 4).shape == (4, 2, blocks, 5, 7)
+        return
+    with pytest.raises(TypeError, match='returns shape'):
+        scores_by_head(positions, q, k, offsets, 4)
 
 
 def test_alibi_falls_linearly_with_slopes_of_press_s_sequence():
