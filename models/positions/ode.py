@@ -18,15 +18,24 @@ class ODEPositions(AbsolutePositions):
     """`ode`: the path of a learned dynamical system, dp/dt = h(t, p), read at each token's time (FLOATER).
 
     Liu et al. 2020 (arXiv:2003.09229), section 3: p(t) = p(0) + the integral of h(s, p(s)) ds from 0 to t, with p(0)
-    learned and h a network of one hidden layer, tanh. It differs from the authors' code, where h has a ReLU and codes
-    are biases of queries, keys and values in every layer, with one h and a p(0) for each; here `positions.inject` says
-    where they are added, as with every absolute code, and a smooth h lets the solver take longer steps. A token takes
-    ten times their time (0.01), which was for sentences: by theirs the first and the last of sixteen patches
-    start a tenth apart. With ours codes grow along the path: the 196th starts 11 to 19 times as large as the first.
-    Time is the place in the raster sequence, so any place between two tokens has a code, the path goes on past the
-    trained length, and the parameters do not grow with it. Diffrax solves it by Tsit5 (Tsitouras 2011) in steps of four
-    tokens, and interpolates to the same order: next to SciPy's solver codes are off by 1e-6 to 5e-6 of their norm as
-    they are drawn, and by 6e-5 after 1,000 steps on Fashion-MNIST.
+    learned and h a network of one hidden layer, tanh. Time is the place in the raster sequence, so any place between
+    two tokens has a code, the path goes on past the trained length, and the parameters do not grow with it.
+
+    It differs from the authors' code (github.com/xuanqing94/FLOATER):
+
+    - There codes are biases of queries, keys and values in every layer, with one h and a p(0) for each, on top of the
+      sinusoids that tokens have by default. Here they stand alone, where `positions.inject` says.
+    - Their h has a ReLU and reads the time in both layers; ours has a tanh and reads it in the first. A smooth h lets
+      the solver take longer steps.
+    - Their p(0) starts Xavier-uniform, their kernels Xavier-normal; ours from N(0, 1) and with LeCun's variance.
+    - A token takes ten times their time (0.01), which was for sentences: by theirs the first and the last of sixteen
+      patches start a tenth apart. With ours codes grow along the path: the 196th starts 11 to 19 times as large as
+      the first.
+    - They solve it by a Runge-Kutta method of order four in five steps a token, and for every 400th batch only: for
+      the others codes stay as they are, and h has no gradient. Here Diffrax solves it for every batch, by Tsit5
+      (Tsitouras 2011) in steps of four tokens, and interpolates to the same order: next to SciPy's solver codes are
+      off by 1e-6 to 5e-6 of their norm as they are drawn, and by 6e-5 after 1,000 steps on Fashion-MNIST.
+
     Parameters: embed_dim + (embed_dim + 2) x embed_dim + (embed_dim + 1) x embed_dim.
     """
 

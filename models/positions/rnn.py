@@ -16,11 +16,15 @@ class RNNPositions(AbsolutePositions):
     """`rnn`: the states of a GRU that walks along the sequence, fed the same learned vector at every step.
 
     h_0 learned, h_{k+1} = GRU(u, h_k), code p_k = W h_{k+1}: a recurrent generator such as Liu et al. 2020
-    (arXiv:2003.09229) set beside tables and sinusoids, the discrete form of their dynamical system. (Theirs reads the
-    number of the step; this one the same learned u, so that it can walk past the trained numbers.) Its parameters do
+    (arXiv:2003.09229) set beside tables and sinusoids, the discrete form of their dynamical system. Its parameters do
     not grow with the length. Places between two steps take the codes' linear interpolation. The gates start with
     memories of 1 to `tokens` steps (Tallec & Ollivier 2018, arXiv:1804.11188, "chrono" biases): with none, a GRU that
     reads the same input at every step forgets where it started, and late places have the same code.
+
+    In the authors' code (github.com/xuanqing94/FLOATER) two layers of GRU read the time of the step, 0.01 k, and their
+    states, without a map W, are biases of queries, keys and values on top of sinusoids; each of these biases has a
+    start of its own in each layer of the model, Xavier-uniform. Ours is one layer that reads the same u at every step,
+    so that it can walk past the trained numbers; h_0 and u start from N(0, 1), and codes are added to tokens.
     """
 
     def __init__(self, shape: Shape, *, rngs: nnx.Rngs):
