@@ -17,7 +17,8 @@ class Coordinates:
 
     Positions read these and nothing else, so to move a token is to change its row here; convolutions and the GRU know
     the grid alone. The raster order stands beside the centres because one-dimensional codes count tokens along the
-    sequence, and how many tokens come before one depends on the width of its grid. A sequence is a grid of one row.
+    sequence, and how many tokens come before one depends on the width of its grid. (`learned_1d` does not: its table is
+    of the trained sequence, and is read by the centres.) A sequence is a grid of one row.
 
     Which token stands at which place of the grid is said by `order` too, unless `raster` says it: in the trained
     sequence that a finer grid is squeezed into, tokens of two rows lie between each other.

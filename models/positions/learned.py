@@ -14,8 +14,9 @@ SPREAD = 0.02  # standard deviation of what a table starts from, as in ViT's own
 class Learned1D(AbsolutePositions):
     """`learned_1d`: one free vector per token of the trained sequence (Dosovitskiy et al. 2021, eq. 1, E_pos).
 
-    Between trained places the table is interpolated bilinearly over the image, as section 3.2 of the same paper
-    (arXiv:2010.11929) does for other resolutions; beyond the trained range its edge is repeated. Parameters:
+    One-dimensional at the trained size alone, where nothing ties a row to the next; anywhere else it is read by the
+    centres. Between trained places the table is interpolated bilinearly over the image, as section 3.2 of the same
+    paper (arXiv:2010.11929) does for other resolutions; beyond the trained range its edge is repeated. Parameters:
     tokens x embed_dim.
     """
 

@@ -41,10 +41,11 @@ class RelativeVectors(NoPositions):
     """`relative_vectors`: the query times a learned vector for the offset's rows and one for its columns.
 
     Bello et al. 2019 (arXiv:1904.09925), eq. 3: logits q^T (k + r_columns + r_rows) / sqrt(d), the vectors shared by
-    the heads, each layer its own. On a sequence these are Shaw et al. 2018 (arXiv:1803.02155), eq. 4, clipped at the
-    trained length, and the one vector for rows, which all keys share, changes nothing. Between entries and beyond the
-    table as `relative_bias`. Parameters of a layer: (2 rows - 1 + 2 columns - 1) x head_dim, or within a window
-    2 window x head_dim; on a sequence of so many columns there is one row.
+    the heads, each layer its own. On a sequence these are the vectors that Shaw et al. 2018 (arXiv:1803.02155), eq. 4,
+    add to keys, clipped at the trained length rather than at a chosen k; theirs to values, eq. 3, are left out, and the
+    one vector for rows, which all keys share, changes nothing. Between entries and beyond the table as `relative_bias`.
+    Parameters of a layer: (2 rows - 1 + 2 columns - 1) x head_dim, or within a window 2 window x head_dim; on a
+    sequence of so many columns there is one row.
     """
 
     in_attention = True

@@ -12,7 +12,8 @@ def interpolate(
 ) -> Float[Array, '*shape channels']:
     """The bilinear interpolation of a table at `places`, counted from its first entry; beyond the edge, the edge.
 
-    Places that are known before the program runs cost one look-up each where they all fall on entries.
+    Places that are known before the program runs cost one look-up each where they all fall on entries; places that the
+    program works out cost four, as the offsets between more than 512 tokens do (windows.offsets).
     """
     numbers = np if isinstance(places, np.ndarray) else jnp
     last = np.array(table.shape[:2]) - 1
