@@ -37,7 +37,9 @@ class Block(nnx.Module):
         self.norm_mlp = LayerNorm(dim)
         self.mlp = MLP(dim, round(config.mlp_ratio * dim), dtype=dtype, rngs=rngs)
         self.layer, self.dropout = layer, config.dropout
-        # Stochastic depth (Huang et al. 2016, arXiv:1603.09382): one draw an image, shared by tokens and channels.
+        # Stochastic depth (Huang et al. 2016, arXiv:1603.09382) as timm has it, and DeiT (Touvron et al. 2021,
+        # arXiv:2012.12877): rates rise from 0 in the first block, where Huang et al.'s eq. 4 gives it a share too, and
+        # each branch has a draw for each image, shared by tokens and channels; theirs is for a block and a batch.
         self.drop_path = config.stochastic_depth * layer / max(1, config.depth - 1)
 
     def __call__(

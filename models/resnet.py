@@ -97,6 +97,7 @@ class ResNet(nnx.Module):
             outputs = width * 2**stage
             for index in range(count):
                 stride = 2 if stage > 0 and index == 0 else 1
+                # Rates and draws are those of models.backbone, and of timm's ResNet.
                 drop_path = config.stochastic_depth * len(blocks) / (sum(STAGES) - 1)
                 blocks.append(ResidualBlock(inputs, outputs, stride, drop_path, len(blocks), dtype=dtype, rngs=rngs))
                 inputs = outputs

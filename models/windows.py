@@ -64,7 +64,11 @@ def plan(grid: Grid, window: int) -> Tiling | None:
 
 
 def offsets(coordinates: Coordinates) -> Float[Array | np.ndarray, 'tokens tokens 2']:
-    """Of every key from every query: centre of the key minus centre of the query, in training patches."""
+    """Of every key from every query: centre of the key minus centre of the query, in training patches.
+
+    A constant for up to 512 tokens whose places are known, so that reading a table there costs one look-up, not four
+    (positions.tables.interpolate).
+    """
     return _differences(coordinates.centres, coordinates.centres)
 
 
