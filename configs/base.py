@@ -12,6 +12,8 @@ from ml_collections.config_dict import placeholder
 
 from configs.errors import ConfigError
 
+INJECTIONS = ('stem', 'every_layer', 'every_layer_shared')  # what model.positions.inject can be
+
 
 def get_config() -> ConfigDict:
     config = ConfigDict()

@@ -16,7 +16,7 @@ from models.fused import KERNELS
 from models.matching import MATCHES, reference_arm, width
 from models.mixers import MIXERS
 from models.patches import patch_grid
-from models.positions import INJECTIONS, POSITIONS, AbsolutePositions, NoPositions
+from models.positions import POSITIONS, AbsolutePositions, NoPositions
 
 DEFAULTS = base.get_config()
 COMPUTE_DTYPES = ('float32', 'bfloat16')
@@ -87,7 +87,7 @@ def _check_names(config: ConfigDict) -> None:
     _one_of('model.name', config.model.name, MODELS)
     _one_of('model.mixer', config.model.mixer, MIXERS)
     _one_of('model.positions.name', config.model.positions.name, POSITIONS)
-    _one_of('model.positions.inject', config.model.positions.inject, INJECTIONS)
+    _one_of('model.positions.inject', config.model.positions.inject, base.INJECTIONS)
     _one_of('model.attention_scale', config.model.attention_scale, SCALES)
     _one_of('model.attention_kernel', config.model.attention_kernel, KERNELS)
     if config.model.match:

@@ -14,6 +14,7 @@ from models import fused, windows
 from models.layers import Dense
 from models.patches import Coordinates, in_raster_order, raster_order
 from models.positions import NoPositions, scores_by_head
+from models.positions.base import Heads
 
 SCALES = ('sqrt_head_dim', 'none')
 OUTSIDE = -1e30  # added to the logit of a key that a query may not see; finite: a row with nothing to see is no NaN
@@ -123,14 +124,14 @@ def hide(mask: Bool[Array | np.ndarray, '...']) -> Float[Array | np.ndarray, '..
 
 
 def attend(
-    q: Float[Array, 'heads batch tokens head_dim'] | None,
-    k: Float[Array, 'heads batch tokens head_dim'] | None,
-    v: Float[Array, 'heads batch tokens head_dim'],
+    q: Heads | None,
+    k: Heads | None,
+    v: Heads,
     positions: NoPositions,
     coordinates: Coordinates,
     window: int | None = None,
     kernel: str = 'xla',
-) -> tuple[Float[Array, 'heads batch tokens head_dim'], Float[Array, 'heads #batch tokens tokens']]:
+) -> tuple[Heads, Float[Array, 'heads #batch tokens tokens']]:
     """Attention of every token to every token, or within its window, with the scores of `positions`.
 
     A window is of the grid, as a convolution's kernel is: see models.windows. Where that costs less it is computed
@@ -156,13 +157,13 @@ def attend(
 
 
 def attend_in_blocks(
-    q: Float[Array, 'heads batch tokens head_dim'] | None,
-    k: Float[Array, 'heads batch tokens head_dim'] | None,
-    v: Float[Array, 'heads batch tokens head_dim'],
+    q: Heads | None,
+    k: Heads | None,
+    v: Heads,
     positions: NoPositions,
     coordinates: Coordinates,
     tiling: windows.Tiling,
-) -> tuple[Float[Array, 'heads batch tokens head_dim'], Float[Array, 'heads #batch tokens tokens']]:
+) -> tuple[Heads, Float[Array, 'heads #batch tokens tokens']]:
     """Attention within the windows of a tiling, of tokens in raster order; time and memory are linear in tokens."""
     q = None if q is None else windows.query_blocks(q, tiling)
     k, v = (None if x is None else windows.key_blocks(x, tiling) for x in (k, v))
@@ -173,9 +174,7 @@ def attend_in_blocks(
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(1, 2))
-def split_heads(
-    x: Float[Array, 'batch tokens channels'], num_heads: int, head_dim: int
-) -> tuple[Float[Array, 'heads batch tokens head_dim'], ...]:
+def split_heads(x: Float[Array, 'batch tokens channels'], num_heads: int, head_dim: int) -> tuple[Heads, ...]:
     """The parts of the channels that belong to queries, keys and values, or to values alone, each by heads.
 
     With a gradient that puts the parts side by side: that of slices, as XLA makes it, adds up padded ones element by
@@ -186,7 +185,7 @@ def split_heads(
 
 
 def join_heads(
-    parts: Sequence[Float[Array, 'heads batch tokens head_dim']],
+    parts: Sequence[Heads],
 ) -> Float[Array, 'batch tokens channels']:
     """The reverse: each part's heads side by side, and the parts too."""
     return jnp.concatenate([part.transpose(1, 2, 0, 3).reshape(*part.shape[1:3], -1) for part in parts], axis=-1)

@@ -3,18 +3,16 @@
 import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
-from jaxtyping import Array, Float
 from ml_collections import ConfigDict
 
 from models import windows
 from models.patches import patch_grid
 from models.positions import POSITIONS, NoPositions
+from models.positions.base import Heads
 
 KERNELS = ('xla', 'cudnn')
 LARGEST_HEAD = 128  # cuDNN's bound on every GPU that it supports; head_dim must be a multiple of HEAD_MULTIPLE
 HEAD_MULTIPLE = 8
-
-Heads = Float[Array, 'heads batch tokens head_dim']
 
 
 def fallback(config: ConfigDict, image_shape: tuple[int, int, int], dtype: DTypeLike) -> str:

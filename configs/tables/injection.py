@@ -20,12 +20,11 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from configs import digits, fashion_mnist
+from configs import base, digits, fashion_mnist
 from configs.tables import with_seeds
 
 WITHOUT_PARAMETERS = ('sinusoidal_1d', 'sinusoidal_2d')
 POSITIONS = (*WITHOUT_PARAMETERS, 'learned_1d', 'learned_2d', 'fourier', 'mlp', 'rnn', 'ode')
-INJECTIONS = ('stem', 'every_layer', 'every_layer_shared')
 FIGURE = {'x': 'where codes are added', 'scale': 'category', 'quantities': ('test_accuracy',)}
 
 
@@ -35,7 +34,7 @@ def get_config(variant: str = '') -> ConfigDict:
 
 def sweep() -> list[dict[str, Any]]:
     arms: dict[str, dict[str, Any]] = {'none': {'model.positions.name': 'none'}}
-    for name, inject in itertools.product(POSITIONS, INJECTIONS):
+    for name, inject in itertools.product(POSITIONS, base.INJECTIONS):
         if name in WITHOUT_PARAMETERS and inject == 'every_layer':
             continue
         arms[f'{name}, {inject}'] = {

@@ -12,7 +12,7 @@ from models.positions.rnn import RNNPositions
 from models.positions.rotary import RoPEAxial, RoPEMixed
 from models.positions.sinusoidal import Sinusoidal1D, Sinusoidal2D
 
-__all__ = ['INJECTIONS', 'POSITIONS', 'AbsolutePositions', 'NoPositions', 'Shape', 'scores_by_head']
+__all__ = ['POSITIONS', 'AbsolutePositions', 'NoPositions', 'Shape', 'scores_by_head']
 
 POSITIONS: dict[str, type[NoPositions]] = {
     'none': NoPositions,
@@ -39,5 +39,3 @@ POSITIONS: dict[str, type[NoPositions]] = {
     # Conditional.
     'conditional': ConditionalPositions,
 }
-
-INJECTIONS = ('stem', 'every_layer', 'every_layer_shared')

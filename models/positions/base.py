@@ -11,6 +11,9 @@ from jaxtyping import Array, Float
 
 from models.patches import Coordinates, Grid
 
+# Queries, keys or values of all tokens.
+Heads = Float[Array, 'heads batch tokens head_dim']
+
 # Of each key from each query, row and column, in training patches: centre of the key minus centre of the query.
 Offsets = Float[Array | np.ndarray, '*#blocks queries keys 2']
 
@@ -58,12 +61,7 @@ class NoPositions(nnx.Module):
         """Absolute codes, added to the tokens where `positions.inject` says."""
         return x
 
-    def rotate(
-        self,
-        q: Float[Array, 'heads batch tokens head_dim'],
-        k: Float[Array, 'heads batch tokens head_dim'],
-        coordinates: Coordinates,
-    ) -> tuple[Float[Array, 'heads batch tokens head_dim'], Float[Array, 'heads batch tokens head_dim']]:
+    def rotate(self, q: Heads, k: Heads, coordinates: Coordinates) -> tuple[Heads, Heads]:
         """Rotary codes: queries and keys, turned by where they are. In every layer."""
         return q, k
 

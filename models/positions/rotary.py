@@ -7,11 +7,9 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from models.patches import Coordinates
-from models.positions.base import NoPositions, Shape, positional_parameter
+from models.positions.base import Heads, NoPositions, Shape, positional_parameter
 
 AXIAL_BASE, MIXED_BASE = 100, 10  # those of Heo et al. 2024
-
-Heads = Float[Array, 'heads batch tokens head_dim']
 
 
 def turn(x: Heads, angles: Float[Array, '#heads tokens pairs']) -> Heads:

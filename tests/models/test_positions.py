@@ -14,7 +14,7 @@ import models
 from configs import base
 from data.spec import Spec
 from models.patches import Coordinates, grid_coordinates
-from models.positions import INJECTIONS, POSITIONS, AbsolutePositions, Shape
+from models.positions import POSITIONS, AbsolutePositions, Shape
 from models.windows import offsets
 from tests.draws import normal, rngs
 
@@ -201,7 +201,7 @@ def test_by_position_alone_no_query_meets_a_key(aware, images, name):
 
 
 @pytest.mark.parametrize('name', ABSOLUTE)
-@pytest.mark.parametrize('inject', INJECTIONS)
+@pytest.mark.parametrize('inject', base.INJECTIONS)
 def test_absolute_codes_go_in_where_inject_says(aware, images, name, inject):
     model, params = aware(name, positions__inject=inject)
     if PARAMETERS[name]:

@@ -26,7 +26,7 @@ from models.attention import SCALES
 from models.fused import KERNELS
 from models.matching import MATCHES
 from models.mixers import MIXERS
-from models.positions import INJECTIONS, POSITIONS
+from models.positions import POSITIONS
 from training.log import read_rows
 from training.programs import ARGUMENTS
 
@@ -79,7 +79,7 @@ GOOD = {
     'model.dropout': [0.0, 0.5, 0.99],
     'model.stochastic_depth': [0.0, 0.5, 0.99],
     'model.positions.name': list(POSITIONS),
-    'model.positions.inject': list(INJECTIONS),
+    'model.positions.inject': list(base.INJECTIONS),
     'model.attention_kernel': list(KERNELS),
     'model.resnet_width': [1, 2, 17],
     'model.match': ['', '', '', *MATCHES],
