@@ -13,6 +13,10 @@ from flax import nnx
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
+Image = Float[Array, 'batch height width channels']
+ByImage = Float[Array, 'batch channels']
+ByChannel = Float[Array, 'channels']
+
 
 @jax.custom_vjp
 def gelu(x: Float[Array, '...']) -> Float[Array, '...']:
@@ -20,7 +24,7 @@ def gelu(x: Float[Array, '...']) -> Float[Array, '...']:
     return _gelu_and_derivative(x)[0]
 
 
-def _gelu_and_derivative(x):
+def _gelu_and_derivative(x: Float[Array, '*shape']) -> tuple[Float[Array, '*shape'], Float[Array, '*shape']]:
     slope = (2 / jnp.pi) ** 0.5
     square = x * x
     tanh = jnp.tanh(slope * x * (1 + 0.044715 * square))
@@ -28,7 +32,7 @@ def _gelu_and_derivative(x):
     return x * cdf, cdf + 0.5 * x * (1 - tanh * tanh) * slope * (1 + 3 * 0.044715 * square)
 
 
-def _gelu_backward(derivative, gradient):
+def _gelu_backward(derivative: Float[Array, '*shape'], gradient: Float[Array, '*shape']) -> tuple[Array]:
     return (gradient * derivative,)
 
 
@@ -49,7 +53,11 @@ def layer_norm(
 EPSILON = 1e-6
 
 
-def _layer_norm_forward(x, scale, bias):
+def _layer_norm_forward(
+    x: Float[Array, '*lead embed'], scale: Float[Array, 'embed'], bias: Float[Array, 'embed']
+) -> tuple[
+    Float[Array, '*lead embed'], tuple[Float[Array, '*lead embed'], Float[Array, '*lead 1'], Float[Array, 'embed']]
+]:
     wide = x.astype(jnp.float32)
     centred = wide - jnp.mean(wide, axis=-1, keepdims=True)
     inverse = jax.lax.rsqrt(jnp.mean(centred * centred, axis=-1, keepdims=True) + EPSILON)
@@ -57,7 +65,10 @@ def _layer_norm_forward(x, scale, bias):
     return (normalised * scale + bias).astype(x.dtype), (normalised, inverse, scale)
 
 
-def _layer_norm_backward(saved, gradient):
+def _layer_norm_backward(
+    saved: tuple[Float[Array, '*lead embed'], Float[Array, '*lead 1'], Float[Array, 'embed']],
+    gradient: Float[Array, '*lead embed'],
+) -> tuple[Float[Array, '*lead embed'], Float[Array, 'embed'], Float[Array, 'embed']]:
     normalised, inverse, scale = saved
     # Rows of one matrix: a broadcast of another shape than the forward pass's is not shared with it, so that each is
     # part of what it feeds rather than an array of its own.
@@ -75,12 +86,7 @@ layer_norm.defvjp(_layer_norm_forward, _layer_norm_backward)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(3,))
-def group_norm(
-    x: Float[Array, 'batch height width channels'],
-    scale: Float[Array, 'channels'],
-    bias: Float[Array, 'channels'],
-    groups: int,
-) -> Float[Array, 'batch height width channels']:
+def group_norm(x: Image, scale: ByChannel, bias: ByChannel, groups: int) -> Image:
     """Zero mean and unit variance over an image and the channels of a group (Wu & He 2018, arXiv:1803.08494, eq. 1-6).
 
     Then scale and bias. Statistics are float32 whatever the type of `x`. The variance is E[x^2] - E[x]^2, one pass over
@@ -93,7 +99,9 @@ def group_norm(
 
 # Sums are taken over the image first and over the channels of a group then, and what multiplies and shifts a pixel is
 # worked out once for each channel: so all that touches pixels runs along their channels.
-def _group_norm_forward(x, scale, bias, groups):
+def _group_norm_forward(
+    x: Image, scale: ByChannel, bias: ByChannel, groups: int
+) -> tuple[Image, tuple[Image, ByImage, ByImage, ByChannel]]:
     wide = x.astype(jnp.float32)
     mean = _group_mean(jnp.mean(wide, axis=(1, 2)), groups)
     square = _group_mean(jnp.mean(wide * wide, axis=(1, 2)), groups)
@@ -102,7 +110,9 @@ def _group_norm_forward(x, scale, bias, groups):
     return _linear(wide, slope, bias - mean * slope).astype(x.dtype), (x, mean, inverse, scale)
 
 
-def _group_norm_backward(groups, saved, gradient):
+def _group_norm_backward(
+    groups: int, saved: tuple[Image, ByImage, ByImage, ByChannel], gradient: Image
+) -> tuple[Image, ByChannel, ByChannel]:
     x, mean, inverse, scale = saved
     x, wide = x.astype(jnp.float32), gradient.astype(jnp.float32)
     along = jnp.sum(wide, axis=(1, 2)), jnp.sum(wide * x, axis=(1, 2))
@@ -115,13 +125,13 @@ def _group_norm_backward(groups, saved, gradient):
     return to_x.astype(gradient.dtype), jnp.sum(to_scale, axis=0), jnp.sum(to_bias, axis=0)
 
 
-def _group_mean(x: Float[Array, 'batch channels'], groups: int) -> Float[Array, 'batch channels']:
+def _group_mean(x: ByImage, groups: int) -> ByImage:
     """Of every channel, the mean over the channels of its group."""
     mean = jnp.mean(x.reshape(len(x), groups, -1), axis=-1)
     return jnp.repeat(mean, x.shape[-1] // groups, axis=-1)
 
 
-def _linear(x, slope, shift):
+def _linear(x: Image, slope: ByImage, shift: ByImage) -> Image:
     return x * slope[:, None, None] + shift[:, None, None]
 
 
@@ -136,7 +146,7 @@ class GroupNorm(nnx.Module):
         self.scale = nnx.Param(jnp.full(channels, initial))
         self.bias = nnx.Param(jnp.zeros(channels))
 
-    def __call__(self, x: Float[Array, 'batch height width channels']) -> Float[Array, 'batch height width channels']:
+    def __call__(self, x: Image) -> Image:
         return group_norm(x, self.scale[...], self.bias[...], self.groups)
 
 
@@ -157,7 +167,9 @@ def product(x: Float[Array, 'rows inputs'], kernel: Float[Array, 'inputs outputs
     return x @ kernel
 
 
-def _product_backward(saved, gradient):
+def _product_backward(
+    saved: tuple[Float[Array, 'rows inputs'], Float[Array, 'inputs outputs']], gradient: Float[Array, 'rows outputs']
+) -> tuple[Float[Array, 'rows inputs'], Float[Array, 'inputs outputs']]:
     x, kernel = saved
     if x.shape[1] > gradient.shape[1] and jax.default_backend() == 'cpu':
         # The CPU's products are slow where the first factor is to be turned, and slower the larger it is

@@ -12,10 +12,8 @@ from ml_collections import ConfigDict
 
 from models.convolve import convolve
 from models.dropout import dropout
-from models.layers import GroupNorm
+from models.layers import GroupNorm, Image
 from models.patches import Coordinates
-
-Image = Float[Array, 'batch height width channels']
 
 STAGES = (2, 2, 2, 2)  # blocks in each; the first keeps the resolution, each later one halves it
 SMALL_IMAGE = 64  # pixels; smaller images get CIFAR's stem, which keeps their resolution

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float, Int, Real
 
 from models.patches import Coordinates, Grid
 
@@ -160,18 +160,25 @@ def _places_in_block(tiling: Tiling) -> tuple[Int[np.ndarray, 'queries 2'], Int[
     return _places(tiling.block), _places(tiling.span) - np.array(tiling.margin)
 
 
-def _differences(queries, keys):
-    """[queries, 2] and [keys, 2] to [queries, keys, 2]: key minus query."""
+def _differences(
+    queries: Real[Array | np.ndarray, 'queries 2'], keys: Real[Array | np.ndarray, 'keys 2']
+) -> Real[Array | np.ndarray, 'queries keys 2']:
+    """Key minus query: places or centres."""
     if len(queries) * len(keys) > MOST_CONSTANT_PAIRS:
         queries, keys = jnp.asarray(queries), jnp.asarray(keys)
     return keys[None] - queries[:, None]
 
 
-def _within(differences, reach: tuple[int, int]):
+def _within(
+    differences: Int[Array | np.ndarray, 'queries keys 2'], reach: tuple[int, int]
+) -> Bool[Array | np.ndarray, 'queries keys']:
     return (abs(differences[..., 0]) <= reach[0]) & (abs(differences[..., 1]) <= reach[1])
 
 
-def _blocks(x, tiling: Tiling, margin: tuple[int, int]):
+def _blocks(
+    x: Float[Array, '*lead tokens dim'], tiling: Tiling, margin: tuple[int, int]
+) -> Float[Array, '*lead blocks places dim']:
+    """The tokens of each block and of a margin around it."""
     lead, dim = x.shape[:-2], x.shape[-1]
     x = x.reshape(*lead, *tiling.grid, dim)
     axis = len(lead)
@@ -181,7 +188,7 @@ def _blocks(x, tiling: Tiling, margin: tuple[int, int]):
     return x.reshape(*lead, np.prod(tiling.count), -1, dim)
 
 
-def _cut(x, axis: int, block: int, margin: int):
+def _cut(x: Float[Array, '...'], axis: int, block: int, margin: int) -> Float[Array, '...']:
     """[..., size, ...] to [..., blocks, block + 2 margin, ...]: slices that overlap, zeros beyond the ends.
 
     By slices of the whole, not by a gather, whose gradient would be a scatter.
@@ -196,7 +203,7 @@ def _cut(x, axis: int, block: int, margin: int):
     return jnp.concatenate(shifted, axis + 1)
 
 
-def _slice(x, axis: int, start: int, size: int):
+def _slice(x: Float[Array, '...'], axis: int, start: int, size: int) -> Float[Array, '...']:
     return x[(slice(None),) * axis + (slice(start, start + size),)]
 
 
