@@ -25,9 +25,11 @@ def main() -> int:
     from experiment import folder
     from experiment.display import Display
     from experiment.run import execute
+    from experiment.unread import refuse_unread
     from training.program_cache import use_cache
 
     use_cache()
+    refuse_unread(config_flags.get_override_values(flags.FLAGS['config']), [CONFIG.value], '--config.')
     workdir, began = Path(WORKDIR.value), time.time()
     with Display() as display:
         slot = display.of(0)

@@ -150,5 +150,5 @@ def _device_speeds(arms: pd.DataFrame) -> dict[str, tuple[str, str, int | float]
     return columns
 
 
-def _alignment(cells: pd.DataFrame, label: str, number: str) -> list[str]:
-    return [label] + [number] * (len(cells.columns) - 1)
+def _alignment(cells: pd.DataFrame, first: str, others: str) -> list[str]:
+    return [first] + [others] * (len(cells.columns) - 1)

@@ -68,11 +68,14 @@ def mean_and_interval(values: Values, complete: bool = True) -> Interval:
 
 
 def sampling_half_width(accuracy: float, images: int) -> float:
-    """Half of the 95% interval, by the normal approximation, that an accuracy has for the images it was measured on.
+    """Half of the 95% interval that an accuracy has for the images it was measured on (Wilson 1927); in [0, 1].
 
-    Of a model on as many other images from the same source; seeds that share them share the error. In [0, 1].
+    Of a model on as many other images from the same source; seeds that share them share the error. Not zero where all
+    images are right, as it is not certain that others would be.
     """
-    return float(stats.norm.ppf(0.975) * np.sqrt(accuracy * (1 - accuracy) / images))
+    z = stats.norm.ppf(0.975)
+    spread = np.sqrt(accuracy * (1 - accuracy) / images + (z / (2 * images)) ** 2)
+    return float(z * spread / (1 + z**2 / images))
 
 
 def paired_p_value(first: Values, second: Values, resolution: float = 0.0) -> float | None:

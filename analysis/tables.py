@@ -25,7 +25,8 @@ class Table(NamedTuple):
     best arm; mark is 'best', 'indistinguishable' or ''. Speeds are means over runs, and those of devices are missing
     where results tell none.
 
-    `runs` has a row for each run of each arm, from which all of that can be computed again.
+    `runs` has a row for each run that counts in an arm, from which means, intervals, differences and p-values can be
+    computed again.
     """
 
     arms: pd.DataFrame
@@ -169,7 +170,7 @@ def _arm_warnings(arm: runs.Arm) -> list[str]:
         if run.status in ('diverged', 'failed'):
             warnings.append(f'{run.name} ({arm.label}{seed}) {run.status} {run.detail.rstrip(".")}'.rstrip())
         elif run.result and run.result.mixed:
-            warnings.append(f'{run.name} ({arm.label}{seed}) was begun by other code or elsewhere')
+            warnings.append(f'{run.name} ({arm.label}{seed}) was begun by other code, on other images or elsewhere')
     return warnings
 
 

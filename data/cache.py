@@ -188,7 +188,7 @@ def _clear(folder: Path) -> None:
     try:
         for temporary in folder.glob('*.tmp'):
             temporary.unlink(missing_ok=True)
-        clear_partials(folder, [MANIFEST])
+        clear_partials(folder, [MANIFEST, '*.verified.json'])
     except OSError as error:
         raise _Unwritable(error.strerror) from error
 

@@ -13,7 +13,6 @@ from ml_collections import ConfigDict, config_flags
 from configs import base
 from configs.errors import ConfigError, nearest
 from experiment.folder import flatten
-from experiment.unread import refuse_unread
 
 OVERRIDE = re.compile(r'--?config\.(?P<field>[^=]*)(=(?P<value>.*))?', re.DOTALL)  # of one field of the config
 
@@ -28,7 +27,7 @@ def parse(argv: list[str]) -> list[str]:
     if 'config' not in flags.FLAGS:
         return _parsed(argv)
     override = next((one for one in argv if OVERRIDE.fullmatch(one)), None)
-    if override and not any(re.match('--?config(=|$)', one) for one in argv):
+    if override and not any(re.match('--?(config|flagfile)(=|$)', one) for one in argv):
         raise ConfigError(f'{override} changes a field of --config, which is missing; --config=FILE would do')
     argv, unset = _without_nones(argv)
     rest = _parsed(argv)
@@ -37,7 +36,6 @@ def parse(argv: list[str]) -> list[str]:
     config.update_from_flattened_dict(unset)
     asked = config_flags.get_override_values(flags.FLAGS['config'])
     asked.update(unset)
-    refuse_unread(asked, config, '--config.')
     return rest
 
 
@@ -126,9 +124,8 @@ def describe(error: BaseException) -> str:
     if isinstance(first, ConfigError):
         return text
     if isinstance(first, OSError) and not users:
-        return (
-            f'--config={first.filename}: {first.strerror}' if first.filename else f'--config: {text.splitlines()[-1]}'
-        )
+        last = text.splitlines()[-1].strip()
+        return f'--config={first.filename}: {first.strerror}' if first.filename else f'--config: {last}'
     if users:
         text = text.partition(' Other fields present')[0]  # a locked ConfigDict prints itself whole after that
         return f'{users[-1].filename}:{users[-1].lineno}: {type(first).__name__}: {text}'

@@ -38,7 +38,10 @@ def code(root: Path = ROOT) -> dict[str, str]:
     """The SHA-256 of all sources that make a run's numbers, in short: it changes when they do, committed or not."""
     digest = hashlib.sha256()
     for path in sorted(path for package in MAKERS for path in (root / package).rglob('*.py')):
-        digest.update(f'{path.relative_to(root)} {hashlib.sha256(path.read_bytes()).hexdigest()}\n'.encode())
+        name = path.relative_to(root)
+        # Editors leave links and copies beside a file, under names that no import finds.
+        if path.is_file() and all(part.removesuffix('.py').isidentifier() for part in name.parts):
+            digest.update(f'{name} {hashlib.sha256(path.read_bytes()).hexdigest()}\n'.encode())
     return {'sha256': digest.hexdigest()[:16]}
 
 

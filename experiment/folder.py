@@ -47,8 +47,15 @@ def read_result(folder: Path) -> dict[str, Any] | None:
     """The result of a run that came to its end, or None: then it is still to be run.
 
     So is one whose result is damaged, as a warning says: the run will come to the same again.
+
+    Raises StorageError: it could not be read just now.
     """
-    result = read_json_if_whole(folder / RESULT)
+    try:
+        result = read_json(folder / RESULT)
+    except Unreadable as error:
+        raise StorageError.of_reading(folder / RESULT, error.__cause__) from error
+    except Damaged:
+        result = None
     if result and result.get(CHECKSUM) == checksum(result):
         return result
     if (folder / RESULT).exists():

@@ -107,7 +107,7 @@ def plan(config: ConfigDict, overrides: Iterable[Any], figure: Any = None) -> li
         try:
             resolved.update_from_flattened_dict(fields)
             validate(resolved)
-            refuse_unread(fields, resolved)
+            refuse_unread(fields, [resolved], usual=folder.flatten(config.to_dict()))
             load_data(resolved.data)
         except (ConfigError, KeyError, TypeError, ValueError) as error:
             raise ConfigError(f'{where}: {error.args[0] if error.args else error}') from error
@@ -131,6 +131,7 @@ def refuse_overridden(asked: dict[str, Any], runs: list[Planned]) -> None:
             raise ConfigError(
                 f'--config.{name}={value} changes nothing: every row of sweep() sets {setting}; there it can be changed'
             )
+    refuse_unread(asked, [run.config for run in runs], '--config.')
 
 
 def _sets(run: Planned, name: str) -> bool:

@@ -1,6 +1,11 @@
 """Fields that a config leaves without effect. Whoever asks for one is told so: its run would be labelled by what it
-does not do, and two that differ in nothing else would pass for two."""
+does not do, and two that differ in nothing else would pass for two.
 
+A field may well be there and not be read, as `num_heads` is beside a convolution: so these are refused where somebody
+asks for them, and experiment.validate refuses in any config what would contradict the rest of it.
+"""
+
+from collections.abc import Iterable
 from typing import Any
 
 from ml_collections import ConfigDict
@@ -10,22 +15,30 @@ from configs.errors import ConfigError
 from experiment.folder import flatten
 
 OVERRULED = {'train.epochs': 'train.steps', 'data.train_fraction': 'data.train_examples'}  # by what goes before it
-OF_TOKENS = ('mixer', 'patch_size', 'embed_dim', 'depth', 'mlp_ratio', 'positions.name')
+IN_NO_FOLDER = ('digits', 'synthetic')  # datasets; data.LOCAL, without the import that a typing error need not wait for
+OF_TOKENS = ('mixer', 'kernel_size', 'num_heads', 'patch_size', 'embed_dim', 'depth', 'mlp_ratio', 'positions.name')
+OF_REFERENCE = {'model.name': 'backbone', 'model.positions.name': 'none'}  # as models.matching has it
 DEFAULTS = flatten(base.get_config().to_dict())
 
 
-def refuse_unread(asked: dict[str, Any], config: ConfigDict, prefix: str = '') -> None:
-    """Raises ConfigError where a field that was `asked` for, by dotted name, changes nothing of what `config` does.
+def refuse_unread(
+    asked: dict[str, Any], configs: Iterable[ConfigDict], prefix: str = '', usual: dict[str, Any] = DEFAULTS
+) -> None:
+    """Raises ConfigError where a field that was `asked` for, by dotted name, changes nothing that a config does.
 
-    As configs/base.py has it a field may be asked for all the same, as in a table's rows that cross two fields.
+    Of several `configs` one that reads it is enough.
+
+    As it would be anyway (`usual`) a field may be asked for all the same, as by a table's rows that cross two fields.
 
     Args:
       prefix: what stands before a field's name where it was written.
     """
-    fields = flatten(config.to_dict())
-    for field, why in unread(fields).items():
-        if field in asked and (field in OVERRULED or asked[field] != DEFAULTS[field]):
-            mend = f'{prefix}{OVERRULED[field]}=None beside it' if field in OVERRULED else repr(DEFAULTS[field])
+    flat = [flatten(config.to_dict()) for config in configs]
+    reasons = [unread(fields) for fields in flat]
+    for field, why in reasons[0].items():
+        everywhere = all(field in others for others in reasons)
+        if everywhere and field in asked and (field in OVERRULED or asked[field] != usual[field]):
+            mend = f'{prefix}{OVERRULED[field]}=None beside it' if field in OVERRULED else repr(usual[field])
             raise ConfigError(f'{prefix}{field}={asked[field]} changes nothing: {why}; {mend} would do')
 
 
@@ -37,22 +50,25 @@ def unread(fields: dict[str, Any]) -> dict[str, str]:
         if fields.get(first) is not None
     }
     source = fields.get('data.name')
-    if source in ('digits', 'synthetic'):
+    if source in IN_NO_FOLDER:
         found['data.dir'] = f'data.name={source!r} is in no folder'
     if source != 'synthetic':
         made = (field for field in fields if field.startswith('data.synthetic.'))
         found |= dict.fromkeys(made, f'data.name={source!r} is not made')
-    return found if fields.get('model.match') else found | _unread_of_model(fields)
+    own = _unread_of_model(fields)
+    if not fields.get('model.match'):
+        return found | own | {'model.reference': "model.match='' solves no width"}
+    # The arm that the width is matched to is made of the same fields.
+    reference = _unread_of_model(fields | OF_REFERENCE | {'model.mixer': fields.get('model.reference')})
+    return found | {field: why for field, why in own.items() if field in reference}
 
 
 def _unread_of_model(fields: dict[str, Any]) -> dict[str, str]:
-    """Where no width is solved: the reference arm, which is, reads fields that the arm itself does not."""
-    found = {'model.reference': "model.match='' solves no width"}
     if fields.get('model.name') == 'resnet':
-        without = "model.name='resnet' has no tokens"
-        found |= {f'model.{name}': without for name in (*OF_TOKENS, 'num_heads', 'kernel_size')}
-        return found
-    found['model.resnet_width'] = f'model.name={fields.get("model.name")!r} is no ResNet'
+        return {
+            f'model.{name}': "model.name='resnet' has no tokens" for name in (*OF_TOKENS, 'num_heads', 'kernel_size')
+        }
+    found = {'model.resnet_width': f'model.name={fields.get("model.name")!r} is no ResNet'}
     mixer = fields.get('model.mixer')
     if mixer != 'attention':
         found['model.num_heads'] = f'model.mixer={mixer!r} has no heads'

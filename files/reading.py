@@ -3,6 +3,7 @@
 A FIFO would block for ever, a device never end, a huge file fill the memory, and deep nesting overflow the stack.
 """
 
+import errno
 import json
 import os
 import stat
@@ -13,16 +14,22 @@ from typing import Any, BinaryIO
 LARGEST_FILE = 16 * 2**20  # bytes; a sweep.json of ten thousand runs takes 4 MiB
 LONGEST_LINE = 2**16  # bytes of a line of a log; a row of metrics takes 200
 DEEPEST_NESTING = 32  # config trees take 4
+# What is the matter with this process or the way to the disk, and may be over in a minute. (EIO is the disk's own.)
+ELSEWHERE = (errno.EMFILE, errno.ENFILE, errno.EACCES, errno.EPERM, errno.ESTALE, errno.ENOMEM, errno.EINTR)
 
 
 class Damaged(Exception):
     """A file that cannot be what it should be; the message says why, in one line."""
 
 
+class Unreadable(Damaged):
+    """A file that could not be read just now, which says nothing of what it holds."""
+
+
 def read_json(path: Path) -> dict | None:
     """Reads a JSON object from a regular file of bounded size and depth; None where there is no such file.
 
-    Raises Damaged, naming what is wrong.
+    Raises Damaged, naming what is wrong; Unreadable where that is no fault of the file's.
     """
     try:
         with _open_regular(path) as file:
@@ -33,7 +40,8 @@ def read_json(path: Path) -> dict | None:
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
-        raise Damaged(f'cannot be read ({error.strerror})') from error
+        kind = Unreadable if error.errno in ELSEWHERE else Damaged
+        raise kind(f'cannot be read ({error.strerror})') from error
     if not isinstance(content, dict):
         raise Damaged('is not a JSON object')
     return content

@@ -36,7 +36,8 @@ def grid_coordinates(grid: Grid, trained: Grid | None = None, policy: str = 'ext
     Args:
       policy: 'extend': a larger image reaches further, beyond the trained range; 'rescale': a larger image is a
         finer look at the trained range. In one dimension too: a token's place in the sequence is then in the trained
-        row that its centre lies in, and between that row's places as its column is.
+        row that its centre lies in, and between that row's places as its column is. Finer rows that lie in one
+        trained row have the same places.
     """
     trained = trained or grid
     rows, columns = np.indices(grid).reshape(2, -1)

@@ -20,8 +20,8 @@ import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers
 
 from files.checksums import SEAL, check, seal
-from files.reading import Damaged
-from files.writing import writing
+from files.reading import ELSEWHERE, Damaged
+from files.writing import StorageError, writing
 from training.log import EMPTY, Mark
 from training.step import State
 
@@ -38,7 +38,7 @@ class Spent(NamedTuple):
     idle: float = 0.0
 
 
-Maker = dict[str, dict[str, Any]]  # code, versions and device, each with its fields
+Maker = dict[str, dict[str, Any]]  # code, data, versions and device, each with its fields
 UNKNOWN: Maker = {}
 
 
@@ -255,7 +255,9 @@ def _handler() -> ocp.CompositeCheckpointHandler:
     )
 
 
-def _unreadable(path: Path, error: Exception) -> Damaged:
+def _unreadable(path: Path, error: Exception) -> Damaged | StorageError:
+    if isinstance(error, OSError) and error.errno in ELSEWHERE:
+        return StorageError.of_reading(path, error)
     return Damaged(f'{path} cannot be read ({type(error).__name__}: {" ".join(str(error).split())[:200]})')
 
 

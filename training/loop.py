@@ -29,7 +29,7 @@ from training.step import State, Sums, run_keys
 from training.strategy import milestones
 from training.track import Member, Track, common_start
 
-AHEAD = 3  # dispatches with images of their own that the device has not ended when the host gathers the next
+AHEAD = 3  # dispatches in flight, each with images of its own, beyond which the host waits
 
 logger = logging.getLogger(__name__)
 
@@ -124,7 +124,7 @@ def _run_steps(run: Run, state: State, start: int, stop: int) -> tuple[State, in
     while step < stop and not _ended(run, unheard):
         count = min(dispatch, stop - step, every - step % every)
         if not resident and len(unheard) >= AHEAD:
-            unheard[0].block_until_ready()  # each of those to come brings images along, for which memory must be left
+            unheard[0].block_until_ready()  # else their images fill the device's memory
         arguments = run.feed(_rows(run, step, dispatch))  # as many as the program has room for
         if returned and state.step.is_ready():
             idle += time.perf_counter() - returned

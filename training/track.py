@@ -153,7 +153,7 @@ class Track:
 def _changes(before: Maker, now: Maker) -> str:
     """The fields of one maker that another has otherwise."""
     return '; '.join(
-        f'{group}.{name}={before.get(group, {}).get(name)} before, {value} now'
+        f'{group}.{name}={before.get(group, {}).get(name, "unknown")} before, {value} now'
         for group, fields in now.items()
         for name, value in fields.items()
         if before.get(group, {}).get(name) != value

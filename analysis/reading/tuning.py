@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from analysis.reading.records import UNFINISHED, Run
+from analysis.statistics import NOISE
 
 VALIDATION = 'validation_accuracy', 'validation_loss'
 
@@ -53,8 +54,10 @@ def choose(fields: tuple[str, ...], candidates: Sequence[tuple[tuple[Any, ...], 
       candidates: values of `fields`, and the runs that have them, one a seed.
     """
     tried = tuple(Tried(values, *_score(runs)) for values, runs in candidates)
-    merits = [(-1.0, 0.0) if one.accuracy is None else (one.accuracy, -one.loss) for one in tried]
-    return Tuning(fields, tried, merits.index(max(merits)))
+    accuracies = [-1.0 if one.accuracy is None else one.accuracy for one in tried]
+    # Means of as many right images that differ by rounding alone tie too.
+    best = [place for place, accuracy in enumerate(accuracies) if max(accuracies) - accuracy <= NOISE * max(accuracies)]
+    return Tuning(fields, tried, min(best, key=lambda place: tried[place].loss) if max(accuracies) >= 0 else 0)
 
 
 def _score(runs: Sequence[Run]) -> tuple[float | None, float, str]:

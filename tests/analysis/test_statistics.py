@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from analysis import statistics
 
@@ -137,9 +138,15 @@ def test_the_difference_to_the_best_is_of_the_pairs_that_are_tested():
 
 
 def test_sampling_error_of_a_hand_computed_example():
-    # sqrt(0.9 x 0.1 / 900) = 0.01.
-    assert statistics.sampling_half_width(0.9, 900) == pytest.approx(0.0196, abs=1e-5)
-    assert statistics.sampling_half_width(1.0, 10) == 0
+    # sqrt(0.9 x 0.1 / 900) = 0.01, and next to nothing beside it.
+    assert statistics.sampling_half_width(0.9, 900) == pytest.approx(0.0196, abs=1e-4)
+
+
+@pytest.mark.parametrize(('right', 'images'), [(359, 359), (0, 20), (350, 359), (7, 10)])
+def test_sampling_error_is_wilson_s(right, images):
+    interval = stats.binomtest(right, images).proportion_ci(method='wilson')
+    assert statistics.sampling_half_width(right / images, images) == pytest.approx((interval.high - interval.low) / 2)
+    assert statistics.sampling_half_width(right / images, images) > 0
 
 
 def test_pairs_common_seeds_only():

@@ -248,7 +248,10 @@ def test_nothing_is_said_of_a_width_that_was_not_solved(three_arms, result):
         ({'versions': {'jax': '9.9'}}, 'different versions'),
         ({'device.kind': 'H100'}, 'different devices'),
         ({'selection.rule': 'last'}, 'different selection'),
-        ({'begun_by': [{'git': {'commit': 'fedcba9876543210'}}]}, '(late, seed 0) was begun by other code'),
+        (
+            {'begun_by': [{'git': {'commit': 'fedcba9876543210'}}]},
+            '(late, seed 0) was begun by other code, on other images',
+        ),
     ],
 )
 def test_what_could_explain_a_difference_is_a_warning(three_arms, change, said):

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 import data
+import data.fingerprint as module
 from configs import digits
 from data.fingerprint import fingerprint
 from data.spec import Rows, Split
@@ -23,11 +24,14 @@ def test_it_is_of_the_images_and_nothing_else(dataset):
     assert fingerprint(mapped) == fingerprint(dataset)
 
 
-@pytest.mark.parametrize('change', ['a label', 'all images', 'an image less', 'the order'])
+@pytest.mark.parametrize('change', ['a label', 'one pixel', 'all images', 'an image less', 'the order'])
 def test_what_differs_is_told_in_its_split_alone(dataset, change):
     images, labels = dataset.test
     if change == 'a label':
         labels = np.where(np.arange(len(labels)) == 7, (labels + 1) % 10, labels).astype(labels.dtype)
+    elif change == 'one pixel':
+        images = images.copy()
+        images[7, 3, 3] ^= 1
     elif change == 'all images':
         images = images // 2
     elif change == 'an image less':
@@ -36,6 +40,17 @@ def test_what_differs_is_told_in_its_split_alone(dataset, change):
         images, labels = images[::-1], labels[::-1]
     other = fingerprint(dataset._replace(test=Split(images, labels)))
     assert [name for name, told in fingerprint(dataset).items() if told != other[name]] == ['test']
+
+
+def test_of_many_images_some_are_looked_at(dataset, monkeypatch):
+    monkeypatch.setattr(module, 'WHOLE', 0)
+    before = fingerprint(dataset)
+    images = dataset.test.images.copy()
+    images[0] ^= 1
+    assert fingerprint(dataset._replace(test=Split(images, dataset.test.labels)))['test'] != before['test']
+    images[0] ^= 1
+    images[1] ^= 1
+    assert fingerprint(dataset._replace(test=Split(images, dataset.test.labels))) == before
 
 
 def test_a_subset_has_another_training_split_and_the_same_others(dataset):

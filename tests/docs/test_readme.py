@@ -40,6 +40,7 @@ def test_the_positions_are_those_of_their_table_sorted():
         row['Arm'].removeprefix('attention, 4 heads, '): [row['Test accuracy, %'], row['Params']]
         for row in of_results('positions_by_heads/table.md')
     }
+    assert {name for name, *_ in shown} == set(measured)
     for name, *numbers in shown:
         assert numbers == measured[name], name
     accuracies = [float(re.search(r'[\d.]+', accuracy)[0]) for _, accuracy, _ in shown]

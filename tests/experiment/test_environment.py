@@ -34,6 +34,9 @@ def test_code_is_another_when_a_source_of_numbers_is_and_not_when_anything_else_
     (tmp_path / 'analysis' / 'one.py').write_text('x = 2\n')
     (tmp_path / 'models' / 'notes.txt').write_text('no code')
     (tmp_path / 'out').mkdir()
+    (tmp_path / 'models' / '.#one.py').symlink_to('somebody@there.7')
+    (tmp_path / 'models' / '.ipynb_checkpoints').mkdir()
+    (tmp_path / 'models' / '.ipynb_checkpoints' / 'one-checkpoint.py').write_text('x = 3\n')
     assert now() == first
     (tmp_path / 'models' / 'positions' / 'one.py').write_text('x = 2\n')
     edited = now()

@@ -129,6 +129,16 @@ def test_what_every_row_sets_cannot_be_asked_for_beside_them(config):
             sweeps.refuse_overridden({name: 5}, runs)
 
 
+def test_what_no_row_reads_cannot_be_asked_for_and_what_one_reads_can(config):
+    rows = [{'arm': mixer, 'model.mixer': mixer} for mixer in ('attention', 'conv')]
+    config.model.kernel_size, config.model.num_heads, config.model.resnet_width = 5, 2, 32
+    both = sweeps.plan(config, rows)
+    sweeps.refuse_overridden({'model.kernel_size': 5, 'model.num_heads': 2}, both)
+    for name, runs in (('model.resnet_width', both), ('model.kernel_size', both[:1]), ('model.num_heads', both[1:])):
+        with pytest.raises(ConfigError, match=rf'--config\.{name}=\d+ changes nothing'):
+            sweeps.refuse_overridden({name: config.model[name.partition('.')[2]]}, runs)
+
+
 @pytest.mark.parametrize('returned', ["{'seed': 1}", 'None', '3'])
 def test_what_is_no_list_of_rows_is_refused_by_name(tmp_path, returned):
     file = tmp_path / 'mine.py'

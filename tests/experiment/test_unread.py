@@ -27,6 +27,8 @@ def configured(fields):
         ({'model.name': 'resnet', 'model.num_heads': 1}, 'model.num_heads', 'has no tokens'),
         ({'model.resnet_width': 16}, 'model.resnet_width', 'is no ResNet; 64 would do'),
         ({'model.reference': 'conv'}, 'model.reference', 'solves no width'),
+        ({'model.match': 'params', 'model.kernel_size': 7, 'model.reference': 'gru'}, 'model.kernel_size', 'no kernel'),
+        ({'model.match': 'params', 'model.resnet_width': 16}, 'model.resnet_width', 'is no ResNet'),
         ({'data.dir': '/somewhere'}, 'data.dir', 'is in no folder'),
         ({'data.synthetic.channels': 1}, 'data.synthetic.channels', "data.name='digits' is not made"),
     ],
@@ -34,8 +36,8 @@ def configured(fields):
 def test_a_field_without_effect_is_refused_only_where_it_is_asked_for(fields, asked, why):
     config = configured(fields)
     with pytest.raises(ConfigError, match=rf'--config\.{asked}=.* changes nothing: .*{why}'):
-        refuse_unread({asked: base.get(config, asked)}, config, '--config.')
-    refuse_unread({}, config)
+        refuse_unread({asked: base.get(config, asked)}, [config], '--config.')
+    refuse_unread({}, [config])
 
 
 @pytest.mark.parametrize(
@@ -57,7 +59,23 @@ def test_a_field_without_effect_is_refused_only_where_it_is_asked_for(fields, as
     ],
 )
 def test_a_field_that_is_read_may_be_asked_for(fields):
-    refuse_unread(fields, configured(fields))
+    refuse_unread(fields, [configured(fields)])
+
+
+def test_of_several_configs_one_that_reads_a_field_is_enough():
+    asked = {'model.kernel_size': 5}
+    attention, conv = configured(asked), configured(asked | {'model.mixer': 'conv'})
+    refuse_unread(asked, [attention, conv])
+    refuse_unread(asked, [conv, attention])
+    with pytest.raises(ConfigError, match='has no kernel'):
+        refuse_unread(asked, [attention, attention])
+
+
+def test_what_is_as_it_would_be_anyway_may_be_said_again():
+    config = configured({'model.mixer': 'conv', 'model.num_heads': 2})
+    refuse_unread({'model.num_heads': 2}, [config], usual=flatten(config.to_dict()))
+    with pytest.raises(ConfigError, match='has no heads; 4 would do'):
+        refuse_unread({'model.num_heads': 2}, [config])
 
 
 def test_every_field_named_is_one_of_the_config():

@@ -28,7 +28,7 @@ def test_a_file_that_was_not_sealed_is_named(tmp_path):
         check(tmp_path)
 
 
-@pytest.mark.parametrize('code', [errno.EMFILE, errno.EACCES, errno.ESTALE, errno.EIO])
+@pytest.mark.parametrize('code', [errno.EMFILE, errno.EACCES, errno.ESTALE])
 def test_what_cannot_be_read_just_now_is_not_called_damaged(tmp_path, monkeypatch, code):
     (tmp_path / 'a').write_text('x')
     seal(tmp_path)
@@ -41,3 +41,15 @@ def test_what_cannot_be_read_just_now_is_not_called_damaged(tmp_path, monkeypatc
         with pytest.raises(StorageError, match=r'a could not be read .*it was left as it is'):
             check(tmp_path)
     check(tmp_path)
+
+
+def test_what_the_disk_itself_cannot_read_is_damaged(tmp_path, monkeypatch):
+    (tmp_path / 'a').write_text('x')
+    seal(tmp_path)
+
+    def broken(path):
+        raise OSError(errno.EIO, 'Input/output error')
+
+    monkeypatch.setattr(checksums, 'sha256', broken)
+    with pytest.raises(Damaged, match='a cannot be read'):
+        check(tmp_path)

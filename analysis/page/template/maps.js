@@ -4,7 +4,7 @@
 const maps = (() => {
   const bytesOf = (text) => Uint8Array.from(atob(text), (character) => character.charCodeAt(0));
 
-  // What analysis/report/embed.py packed: value(index, ...) of the array it came from.
+  // What analysis/page/embed.py packed: value(index, ...) of the array it came from.
   const unpack = ({shape, bytes, scale}) => {
     const [parts, scales] = [bytesOf(bytes), new Float32Array(bytesOf(scale).buffer)];
     const width = shape[shape.length - 1];

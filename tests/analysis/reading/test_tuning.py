@@ -57,6 +57,20 @@ def test_where_accuracies_tie_the_loss_decides(workdir, tuned, losses):
     assert arm.tuning.chosen == losses.index(min(losses))
 
 
+def test_accuracies_that_differ_by_rounding_alone_tie(workdir, tuned):
+    """The same images right over the seeds, in another order: the means differ in the last digit."""
+    orders = {0.1: (128, 141, 138), 0.2: (128, 138, 141)}
+    assert len({sum(right / 143 for right in order) / 3 for order in orders.values()}) == 2
+    for worse, better in ((0.1, 0.2), (0.2, 0.1)):
+        for rate, order in orders.items():
+            for seed, right in enumerate(order):
+                loss = {worse: 0.9, better: 0.1}[rate]
+                tuned(f'{better} is better', rate, right / 143, seed=seed, result={'validation.loss': loss},
+                      config={'model.depth': 2 if better == 0.2 else 3})  # fmt: skip
+    chosen = [arm.tuning.tried[arm.tuning.chosen].values[0] for arm in runs.read(workdir.write()).arms]
+    assert chosen == [0.2, 0.1]
+
+
 def test_a_setting_that_diverged_for_one_seed_is_not_chosen_for_the_others(workdir, tuned):
     tuned('arm', 0.1, 0.5)
     tuned('arm', 0.1, 0.5, seed=1)
