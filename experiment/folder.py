@@ -13,9 +13,9 @@ from ml_collections import ConfigDict
 
 from configs import base
 from configs.errors import ConfigError
-from files.reading import read_json_if_whole
+from files.reading import Damaged, Unreadable, read_json, read_json_if_whole
 from files.text import clean
-from files.writing import write_json
+from files.writing import StorageError, write_json
 
 CONFIG, RESULT, FAILED, LOG = 'config.json', 'result.json', 'failed.json', 'log.txt'
 MANIFEST = 'sweep.json'  # of a sweep's folder

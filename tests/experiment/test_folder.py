@@ -1,7 +1,11 @@
+import errno
+import os
+
 import pytest
 
 from configs.errors import ConfigError
 from experiment import folder
+from files.writing import StorageError
 
 
 @pytest.mark.parametrize('name', ['a[b', 'a\\b', '..\\b'])
@@ -17,3 +21,15 @@ def test_a_path_of_any_other_characters_is_made(tmp_path, name):
     folder.make_folder(tmp_path / name)
     assert [path.name for path in tmp_path.iterdir()] == [name]
     assert not list((tmp_path / name).iterdir())
+
+
+def test_a_result_that_cannot_be_read_just_now_is_neither_damaged_nor_absent(tmp_path, monkeypatch):
+    """The run would be trained again over it."""
+    (tmp_path / folder.RESULT).write_text('{}')
+
+    def busy(path, *flags):
+        raise OSError(errno.EMFILE, 'Too many open files', str(path))
+
+    monkeypatch.setattr(os, 'open', busy)
+    with pytest.raises(StorageError, match=r'result\.json could not be read .*it was left as it is'):
+        folder.read_result(tmp_path)
