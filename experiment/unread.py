@@ -26,9 +26,8 @@ def refuse_unread(
 ) -> None:
     """Raises ConfigError where a field that was `asked` for, by dotted name, changes nothing that a config does.
 
-    Of several `configs` one that reads it is enough.
-
-    As it would be anyway (`usual`) a field may be asked for all the same, as by a table's rows that cross two fields.
+    Of several `configs` one that reads it is enough. As it would be anyway (`usual`) a field may be asked for all the
+    same, as by a table's rows that cross two fields.
 
     Args:
       prefix: what stands before a field's name where it was written.
@@ -65,9 +64,7 @@ def unread(fields: dict[str, Any]) -> dict[str, str]:
 
 def _unread_of_model(fields: dict[str, Any]) -> dict[str, str]:
     if fields.get('model.name') == 'resnet':
-        return {
-            f'model.{name}': "model.name='resnet' has no tokens" for name in (*OF_TOKENS, 'num_heads', 'kernel_size')
-        }
+        return {f'model.{name}': "model.name='resnet' has no tokens" for name in OF_TOKENS}
     found = {'model.resnet_width': f'model.name={fields.get("model.name")!r} is no ResNet'}
     mixer = fields.get('model.mixer')
     if mixer != 'attention':
