@@ -12,10 +12,10 @@ The shape is that of table 1 in Vaswani et al. 2017 (arXiv:1706.03762), with mea
 growth: n^2 d for self-attention, n d^2 for recurrence, k n d^2 for convolution. Only recurrence must go token by token,
 in n steps; how much that costs is the machine's to say.
 
-What to expect of `:tiny` (results/mixers/; four minutes on two cores without AVX-512, one a run; speeds of
-runs beside other work mean nothing): with 4 tokens all have 98%; with 16 and 64 convolution and GRU keep it, and
-attention, which nothing tells that neighbours matter, has 95 and 94%, which three seeds do not tell apart from the
-best. 64 tokens take attention 13 times as long as 4, convolution 9, GRU 14. With 16 a step of GRU takes 1.5 times as
+What to expect of `:tiny` (results/mixers/; four minutes on two cores with AVX-512, one a run; speeds of runs beside
+other work mean nothing): with 4 tokens all have 98%; with 16 and 64 convolution and GRU keep it, and attention, which
+nothing tells that neighbours matter, has 95%, 3.5 and 4.4 points behind the best, of which the test tells the first
+apart. 64 tokens take attention 19 times as long as 4, convolution 9, GRU 15. With 16 a step of GRU takes 1.5 times as
 long as attention's, and multiplies as much: it waits for itself. The full form was not run so far.
 """
 
