@@ -17,6 +17,8 @@ from experiment.folder import flatten
 OVERRULED = {'train.epochs': 'train.steps', 'data.train_fraction': 'data.train_examples'}  # by what goes before it
 IN_NO_FOLDER = ('digits', 'synthetic')  # datasets; data.LOCAL, without the import that a typing error need not wait for
 OF_TOKENS = ('mixer', 'kernel_size', 'num_heads', 'patch_size', 'embed_dim', 'depth', 'mlp_ratio', 'positions.name')
+WITHOUT_HEADS = ('conv', 'depthwise_conv', 'gru', 'identity')
+WITHOUT_KERNEL = ('attention', 'gru', 'identity')
 OF_REFERENCE = {'model.name': 'backbone', 'model.positions.name': 'none'}  # as models.matching has it
 DEFAULTS = flatten(base.get_config().to_dict())
 
@@ -65,10 +67,11 @@ def unread(fields: dict[str, Any]) -> dict[str, str]:
 def _unread_of_model(fields: dict[str, Any]) -> dict[str, str]:
     if fields.get('model.name') == 'resnet':
         return {f'model.{name}': "model.name='resnet' has no tokens" for name in OF_TOKENS}
-    found = {'model.resnet_width': f'model.name={fields.get("model.name")!r} is no ResNet'}
-    mixer = fields.get('model.mixer')
-    if mixer != 'attention':
+    found, mixer = {}, fields.get('model.mixer')  # of a name that is unknown, validation says so
+    if fields.get('model.name') == 'backbone':
+        found['model.resnet_width'] = "model.name='backbone' is no ResNet"
+    if mixer in WITHOUT_HEADS:
         found['model.num_heads'] = f'model.mixer={mixer!r} has no heads'
-    if mixer not in ('conv', 'depthwise_conv'):
+    if mixer in WITHOUT_KERNEL:
         found['model.kernel_size'] = f'model.mixer={mixer!r} has no kernel'
     return found

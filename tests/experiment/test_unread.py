@@ -5,7 +5,8 @@ import pytest
 from configs import base
 from configs.errors import ConfigError
 from experiment.folder import flatten
-from experiment.unread import refuse_unread, unread
+from experiment.unread import WITHOUT_HEADS, WITHOUT_KERNEL, refuse_unread, unread
+from models.mixers import MIXERS
 
 
 def configured(fields):
@@ -76,6 +77,15 @@ def test_what_is_as_it_would_be_anyway_may_be_said_again():
     refuse_unread({'model.num_heads': 2}, [config], usual=flatten(config.to_dict()))
     with pytest.raises(ConfigError, match='has no heads; 4 would do'):
         refuse_unread({'model.num_heads': 2}, [config])
+
+
+def test_of_a_misspelt_mixer_validation_is_to_tell():
+    asked = {'model.mixer': 'convolution', 'model.kernel_size': 5, 'model.num_heads': 8}
+    refuse_unread(asked, [configured(asked)])
+
+
+def test_every_mixer_is_known_here():
+    assert set(MIXERS) == {*WITHOUT_HEADS, *WITHOUT_KERNEL}
 
 
 def test_every_field_named_is_one_of_the_config():
