@@ -13,7 +13,7 @@ from analysis.drawing.lines import Curve, Mark, Panel, line_figure
 from analysis.drawing.style import write_figure
 from analysis.notes import budget_note, missing_notes, seeds_note
 from analysis.reading import records, runs
-from analysis.wording import labels
+from analysis.wording import listed_labels
 
 
 class Quantity(NamedTuple):
@@ -62,7 +62,7 @@ def sweep_figure(sweep: runs.Sweep) -> Figure:
     caption = [seeds_note(placed), budget_note(placed), *missing_notes(placed)]
     left_out = [arm.label for arm in sweep.arms if not arm.place]
     if left_out:
-        caption.append(f'In the table alone: {labels(left_out)}.')
+        caption.append(f'In the table alone: {listed_labels(left_out)}.')
     return line_figure(panels, x_label=sweep.figure.x, scale=sweep.figure.scale, caption=' '.join(caption))
 
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from analysis.reading import records, runs
 from analysis.reading.tuning import Tuning
-from analysis.wording import distinct, labels, listed, shortened, span
+from analysis.wording import distinct, listed, listed_labels, shortened, span
 
 _SELECTED = {  # by rule; `last` asks validation nothing, which it was held to all the same
     'best': 'Params are those of the step with the best accuracy',
@@ -15,13 +15,13 @@ _SELECTED = {  # by rule; `last` asks validation nothing, which it was held to a
 def budget_notes(finished: list[records.Run]) -> list[str]:
     """How long finished runs trained, and on what they were selected and tested."""
     results = [run.result for run in finished]
-    batch_sizes = span((records.config_count(run, 'train.batch_size') for run in finished), ',d')
+    batch_sizes = span(records.config_count(run, 'train.batch_size') for run in finished)
     passes = span((r.images_seen / r.train_examples if r.train_examples else None for r in results), '.4g')
-    budget = f'{span((r.steps for r in results), ",d")} steps of {batch_sizes} images'
-    budget += f', {span((r.images_seen for r in results), ",d")} images seen'
-    budget += f' ({passes} passes over {span((r.train_examples for r in results), ",d")} training images)'
+    budget = f'{span(r.steps for r in results)} steps of {batch_sizes} images'
+    budget += f', {span(r.images_seen for r in results)} images seen'
+    budget += f' ({passes} passes over {span(r.train_examples for r in results)} training images)'
     differs = len(distinct((r.steps, r.images_seen) for r in results)) > 1
-    tested = span((r.test_examples for r in results), ',d')
+    tested = span(r.test_examples for r in results)
     splits = listed(distinct(r.selection_split or 'unknown' for r in results), '; ')
     rules = listed(distinct(r.selection_rule or 'unknown' for r in results))
     windows = any(records.config_count(run, 'model.window') for run in finished)
@@ -147,7 +147,7 @@ def budget_note(arms: Sequence[runs.Arm]) -> str:
     if not finished:
         return ''
     results = [run.result for run in finished]
-    names = labels(dict.fromkeys(records.config_text(run, 'data.name') or 'unknown data' for run in finished))
+    names = listed_labels(dict.fromkeys(records.config_text(run, 'data.name') or 'unknown data' for run in finished))
     return (
         f'Budget: {span(result.steps for result in results)} steps of '
         f'{span(records.config_count(run, "train.batch_size") for run in finished)} images '

@@ -8,11 +8,10 @@ import pandas as pd
 from analysis import statistics
 from analysis.notes import budget_notes, commit_of, origin_notes, speed_notes, tuning_notes, width_notes
 from analysis.reading import records, runs
-from analysis.wording import distinct
+from analysis.wording import capped, distinct
 
 SIGNIFICANCE = 0.05
 NO_INTERVAL = statistics.mean_and_interval([])
-MOST_WARNINGS = 20
 SPEEDS = ('images_per_second', 'flops_per_second', 'mfu', 'host_gap_share')
 CONSTANT = ('params', 'forward_flops', 'steps', 'images_seen')  # what the runs of an arm should share
 
@@ -42,8 +41,6 @@ def make_table(sweep: runs.Sweep) -> Table:
     arms = pd.DataFrame([_row(arm, key, comparison) for key, arm in enumerate(sweep.arms)])
     arms = arms.astype(dict.fromkeys((*CONSTANT, 'train_step_flops'), 'Int64'))
     warnings = [*sweep.warnings, *_warnings(sweep, finished, datasets)]
-    if len(warnings) > MOST_WARNINGS:
-        warnings[MOST_WARNINGS:] = [f'{len(warnings) - MOST_WARNINGS} more like these']
     notes = [_statistics_note(arms, comparison)]
     if finished and len(datasets) == 1:
         notes[0] += _sampling_note(arms, comparison, datasets[0][1])
@@ -51,7 +48,7 @@ def make_table(sweep: runs.Sweep) -> Table:
         notes += [*budget_notes(finished), *tuning_notes(sweep.arms), *width_notes(sweep.arms)]
         notes += [*speed_notes(finished), *origin_notes(finished)]
     of_runs = pd.DataFrame([_run_row(arm, run) for arm in sweep.arms for run in arm.runs]).astype({'seed': 'Int64'})
-    return Table(arms, of_runs, (*notes, *(f'Warning: {warning}.' for warning in warnings)))
+    return Table(arms, of_runs, (*notes, *(f'Warning: {warning}.' for warning in capped(warnings))))
 
 
 def _test_sets(finished: Sequence[records.Run]) -> list[tuple[str | None, int, str | None]]:

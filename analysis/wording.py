@@ -1,13 +1,16 @@
 """Numbers and lists in words, alike in every table, note and figure."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
 
 from analysis.reading.records import UNFINISHED
+from configs.errors import ConfigError
+from files.text import clean
 
 NONE = '-'  # a number that is not there
+MOST_WARNINGS = 20  # under a table
 LONGEST_LABEL = 60  # characters that a figure has room for
 
 
@@ -45,7 +48,7 @@ def listed(values: Iterable[Any], separator: str = ', ', most: int = 10) -> str:
     return separator.join(texts[:most]) + (f' and {len(texts) - most} more' if len(texts) > most else '')
 
 
-def labels(texts: Iterable[str]) -> str:
+def listed_labels(texts: Iterable[str]) -> str:
     """The first few labels, as far as a figure has room for them, and how many more there are."""
     return listed(map(shortened, texts), most=5)
 
@@ -53,6 +56,16 @@ def labels(texts: Iterable[str]) -> str:
 def shortened(text: str, longest: int = LONGEST_LABEL) -> str:
     """A label, as far as a figure has room for it."""
     return text if len(text) <= longest else text[: longest - 1] + '…'
+
+
+def capped(lines: Sequence[str], most: int = MOST_WARNINGS) -> list[str]:
+    """The first lines, and in one more how many there are beside them."""
+    return [*lines[:most], *([f'{len(lines) - most} more like these'] if len(lines) > most else [])]
+
+
+def why(error: Exception) -> str:
+    """What stopped something, in a line: our own errors say it whole, of others their kind is told."""
+    return clean(str(error) if isinstance(error, ConfigError) else f'{type(error).__name__}: {error}')
 
 
 def distinct(values: Iterable[Any]) -> list[Any]:

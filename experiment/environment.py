@@ -10,6 +10,7 @@ from typing import Any
 
 import jax
 
+from files.checksums import sha256
 from training.placement import cores_allowed
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -41,7 +42,7 @@ def code(root: Path = ROOT) -> dict[str, str]:
         name = path.relative_to(root)
         # Editors leave links and copies beside a file, under names that no import finds.
         if path.is_file() and all(part.removesuffix('.py').isidentifier() for part in name.parts):
-            digest.update(f'{name} {hashlib.sha256(path.read_bytes()).hexdigest()}\n'.encode())
+            digest.update(f'{name} {sha256(path)}\n'.encode())
     return {'sha256': digest.hexdigest()[:16]}
 
 

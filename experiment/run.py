@@ -70,10 +70,11 @@ def execute_together(members: Sequence[Member], *, processes: int = 1, profiled:
 
 
 def _train(members: Sequence[Member], processes: int, profiled: bool) -> list[dict[str, Any]]:
-    dataset = load_data(members[0].config.data)
+    fields = members[0].config.data.to_json()
+    dataset = _load(fields)
     device = environment.device(len(placement.of_training(members[0].config, len(members)).devices))
     made_by = {'git': environment.git(), 'code': environment.code()}
-    made_by |= {'data': fingerprint(dataset), 'versions': environment.versions(), 'device': device}
+    made_by |= {'data': _fingerprint(fields), 'versions': environment.versions(), 'device': device}
     members = [member._replace(maker=environment.maker(made_by)) for member in members]
     results, ended = [], []
     with contextlib.ExitStack() as stack:
@@ -105,6 +106,11 @@ def load_data(config: ConfigDict) -> data.Dataset:
 @functools.lru_cache(maxsize=2)
 def _load(fields: str) -> data.Dataset:
     return data.load(ConfigDict(json.loads(fields)))
+
+
+@functools.lru_cache(maxsize=2)
+def _fingerprint(fields: str) -> dict[str, str]:
+    return fingerprint(_load(fields))
 
 
 class _RunLog(logging.FileHandler):

@@ -87,7 +87,7 @@ def plan(config: ConfigDict, overrides: Iterable[Any], figure: Any = None) -> li
       ConfigError: an override names no field or has the wrong type, a config cannot run, two are the same, or the
         figure cannot be drawn.
     """
-    axis = _check_figure(figure)
+    axis, usual = _check_figure(figure), folder.flatten(config.to_dict())
     planned: dict[str, Planned] = {}
     for number, fields in enumerate(overrides):
         where = f'sweep()[{number}]'
@@ -107,7 +107,7 @@ def plan(config: ConfigDict, overrides: Iterable[Any], figure: Any = None) -> li
         try:
             resolved.update_from_flattened_dict(fields)
             validate(resolved)
-            refuse_unread(fields, [resolved], usual=folder.flatten(config.to_dict()))
+            refuse_unread(fields, [resolved], usual=usual)
             load_data(resolved.data)
         except (ConfigError, KeyError, TypeError, ValueError) as error:
             raise ConfigError(f'{where}: {error.args[0] if error.args else error}') from error

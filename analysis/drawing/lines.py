@@ -17,8 +17,7 @@ from matplotlib.ticker import FixedLocator, LogLocator, NullLocator, StrMethodFo
 
 from analysis import statistics
 from analysis.drawing.style import COLOURS, DPI, SMALL, STYLE, TEXT, text_width
-from analysis.wording import labels as listed_labels
-from analysis.wording import shortened
+from analysis.wording import listed_labels, shortened
 
 MARKERS = ('o', 's', '^', 'D', 'v', 'P', 'X', '<', '>', 'p', 'h')
 DASHES = ('-', (0, (5, 2)), (0, (1, 1.5)))  # the next one when the colours are through

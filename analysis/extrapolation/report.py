@@ -13,8 +13,7 @@ from analysis.drawing.style import write_figure
 from analysis.extrapolation.measure import POLICIES, Extrapolation, measure, of_arm, parse_policies, parse_resolutions
 from analysis.notes import budget_note, in_short, missing_notes, origin_notes, seeds_note
 from analysis.reading import records
-from analysis.tables import MOST_WARNINGS
-from analysis.wording import distinct, percent, runs_counted
+from analysis.wording import capped, distinct, percent, runs_counted
 from experiment import environment
 from models.positions import POSITIONS
 
@@ -114,10 +113,7 @@ def notes(found: Extrapolation) -> list[str]:
     lines.append(budget_note(found.arms))
     lines += [f'Training. {note}' for note in origin_notes([one.run for one in ready])]
     lines.append(f'This evaluation. {_made_by()}')
-    warnings = list(found.warnings)
-    if len(warnings) > MOST_WARNINGS:
-        warnings[MOST_WARNINGS:] = [f'{len(warnings) - MOST_WARNINGS} more like these']
-    return lines + [f'Warning: {warning}.' for warning in warnings]
+    return lines + [f'Warning: {warning}.' for warning in capped(found.warnings)]
 
 
 def _made_by() -> str:

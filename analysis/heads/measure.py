@@ -14,6 +14,7 @@ from analysis.heads.metrics import head_statistics, likeness, mean_over_images
 from analysis.heads.removal import removal
 from analysis.heads.trained import Load, lacks_attention, load_trained, spread
 from analysis.reading import records, runs
+from analysis.wording import why
 from configs.errors import ConfigError
 from experiment.run import load_data
 from files.text import clean
@@ -88,8 +89,7 @@ def measure_sweep(
             try:
                 found = measure_run(runs.folder_of(workdir, run), split, images, load)
             except Exception as error:  # whatever a damaged checkpoint raises, the other runs can be measured
-                why = str(error) if isinstance(error, ConfigError) else f'{type(error).__name__}: {error}'
-                notes.append(clean(f'{arm.label}: {why}'))
+                notes.append(clean(f'{arm.label}: {why(error)}'))
                 continue
             for table in (found.heads, found.pruning):
                 for place, (name, value) in enumerate({'arm': arm.label, 'seed': run.seed, 'run': run.name}.items()):

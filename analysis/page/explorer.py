@@ -17,12 +17,12 @@ from analysis.heads.trained import Load, Trained, lacks_attention, load_trained
 from analysis.page import embed
 from analysis.page.arms import Row
 from analysis.reading import records, runs
+from analysis.wording import why
 from configs.errors import ConfigError
 from data.spec import Split
 from experiment import folder
 from experiment.run import load_data
 from experiment.validate import validate
-from files.text import clean
 from models.patches import patch_grid
 from models.positions import POSITIONS, AbsolutePositions, NoPositions
 
@@ -198,11 +198,6 @@ def _image_set(trained: Trained, split: Split, number: int) -> dict[str, Any]:
             for image, label in zip(split.images, split.labels, strict=True)
         ],
     }
-
-
-def why(error: Exception) -> str:
-    """Why a run cannot be shown, in a line."""
-    return clean(str(error) if isinstance(error, ConfigError) else f'{type(error).__name__}: {error}')
 
 
 def lacks_parts(model: ConfigDict) -> str:

@@ -13,6 +13,7 @@ from analysis.page import attention_map, charts, explorer, heat_map, positions
 from analysis.page.arms import Row
 from analysis.page.pictures import Picture
 from analysis.reading import records, runs
+from analysis.wording import why
 from experiment.run import load_data
 
 
@@ -119,7 +120,7 @@ def _position_pictures(workdir: Path, rows: Sequence[Row], load: Load) -> tuple[
             fixed.add(same)
             drawn, note = positions.position_pictures(trained, f'positions_{row.number}', title)
         except Exception as error:  # as in the explorer
-            texts.append(f'{title}: {explorer.why(error)}')
+            texts.append(f'{title}: {why(error)}')
             continue
         found += drawn
         if not drawn:

@@ -13,7 +13,7 @@ from markupsafe import Markup
 from analysis import formats, output, tables
 from analysis.heads.measure import Measured, measure_sweep
 from analysis.heads.trained import Load, load_trained
-from analysis.notes import commit_of
+from analysis.notes import commit_of, in_short
 from analysis.page import arms, embed, explorer, pictures
 from analysis.page.arms import Row
 from analysis.page.sections import Section, sections
@@ -90,7 +90,7 @@ def render(
         navigation=_navigation(groups),
         has_attention=any('views' in run for run in data['runs']),
         without=[run for run in data['runs'] if 'why' in run],
-        commits=', '.join(distinct(f'{(run.result.commit or "unknown")[:10]}' for run in finished)),
+        commits=', '.join(distinct(in_short(run.result.commit, dirty=False) for run in finished)),
         commit=commit_of,
         link=lambda run: arms.run_link(workdir, run),
         explorer_data=embed.to_json(data),
