@@ -6,7 +6,7 @@
 Attention, the convolution of the same backbone, and ResNet-18, each at the width at which it has as many params as
 attention (model.match='params'); the subsets are nested and balanced. Every run sees the same number of images, so
 small subsets are seen more often, and no arm trains longer than another. Attention has `learned_1d`; params are
-selected on the same 6,000 validation images whatever the subset. Three seeds each: 45 runs, and a figure with a curve
+selected on the same 6,000 validation images whatever the subset. Five seeds each: 75 runs, and a figure with a curve
 for each model. Fashion-MNIST, 20,000 steps of 128 images; `:tiny` has 16 patches of 7 x 7, 2,000 steps, and no ResNet,
 whose steps take several times as long.
 
@@ -54,4 +54,4 @@ def sweep(variant: str = '') -> list[dict[str, Any]]:
         f'{model}, {percent}%': MODELS[model] | {'data.train_fraction': percent / 100, 'curve': model, 'x': percent}
         for model, percent in itertools.product(models, PERCENTS)
     }
-    return with_seeds(arms, 3)
+    return with_seeds(arms, 5)

@@ -4,7 +4,7 @@
   python sweep.py --config=configs/tables/extrapolation.py:tiny --workdir=runs/extrapolation
   python eval.py --workdir=runs/extrapolation --resolutions=28,42,56 --coordinates=extend,rescale
 
-Nine positions, each trained on images of 28 pixels, three seeds each: 27 runs. The last command enlarges the test
+Nine positions, each trained on images of 28 pixels, five seeds each: 45 runs. The last command enlarges the test
 images, so that there are more patches of the trained size, and names the new places in two ways: `extend` goes on
 counting beyond the trained range, `rescale` squeezes all places into it. `:tiny` has 16 patches of 7 x 7, and 800 steps
 of 128 images; the full form has patches of 4, which tile 28, 40 and 56 pixels.
@@ -46,4 +46,4 @@ def tiny(config: ConfigDict) -> None:
 
 
 def sweep() -> list[dict[str, Any]]:
-    return with_seeds({name: {'model.positions.name': name} for name in POSITIONS}, 3)
+    return with_seeds({name: {'model.positions.name': name} for name in POSITIONS}, 5)

@@ -14,8 +14,8 @@ FILES = sorted(path for path in Path(tables.__file__).parent.glob('*.py') if pat
 # By file: seeds of each arm, and of each setting that it is tuned over, then arms of the full form and of :tiny.
 EXPECTED = {
     'attention_scale': ((5, 24), (5, 24)),
-    'data_scaling': ((3, 15), (3, 10)),
-    'extrapolation': ((3, 9), (3, 9)),
+    'data_scaling': ((5, 15), (5, 10)),
+    'extrapolation': ((5, 9), (5, 9)),
     'injection': ((5, 23), (5, 23)),
     'learning_rate': ((3, 10), (3, 10)),
     'local_to_global': ((5, 9), (5, 9)),
