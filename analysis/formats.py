@@ -2,10 +2,11 @@
 
 import io
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import pandas as pd
+from pandas.io.formats.style import Styler
 from rich import box
 from rich.console import Console
 from rich.table import Table as Grid
@@ -15,12 +16,14 @@ from analysis import output
 from analysis.output import escape_markdown
 from analysis.reading import runs
 from analysis.tables import Table, make_table
-from analysis.wording import number, percent, runs_counted
+from analysis.wording import number, p_value, percent, runs_counted
 
 ACCURACY, AGAINST = 'Test accuracy, %', 'Against best, points'
 MARKS = {'best': '{} *', 'indistinguishable': '{} †', '': '{}'}
 MARKDOWN_MARKS = MARKS | {'best': '**{}**'}
-LATEX_SYMBOLS = str.maketrans({'±': r'$\pm$', '†': r'$^\dagger$', '…': r'\ldots{}'})
+LABELS = ('Arm', 'Against')  # columns of text
+NOTES = r'p{0.95\linewidth}'  # LaTeX's column for them
+LATEX_SYMBOLS = str.maketrans({'±': r'$\pm$', '†': r'$^\dagger$', '…': r'\ldots{}', '<': '$<$', '>': '$>$'})
 
 
 def report(workdir: str | Path, sweep: runs.Sweep) -> None:
@@ -37,67 +40,83 @@ def report(workdir: str | Path, sweep: runs.Sweep) -> None:
 def print_table(table: Table, stream: io.TextIOBase | None = None) -> None:
     """Prints the table and its notes: aligned, with the best arm in bold on a terminal, whole lines elsewhere."""
     console = Console(file=stream or sys.stdout, highlight=False)
+    _print_grid(console, _cells(table, MARKS), table.arms['mark'] == 'best')
+    if not table.pairs.empty:
+        _print_grid(console, pair_cells(table), [False] * len(table.pairs))
+    for note in notes(table, '*'):
+        console.print(_as_text(note, console), soft_wrap=not console.is_terminal)
 
-    def as_text(text: str) -> Text:
-        # As Text, a label is never read as rich's markup.
-        return Text(output.printable(text, console.encoding))
 
-    cells = _cells(table, MARKS)
+def _print_grid(console: Console, cells: pd.DataFrame, bold: Iterable[bool]) -> None:
     grid = Grid(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
     for name in cells:
         # Labels and reasons wrap on a narrow terminal; numbers never do.
-        wraps, justify = name in ('Arm', 'n'), 'left' if name == 'Arm' else 'right'
+        wraps, justify = name in (*LABELS, 'n'), 'left' if name in LABELS else 'right'
         heading = name if wraps else name.replace(' ', '\n', 1)
         grid.add_column(heading, justify=justify, no_wrap=not wraps, overflow='fold')
-    for mark, row in zip(table.arms['mark'], cells.itertuples(index=False), strict=True):
-        grid.add_row(*map(as_text, row), style='bold' if mark == 'best' else None)
+    for is_bold, row in zip(bold, cells.itertuples(index=False), strict=True):
+        grid.add_row(*(_as_text(cell, console) for cell in row), style='bold' if is_bold else None)
     width = console.measure(grid, options=console.options.update(width=10_000)).maximum
     if not console.is_terminal:
         console.width = max(console.width, width)
     elif console.width < width:
         grid.padding = 0
     console.print(grid)
-    for note in notes(table, '*'):
-        console.print(as_text(note), soft_wrap=not console.is_terminal)
+
+
+def _as_text(text: str, console: Console) -> Text:
+    # As Text, a label is never read as rich's markup.
+    return Text(output.printable(text, console.encoding))
 
 
 def write_tables(workdir: str | Path, table: Table) -> list[Path]:
     """Writes the table to `workdir`, each file whole or not at all, and returns their paths.
 
-    table.md, table.tex, table.csv, and table_runs.csv, with a row for each run.
+    table.md, table.tex, table.csv, and table_runs.csv, with a row for each run; table_pairs.csv where pairs are asked
+    for.
 
     Raises ConfigError when the folder cannot be written.
     """
     contents = {'table.md': to_markdown(table), 'table.tex': to_latex(table)}
     contents |= {'table.csv': output.to_csv(table.arms), 'table_runs.csv': output.to_csv(table.runs)}
+    if not table.pairs.empty:
+        contents['table_pairs.csv'] = output.to_csv(table.pairs)
     return [output.write(Path(workdir) / name, content) for name, content in contents.items()]
 
 
 def to_markdown(table: Table) -> str:
     """The table and its notes as GitHub-flavoured Markdown; labels are text there, never markup or HTML."""
-    cells = _cells(table, MARKDOWN_MARKS, escape_markdown)
+    bodies = [_cells(table, MARKDOWN_MARKS, escape_markdown)]
+    if not table.pairs.empty:
+        bodies.append(pair_cells(table, escape_markdown))
     # Without disable_numparse, tabulate would print a label such as 1e5 as a number.
-    body = cells.to_markdown(index=False, disable_numparse=True, colalign=_alignment(cells, 'left', 'right'))
+    shown = [
+        cells.to_markdown(index=False, disable_numparse=True, colalign=_alignment(cells, 'left', 'right'))
+        for cells in bodies
+    ]
     below = ''.join(f'- {escape_markdown(note)}\n' for note in notes(table, 'Bold'))
-    return f'{body}\n\n{below}'
+    return '\n\n'.join([*shown, below])
 
 
 def to_latex(table: Table) -> str:
     """The table and its notes as a LaTeX fragment for booktabs, escaped by pandas."""
     cells = _cells(table, MARKS | {'best': '{}'})
     bold = ['textbf:--rwrap;' if mark == 'best' else '' for mark in table.arms['mark']]
-    body = (
-        cells.style.hide(axis='index')
-        .format(_no_option, escape='latex')
-        .format_index(escape='latex', axis='columns')
-        .apply(lambda column: bold, subset=[ACCURACY])
-        .to_latex(hrules=True, column_format=''.join(_alignment(cells, 'l', 'r')))
-    )
+    bodies = [_latex_style(cells).apply(lambda column: bold, subset=[ACCURACY])]
+    if not table.pairs.empty:
+        bodies.append(_latex_style(pair_cells(table)))
+    shown = [body.to_latex(hrules=True, column_format=''.join(_alignment(body.data, 'l', 'r'))) for body in bodies]
     # The notes are a table too, so that pandas escapes them.
     below = pd.DataFrame({'note': notes(table, 'Bold')}).style.hide(axis='index').hide(axis='columns')
-    below = below.format(_no_option, escape='latex').to_latex(column_format=r'p{0.95\linewidth}')
-    fragment = f'\\centering\n{body}\n\\medskip\n\\footnotesize\n{below}'.translate(LATEX_SYMBOLS)
-    return f'% needs \\usepackage{{booktabs}}\n\\begin{{table}}\n{fragment}\\end{{table}}\n'
+    shown.append(f'\\footnotesize\n{below.format(_no_option, escape="latex").to_latex(column_format=NOTES)}')
+    fragment = '\n\\medskip\n'.join(shown).translate(LATEX_SYMBOLS)
+    return f'% needs \\usepackage{{booktabs}}\n\\begin{{table}}\n\\centering\n{fragment}\\end{{table}}\n'
+
+
+def _latex_style(cells: pd.DataFrame) -> Styler:
+    return (
+        cells.style.hide(axis='index').format(_no_option, escape='latex').format_index(escape='latex', axis='columns')
+    )
 
 
 def notes(table: Table, best: str) -> list[str]:
@@ -138,6 +157,21 @@ def _cells(table: Table, marks: dict[str, str], escape: Callable[[str], str] = s
     return pd.DataFrame(rows)
 
 
+def pair_cells(table: Table, escape: Callable[[str], str] = str) -> pd.DataFrame:
+    """The pairs that the sweep asks to compare, as text."""
+    rows = [
+        {
+            'Arm': escape(row.arm),
+            'Against': escape(row.against),
+            'Difference, points': percent(row.difference, row.low, row.high, '+.2f'),
+            'n': str(row.n),
+            'p': escape(p_value(row.p_value)),
+        }
+        for row in table.pairs.itertuples(index=False)
+    ]
+    return pd.DataFrame(rows)
+
+
 def _device_speeds(arms: pd.DataFrame) -> dict[str, tuple[str, str, int | float]]:
     """Headings of what the devices achieved, where any arm tells it: the column of `arms`, its format and its unit."""
     achieved = arms['flops_per_second'].max()
@@ -151,4 +185,4 @@ def _device_speeds(arms: pd.DataFrame) -> dict[str, tuple[str, str, int | float]
 
 
 def _alignment(cells: pd.DataFrame, first: str, others: str) -> list[str]:
-    return [first] + [others] * (len(cells.columns) - 1)
+    return [first if name in LABELS else others for name in cells]

@@ -12,6 +12,7 @@ from scipy import stats
 NOISE = 1e-6
 
 Values = Sequence[float] | np.ndarray  # one number per seed
+Arm = str | int  # what names one
 
 
 class Interval(NamedTuple):
@@ -27,19 +28,27 @@ class Interval(NamedTuple):
         return (self.high - self.low) / 2
 
 
+class Difference(NamedTuple):
+    """What one arm has more than another, paired by seed.
+
+    `interval` is that of the mean difference over the seeds that both have, by itself: no correction made it wider.
+    `p_value` is Holm-corrected over the pairs that were tested along with it; None where there was nothing to test.
+    """
+
+    interval: Interval
+    p_value: float | None
+
+
 class Comparison(NamedTuple):
     """Which arm is best, and which the data cannot tell from it.
 
-    `p_values` holds, for every arm but the best, the Holm-corrected p-value against the best, or None where there
-    was nothing to test. Arms with None are neither in `indistinguishable` nor different. `differences` holds, for each
-    arm tested, its value less the best's: the mean over the seeds that both have, with an interval of its own, which
-    no correction made wider.
+    `differences` holds, for every arm that was tested, its value less the best's. Arms without one are neither in
+    `indistinguishable` nor different.
     """
 
-    best: str | int | None
-    indistinguishable: tuple[str | int, ...]
-    p_values: dict[str | int, float | None]
-    differences: dict[str | int, Interval]
+    best: Arm | None
+    indistinguishable: tuple[Arm, ...]
+    differences: dict[Arm, Difference]
 
 
 def mean_and_interval(values: Values, complete: bool = True) -> Interval:
@@ -122,18 +131,47 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return corrected.tolist()
 
 
+def differences(
+    values: Mapping[Arm, Mapping[int, float]],
+    pairs: Sequence[tuple[Arm, Arm]],
+    incomplete: Collection[Arm] = (),
+    resolution: float = 0.0,
+) -> list[Difference]:
+    """The first arm's value less the second's, for each of `pairs`, tested over the seeds that both have.
+
+    `values[arm][seed]` is a score. The tests are those of `paired_p_value`, which explains `resolution`, Holm-corrected
+    over those of `pairs` that can be tested: of two arms that are both complete, and have two seeds in common. For
+    pairs that were named before anyone saw the scores, the chance that one of those that are truly equal has p <= 0.05
+    is at most 5%, however they overlap (Holm 1979). Pairs with an arm in `incomplete` have no difference at all: the
+    survivors of an arm are not a fair sample of it.
+    """
+    found = []
+    for first, second in pairs:
+        known = first not in incomplete and second not in incomplete
+        seeds = sorted(values[first].keys() & values[second].keys()) if known else []
+        ours, theirs = (_finite([values[arm][seed] for seed in seeds]) for arm in (first, second))
+        scale = max((*np.abs(ours), *np.abs(theirs)), default=0.0)
+        spread = len(seeds) > 1 and not _is_constant(ours - theirs, scale)
+        interval = mean_and_interval(ours - theirs, complete=spread)
+        found.append(Difference(interval, paired_p_value(theirs, ours, resolution)))
+    tested = [place for place, one in enumerate(found) if one.p_value is not None]
+    for place, p_value in zip(tested, holm([found[place].p_value for place in tested]), strict=True):
+        found[place] = found[place]._replace(p_value=p_value)
+    return found
+
+
 def indistinguishable_from_best(
-    values: Mapping[str | int, Mapping[int, float]],
-    incomplete: Collection[str | int] = (),
+    values: Mapping[Arm, Mapping[int, float]],
+    incomplete: Collection[Arm] = (),
     significance: float = 0.05,
     resolution: float = 0.0,
 ) -> Comparison:
     """The arm with the highest mean, and the arms not distinguishable from it at `significance`.
 
     `values[arm][seed]` is a score, higher being better. Each arm meets the best in a paired test over the seeds that
-    both have (`paired_p_value`, which explains `resolution`), Holm-corrected over the arms tested. Arms in
-    `incomplete` (a run diverged, failed or is missing) are left out, neither best nor tested: the survivors of an
-    arm are not a fair sample of it. So are arms of one seed, which no test can weigh.
+    both have, Holm-corrected over the arms tested (`differences`, which explains `resolution`). Arms in `incomplete` (a
+    run diverged, failed or is missing) are left out, neither best nor tested: the survivors of an arm are not a fair
+    sample of it. So are arms of one seed, which no test can weigh.
 
     What the marks promise: an arm that is truly as good as the best keeps its mark in at least 95% of tables. The
     best is picked by the same data, so when *all* of k arms are equal, the chance that *some* arm loses its mark is
@@ -141,27 +179,17 @@ def indistinguishable_from_best(
     k (k - 1) / 2 pairs would bring it below 5%, at the price of nearly all power at 3 seeds.)
     """
     candidates = [arm for arm in values if arm not in incomplete and len(values[arm]) >= 2]
-    p_values: dict[str | int, float | None] = dict.fromkeys(values)
     if not candidates:
-        return Comparison(None, (), p_values, {})
+        return Comparison(None, (), {})
     means = {arm: float(np.mean(_finite(list(values[arm].values())))) for arm in candidates}
     highest = max(means.values())
     # Means that differ by rounding alone tie, and the first in the author's order is printed as best.
     best = next(arm for arm in candidates if highest - means[arm] <= NOISE * abs(highest))
-    del p_values[best]
-    differences = {}
-    for arm in candidates:
-        if arm != best:
-            seeds = sorted(values[arm].keys() & values[best].keys())
-            of_best, of_arm = ([values[key][seed] for seed in seeds] for key in (best, arm))
-            p_values[arm] = paired_p_value(of_best, of_arm, resolution)
-            if p_values[arm] is not None:
-                difference, scale = np.subtract(of_arm, of_best), max(map(abs, (*of_arm, *of_best)))
-                differences[arm] = mean_and_interval(difference, complete=not _is_constant(difference, scale))
-    tested = [arm for arm, p_value in p_values.items() if p_value is not None]
-    p_values.update(zip(tested, holm([p_values[arm] for arm in tested]), strict=True))
-    alike = tuple(arm for arm in tested if p_values[arm] > significance)
-    return Comparison(best, alike, p_values, differences)
+    others = [arm for arm in candidates if arm != best]
+    met = differences(values, [(arm, best) for arm in others], resolution=resolution)
+    tested = {arm: difference for arm, difference in zip(others, met, strict=True) if difference.p_value is not None}
+    alike = tuple(arm for arm, difference in tested.items() if difference.p_value > significance)
+    return Comparison(best, alike, tested)
 
 
 def _finite(values: Values) -> np.ndarray:

@@ -8,11 +8,12 @@ import pandas as pd
 from analysis import statistics
 from analysis.notes import budget_notes, commit_of, origin_notes, speed_notes, tuning_notes, width_notes
 from analysis.reading import records, runs
-from analysis.wording import capped, distinct
+from analysis.wording import capped, distinct, listed
 
 SIGNIFICANCE = 0.05
-NO_INTERVAL = statistics.mean_and_interval([])
+UNTESTED = statistics.Difference(statistics.mean_and_interval([]), None)
 SPEEDS = ('images_per_second', 'flops_per_second', 'mfu', 'host_gap_share')
+PAIR = ('arm', 'against', 'difference', 'low', 'high', 'n', 'p_value')  # columns of a table's pairs
 CONSTANT = ('params', 'forward_flops', 'steps', 'images_seen')  # what the runs of an arm should share
 
 
@@ -24,11 +25,15 @@ class Table(NamedTuple):
     best arm; mark is 'best', 'indistinguishable' or ''. Speeds are means over runs, and those of devices are missing
     where results tell none.
 
+    `pairs` has a row for each pair of arms that the sweep asks to compare: difference is the first less the second,
+    paired by seed, and p_value Holm-corrected over these pairs alone, of which the best arm is no matter.
+
     `runs` has a row for each run that counts in an arm, from which means, intervals, differences and p-values can be
     computed again.
     """
 
     arms: pd.DataFrame
+    pairs: pd.DataFrame
     runs: pd.DataFrame
     notes: tuple[str, ...]
 
@@ -37,18 +42,19 @@ def make_table(sweep: runs.Sweep) -> Table:
     """The table of what `runs.read` found."""
     finished = [run for arm in sweep.arms for run in arm.finished]
     datasets = _test_sets(finished)
-    comparison = _compare(sweep.arms, datasets)
-    arms = pd.DataFrame([_row(arm, key, comparison) for key, arm in enumerate(sweep.arms)])
+    of_best, of_pairs = _compare(sweep.arms, datasets)
+    arms = pd.DataFrame([_row(arm, key, of_best) for key, arm in enumerate(sweep.arms)])
     arms = arms.astype(dict.fromkeys((*CONSTANT, 'train_step_flops'), 'Int64'))
     warnings = [*sweep.warnings, *_warnings(sweep, finished, datasets)]
-    notes = [_statistics_note(arms, comparison)]
+    notes = [_statistics_note(arms, of_best)]
     if finished and len(datasets) == 1:
-        notes[0] += _sampling_note(arms, comparison, datasets[0][1])
+        notes[0] += _sampling_note(arms, of_best, datasets[0][1])
+    notes += _pairs_notes(of_pairs)
     if finished:
         notes += [*budget_notes(finished), *tuning_notes(sweep.arms), *width_notes(sweep.arms)]
         notes += [*speed_notes(finished), *origin_notes(finished)]
     of_runs = pd.DataFrame([_run_row(arm, run) for arm in sweep.arms for run in arm.runs]).astype({'seed': 'Int64'})
-    return Table(arms, of_runs, (*notes, *(f'Warning: {warning}.' for warning in capped(warnings))))
+    return Table(arms, of_pairs, of_runs, (*notes, *(f'Warning: {warning}.' for warning in capped(warnings))))
 
 
 def _test_sets(finished: Sequence[records.Run]) -> list[tuple[str | None, int, str | None]]:
@@ -61,21 +67,32 @@ def _test_sets(finished: Sequence[records.Run]) -> list[tuple[str | None, int, s
     )
 
 
-def _compare(arms: Sequence[runs.Arm], datasets: list[tuple]) -> statistics.Comparison:
-    """Compares arms, each named by its place: labels need not be unique. `datasets` are those they were tested on."""
+def _compare(arms: Sequence[runs.Arm], datasets: list[tuple]) -> tuple[statistics.Comparison, pd.DataFrame]:
+    """Compares arms with the best and with whom they ask for. `datasets` are those they were tested on."""
+    # Each is named by its place: labels need not be unique.
     # Accuracies on different test sets have no best, and a lone arm is best of nothing: no marks then.
     has_best = len(datasets) == 1 and len(arms) > 1
     incomplete = [key for key, arm in enumerate(arms) if not has_best or not arm.complete]
     scores = {key: {run.seed: run.result.accuracy for run in arm.finished} for key, arm in enumerate(arms)}
     one_image = 1 / datasets[0][1] if has_best else 0.0
-    return statistics.indistinguishable_from_best(scores, incomplete, SIGNIFICANCE, one_image)
+    of_best = statistics.indistinguishable_from_best(scores, incomplete, SIGNIFICANCE, one_image)
+    places = {arm.label: key for key, arm in enumerate(arms)}
+    pairs = [(key, places[other]) for key, arm in enumerate(arms) for other in arm.against if other in places]
+    met = statistics.differences(scores, pairs, incomplete, one_image)
+    rows = [_pair_row(arms[key], arms[other], one) for (key, other), one in zip(pairs, met, strict=True)]
+    return of_best, pd.DataFrame(rows, columns=PAIR)
+
+
+def _pair_row(arm: runs.Arm, other: runs.Arm, met: statistics.Difference) -> tuple[Any, ...]:
+    interval = met.interval
+    return arm.label, other.label, interval.mean, interval.low, interval.high, interval.count, met.p_value
 
 
 def _row(arm: runs.Arm, key: int, comparison: statistics.Comparison) -> dict[str, Any]:
     finished = arm.finished
     results = [run.result for run in finished]
     interval = statistics.mean_and_interval([result.accuracy for result in results], arm.complete)
-    difference = comparison.differences.get(key, NO_INTERVAL)
+    (difference, low, high, _), p_value = comparison.differences.get(key, UNTESTED)
     mark = 'best' if key == comparison.best else 'indistinguishable' if key in comparison.indistinguishable else ''
     return {
         'arm': arm.label,
@@ -85,10 +102,10 @@ def _row(arm: runs.Arm, key: int, comparison: statistics.Comparison) -> dict[str
         'n': len(finished),
         'runs': len(arm.runs),
         **arm.unfinished,
-        'difference': difference.mean,
-        'difference_low': difference.low,
-        'difference_high': difference.high,
-        'p_value': comparison.p_values.get(key),
+        'difference': difference,
+        'difference_low': low,
+        'difference_high': high,
+        'p_value': p_value,
         'mark': mark,
         'params': _only(result.params for result in results),
         'forward_flops': _only(result.forward_flops for result in results),
@@ -106,7 +123,7 @@ def _run_row(arm: runs.Arm, run: records.Run) -> dict[str, Any]:
 
 
 def _statistics_note(arms: pd.DataFrame, comparison: statistics.Comparison) -> str:
-    tested = sum(p_value is not None for p_value in comparison.p_values.values())
+    tested = len(comparison.differences)
     note = 'Mean over seeds ± half-width of its 95% confidence interval (Student t'
     without = '; none for one seed, seeds that tie, or an arm with an unfinished run'
     note += f'{without if arms["low"].isna().any() else ""}). '
@@ -123,6 +140,21 @@ def _statistics_note(arms: pd.DataFrame, comparison: statistics.Comparison) -> s
     return note.rstrip()
 
 
+def _pairs_notes(pairs: pd.DataFrame) -> list[str]:
+    """How the pairs that the sweep asks for were tested."""
+    if pairs.empty:
+        return []
+    tested = int(pairs['p_value'].notna().sum())
+    note = 'Pairs were named by the sweep. Difference: the mean over seeds, with the interval of that pair alone'
+    if tested:
+        note += '; p: a two-sided t-test paired by seed' + (
+            f', Holm-corrected over {tested} pairs' if tested > 1 else ''
+        )
+    if tested < len(pairs):
+        note += '. Pairs with an unfinished run, or without two seeds in common, are not tested'
+    return [f'{note}.']
+
+
 def _sampling_note(arms: pd.DataFrame, comparison: statistics.Comparison, images: int) -> str:
     """What the intervals leave out, at the accuracy of the best arm, or of the first."""
     accuracies = arms['test_accuracy']
@@ -137,6 +169,10 @@ def _sampling_note(arms: pd.DataFrame, comparison: statistics.Comparison, images
 
 def _warnings(sweep: runs.Sweep, finished: list[records.Run], datasets: list) -> list[str]:
     warnings = [warning for arm in sweep.arms for warning in _arm_warnings(arm)]
+    labels = {arm.label for arm in sweep.arms}
+    absent = distinct(label for arm in sweep.arms for label in arm.against if label not in labels)
+    if absent:
+        warnings.append(f'arms are to be compared with {listed(absent, most=5)}, of which there is no row')
     if len(datasets) > 1:
         warnings.append('the arms were tested on different data, so none is marked')
     if len({len(arm.tuning.tried) if arm.tuning else 1 for arm in sweep.arms}) > 1:

@@ -27,6 +27,11 @@ def percent(mean: float, low: float, high: float, form: str = '.2f') -> str:
     return f'{round(100 * mean, 2) + 0:{form}}{half}'  # + 0: no -0.00
 
 
+def p_value(value: float | None) -> str:
+    """`0.012`, or `< 0.001`."""
+    return '< 0.001' if pd.notna(value) and value < 0.001 else number(value, '.3f')
+
+
 def runs_counted(finished: int, runs: int, counts: Mapping[str, Any]) -> str:
     """`3`, or `2 of 3 (1 diverged)`; `counts` has one for each of UNFINISHED."""
     why = ', '.join(f'{counts[status]} {status}' for status in UNFINISHED if counts[status])

@@ -79,6 +79,7 @@ def whole_arms(rows: Sequence[dict[str, Any]], at_most: int) -> list[dict[str, A
     """Rows of sweep() in whole arms, spread over all of them, and `at_most` of them; at least one arm."""
     arms: dict[str, list[dict[str, Any]]] = {}
     for row in rows:
+        row = {name: value for name, value in row.items() if name != 'against'}  # an arm that may be left out
         others = {name: value for name, value in row.items() if name != 'seed'}
         arms.setdefault(json.dumps(others, sort_keys=True, default=str), []).append(row)
     largest = max(map(len, arms.values()))

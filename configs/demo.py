@@ -24,13 +24,14 @@ def get_config(variant: str = '') -> ConfigDict:
 
 
 def sweep() -> list[dict]:
-    arms = {
-        f'attention, {heads} head{"s" * (heads > 1)}, {name}': {
+    arms = {}
+    for heads, name in itertools.product(HEADS, POSITIONS):
+        attention = f'attention, {heads} head{"s" * (heads > 1)}'
+        arms[f'{attention}, {name}'] = {
             'model.positions.name': name,
             'model.num_heads': heads,
+            'against': None if name == 'none' else f'{attention}, none',
         }
-        for heads, name in itertools.product(HEADS, POSITIONS)
-    }
     arms['convolution 3 x 3'] = {'model.mixer': 'conv', 'model.positions.name': 'none'}
     arms['ResNet-18, width 1/4'] = {'model.name': 'resnet', 'model.resnet_width': 16}
     return with_seeds(arms, SEEDS)

@@ -27,7 +27,7 @@ from files.writing import write_json
 
 logger = logging.getLogger(__name__)
 
-NO_FIELDS = ('arm', 'tuned', 'curve', 'x')  # what a row of sweep() may say beside the fields that it sets
+NO_FIELDS = ('arm', 'against', 'tuned', 'curve', 'x')  # what a row of sweep() may say beside the fields that it sets
 NAME = re.compile('[0-9a-f]{12}')  # of a run: see `run_name`
 
 
@@ -40,6 +40,7 @@ class Planned(NamedTuple):
     config: ConfigDict
     place: Place | None = None  # where the arm stands in the sweep's figure
     tuned: tuple[str, ...] = ()  # fields of `overrides` whose values validation chooses among, for each arm
+    against: tuple[str, ...] = ()  # the arms that the table compares this one with, beside the best
 
 
 def load_sweep(path: str, variant: str = '') -> tuple[list[Any], Any]:
@@ -79,8 +80,9 @@ def plan(config: ConfigDict, overrides: Iterable[Any], figure: Any = None) -> li
     Args:
       overrides: one dict a run, from dotted field names to values; the key 'arm' names its row in the table, and
         may be left out where the fields say enough. 'tuned' (a field that the row sets, or several) makes rows of an
-        arm that differ there alternatives, of which the table reports what validation prefers. 'curve' (text) and 'x'
-        (a number, or a text where the axis is categorical) place the arm in the figure.
+        arm that differ there alternatives, of which the table reports what validation prefers. 'against' (the label of
+        another arm, or several, or None) has the table test the arm against that one. 'curve' (text) and 'x' (a number,
+        or a text where the axis is categorical) place the arm in the figure.
       figure: the config file's FIGURE: {'x': label of the axis, 'scale': 'linear', 'log' or 'category', 'quantities':
         some of 'test_accuracy' and 'images_per_second'}.
     Raises:
@@ -97,7 +99,7 @@ def plan(config: ConfigDict, overrides: Iterable[Any], figure: Any = None) -> li
         fields = {name: value.item() if isinstance(value, np.generic) else value for name, value in fields.items()}
         about = {name: fields.pop(name) for name in NO_FIELDS if name in fields}
         curve, x, arm = (about.get(name) for name in ('curve', 'x', 'arm'))
-        tuned = _check_tuned(where, about.get('tuned', ()), fields)
+        tuned, against = _check_tuned(where, about.get('tuned', ()), fields), _labels(where, about.get('against'))
         _check_fields(where, fields)
         arm = _name_by(fields, tuned) if arm is None else str(arm).strip()
         if not arm:
@@ -111,13 +113,14 @@ def plan(config: ConfigDict, overrides: Iterable[Any], figure: Any = None) -> li
             load_data(resolved.data)
         except (ConfigError, KeyError, TypeError, ValueError) as error:
             raise ConfigError(f'{where}: {error.args[0] if error.args else error}') from error
-        run = Planned(run_name(resolved), arm, fields, resolved, _place(where, curve, x, axis), tuned)
+        run = Planned(run_name(resolved), arm, fields, resolved, _place(where, curve, x, axis), tuned, against)
         if run.name in planned:
             raise ConfigError(f'{where} is the same run as {planned[run.name].arm}, {planned[run.name].overrides}')
         planned[run.name] = run
     if not planned:
         raise ConfigError('sweep() names no run')
     _check_tunings(list(planned.values()))
+    _check_pairs(list(planned.values()))
     if axis:
         _check_places(list(planned.values()))
     return list(planned.values())
@@ -164,6 +167,30 @@ def _check_tunings(runs: list[Planned]) -> None:
                 f'arm {run.arm!r} has tuned={there!r} in one row of sweep() and {run.tuned!r} in another; '
                 'the same in all of its rows would do'
             )
+
+
+def _labels(where: str, against: Any) -> tuple[str, ...]:
+    labels = () if against is None else (against,) if isinstance(against, str) else against
+    if not isinstance(labels, list | tuple) or not all(isinstance(label, str) for label in labels):
+        raise ConfigError(f'{where} has against={against!r}; the label of another arm would do, or a list of some')
+    return tuple(dict.fromkeys(label.strip() for label in labels))
+
+
+def _check_pairs(runs: list[Planned]) -> None:
+    """Whom an arm is compared with is an arm too, and not itself; all of its rows say the same."""
+    against_of: dict[str, tuple[str, ...]] = {run.arm: run.against for run in reversed(runs)}
+    for run in runs:
+        there = against_of[run.arm]
+        if there != run.against:
+            raise ConfigError(
+                f'arm {run.arm!r} has against={there!r} in one row of sweep() and {run.against!r} in another; '
+                'the same in all of its rows would do'
+            )
+        others = [arm for arm in against_of if arm != run.arm]
+        for label in run.against:
+            if label not in others:
+                mend = nearest(label, others) if others else 'there is none'
+                raise ConfigError(f'arm {run.arm!r} has against={label!r}, which is no other arm; {mend}')
 
 
 def _name_by(fields: dict[str, Any], tuned: tuple[str, ...]) -> str:
@@ -236,6 +263,7 @@ def open_sweep(workdir: Path, config_file: str, runs: list[Planned], figure: Any
             'arm': run.arm,
             **(run.place._asdict() if run.place else {}),
             **({'tuned': run.tuned} if run.tuned else {}),
+            **({'against': run.against} if run.against else {}),
             'overrides': run.overrides,
         }
         for run in runs

@@ -84,6 +84,7 @@ def render(
         script_sources=Markup(' '.join(f"'sha256-{_digest(script)}'" for script in scripts)),
         headings=headings,
         rows=rows,
+        pairs=formats.pair_cells(table),
         notes=formats.notes(table, 'Bold'),
         groups=[group for group in groups if group['id'] not in AFTER],
         later_groups=[group for group in groups if group['id'] in AFTER],

@@ -16,6 +16,7 @@ class Entry(NamedTuple):
     seed: int | None
     place: Place | None
     tuned: dict[str, Any]  # fields that its arm is tuned over, and their values in this run
+    against: tuple[str, ...]  # labels of the arms that its arm is compared with
 
 
 def read_figure(listing: dict, warnings: list[str]) -> Figure | None:
@@ -47,8 +48,8 @@ def read_entries(listing: dict, figure: Figure | None, warnings: list[str]) -> l
             # Counted twice, a run would pass for two seeds.
             warnings.append(f'sweep.json: run {clean(name)} is listed twice and counted once')
         else:
-            place, tuned = _place(row, figure, warnings), _tuned(row, warnings)
-            entries[name] = Entry(name, clean(arm), seed_of(row.get('overrides')), place, tuned)
+            place, tuned, against = _place(row, figure, warnings), _tuned(row, warnings), _against(row, warnings)
+            entries[name] = Entry(name, clean(arm), seed_of(row.get('overrides')), place, tuned, against)
     if not entries:
         raise Damaged('lists no run that can be used')
     return list(entries.values())
@@ -76,6 +77,16 @@ def _tuned(row: dict, warnings: list[str]) -> dict[str, Any]:
         for name, value in values.items()
         if value is None or isinstance(value, str | int | float)
     }
+
+
+def _against(row: dict, warnings: list[str]) -> tuple[str, ...]:
+    labels = row.get('against', [])
+    if not isinstance(labels, list) or not all(isinstance(label, str) for label in labels):
+        warnings.append(
+            f'sweep.json: run {clean(row["run"])} has against={clean(repr(labels))}, which is no list of arms'
+        )
+        return ()
+    return tuple(map(clean, labels))
 
 
 def _is_folder_name(name: str) -> bool:

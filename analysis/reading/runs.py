@@ -26,6 +26,7 @@ class Arm:
     runs: tuple[Run, ...]
     place: Place | None = None  # None: the figure, if there is one, is without it
     tuning: Tuning | None = None  # what else was tried, where its `runs` are those that validation preferred
+    against: tuple[str, ...] = ()  # labels of the arms that the author asks to compare it with
 
     @property
     def finished(self) -> list[Run]:
@@ -112,13 +113,15 @@ def _listed_arms(workdir: Path, entries: list[Entry], warnings: list[str]) -> li
     for label, listed in labelled.items():
         warnings += [warning for _, run in listed for warning in run.warnings]
         runs, tuning = _tuned_runs(label, listed, warnings)
+        others = dict.fromkeys(other for entry, _ in listed for other in entry.against)
+        against = tuple(other for other in others if other != label)
         groups = _by_config([run for run in runs if run.config])
         # To choose one of several places would be to move the arm's other runs.
         place = next(iter(places[label])) if len(places[label]) == 1 and len(groups) <= 1 else None
         if place is None and places[label] != {None}:
             warnings.append(f'arm {label} has no single place in the figure, which is without it')
         if len(groups) <= 1:
-            arms.append(Arm(label, _one_run_a_seed(runs, warnings), place, tuning))
+            arms.append(Arm(label, _one_run_a_seed(runs, warnings), place, tuning, against))
             continue
         # One label over several configs would average what is not alike: a row each, told apart by what differs.
         warnings.append(f'arm {label} covers {len(groups)} configs; each has its own row')

@@ -36,14 +36,15 @@ def get_config(variant: str = '') -> ConfigDict:
 
 
 def sweep() -> list[dict[str, Any]]:
-    arms = {
-        f'scale {scale}, width {width}, {heads} head{"s" * (heads > 1)}': {
+    arms = {}
+    for scale, width, heads in itertools.product(SCALES, WIDTHS, HEADS):
+        size = f'width {width}, {heads} head{"s" * (heads > 1)}'
+        arms[f'scale {scale}, {size}'] = {
             'model.attention_scale': scale,
             'model.embed_dim': width,
             'model.num_heads': heads,
             'curve': f'scale {scale}, width {width}',
             'x': width // heads,
+            'against': f'scale sqrt_head_dim, {size}' if scale == 'none' else None,
         }
-        for scale, width, heads in itertools.product(SCALES, WIDTHS, HEADS)
-    }
     return with_seeds(arms, 5)

@@ -50,8 +50,12 @@ def tiny(config: ConfigDict) -> None:
 
 def sweep(variant: str = '') -> list[dict[str, Any]]:
     models = [model for model in MODELS if not (variant == 'tiny' and model == 'ResNet-18')]
-    arms = {
-        f'{model}, {percent}%': MODELS[model] | {'data.train_fraction': percent / 100, 'curve': model, 'x': percent}
-        for model, percent in itertools.product(models, PERCENTS)
-    }
+    arms = {}
+    for model, percent in itertools.product(models, PERCENTS):
+        arms[f'{model}, {percent}%'] = MODELS[model] | {
+            'data.train_fraction': percent / 100,
+            'curve': model,
+            'x': percent,
+            'against': None if model == 'attention' else f'attention, {percent}%',
+        }
     return with_seeds(arms, 5)

@@ -46,4 +46,5 @@ def tiny(config: ConfigDict) -> None:
 
 
 def sweep() -> list[dict[str, Any]]:
-    return with_seeds({name: {'model.positions.name': name} for name in POSITIONS}, 5)
+    arms = {name: {'model.positions.name': name, 'against': None if name == 'none' else 'none'} for name in POSITIONS}
+    return with_seeds(arms, 5)

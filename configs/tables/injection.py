@@ -42,5 +42,6 @@ def sweep() -> list[dict[str, Any]]:
             'model.positions.inject': inject,
             'curve': name,
             'x': inject,
+            'against': None if inject == 'stem' else f'{name}, stem',
         }
     return with_seeds(arms, 5)

@@ -53,6 +53,12 @@ def sweep() -> list[dict[str, Any]]:
     for positions in POSITIONS:
         for window in (3, 5, 7, None):
             reach = 'all tokens' if window is None else f'{window} x {window}'
-            fields = {'model.window': window, 'model.positions.name': positions}
-            arms[f'attention, {positions}, {reach}'] = fields | {'curve': f'attention, {positions}', 'x': reach}
+            arms[f'attention, {positions}, {reach}'] = {
+                'model.window': window,
+                'model.positions.name': positions,
+                'curve': f'attention, {positions}',
+                'x': reach,
+                # The first step is from the kernel to attention, the others from its window to wider ones.
+                'against': label if window == 3 else f'attention, {positions}, 3 x 3',
+            }
     return with_seeds(arms, 5)

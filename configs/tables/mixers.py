@@ -47,5 +47,6 @@ def sweep(variant: str = '') -> list[dict[str, Any]]:
             'model.patch_size': patch_size,
             'curve': label,
             'x': tokens,
+            'against': None if mixer == 'attention' else f'attention, {tokens} tokens',
         }
     return with_seeds(arms, 5)

@@ -44,13 +44,14 @@ def tiny(config: ConfigDict) -> None:
 
 def sweep(variant: str = '') -> list[dict[str, Any]]:
     is_tiny = variant == 'tiny'
-    arms = {
-        f'attention, {heads} head{"s" * (heads > 1)}, {name}': {
+    arms = {}
+    for name, heads in itertools.product(POSITIONS, (4,) if is_tiny else (1, 2, 4, 8)):
+        attention = f'attention, {heads} head{"s" * (heads > 1)}'
+        arms[f'{attention}, {name}'] = {
             'model.positions.name': name,
             'model.num_heads': heads,
+            'against': None if name == 'none' else f'{attention}, none',
         }
-        for name, heads in itertools.product(POSITIONS, (4,) if is_tiny else (1, 2, 4, 8))
-    }
     arms['convolution 3 x 3'] = {'model.mixer': 'conv', 'model.positions.name': 'none'}
     if not is_tiny:
         arms['ResNet-18, width 1/4'] = {'model.name': 'resnet', 'model.resnet_width': 16}

@@ -126,15 +126,38 @@ def test_marks_the_best_and_its_equals():
     )
     assert comparison.best == 'best'
     assert comparison.indistinguishable == ('close',)
-    assert comparison.p_values['poor'] < 0.001
-    assert 'best' not in comparison.p_values
+    assert comparison.differences['poor'].p_value < 0.001
+    assert comparison.differences.keys() == {'poor', 'close'}
 
 
 def test_the_difference_to_the_best_is_of_the_pairs_that_are_tested():
     values = {'best': {0: 0.9, 1: 0.8, 2: 0.97}, 'other': {1: 0.6, 0: 0.8, 2: 0.67, 9: 0.1}, 'alone': {7: 0.5, 8: 0.6}}
     differences = statistics.indistinguishable_from_best(values).differences
     assert differences.keys() == {'other'}
-    assert differences['other'] == pytest.approx(statistics.mean_and_interval([-0.1, -0.2, -0.3]))
+    assert differences['other'].interval == pytest.approx(statistics.mean_and_interval([-0.1, -0.2, -0.3]))
+
+
+def test_named_pairs_are_tested_over_their_seeds_and_corrected_together():
+    values = {'a': {0: 0.9, 1: 0.8, 2: 0.97}, 'b': {1: 0.6, 0: 0.8, 2: 0.67, 9: 0.1}, 'c': {0: 0.91, 1: 0.83, 2: 0.9}}
+    found = statistics.differences(values, [('b', 'a'), ('a', 'c'), ('c', 'b')])
+    assert found[0].interval == pytest.approx(statistics.mean_and_interval([-0.1, -0.2, -0.3]))
+    alone = [statistics.differences(values, [pair])[0].p_value for pair in (('b', 'a'), ('a', 'c'), ('c', 'b'))]
+    assert alone[0] == statistics.paired_p_value([0.8, 0.6, 0.67], [0.9, 0.8, 0.97])
+    assert [one.p_value for one in found] == statistics.holm(alone)
+
+
+def test_pairs_that_cannot_be_tested_count_in_no_correction():
+    values = {'a': {0: 0.9, 1: 0.8}, 'b': {0: 0.7, 1: 0.65}, 'once': {1: 0.5}, 'apart': {5: 0.9, 6: 0.8}}
+    pairs = [('a', 'b'), ('once', 'a'), ('apart', 'a'), ('b', 'left'), ('left', 'b')]
+    tested, once, apart, *left = statistics.differences(values | {'left': {0: 1.0, 1: 1.0}}, pairs, incomplete=['left'])
+    assert tested.p_value == statistics.paired_p_value([0.9, 0.8], [0.7, 0.65])
+    assert once.interval.mean == pytest.approx(-0.3)
+    assert math.isnan(once.interval.low)
+    assert apart.interval.count == 0
+    for one in (once, apart, *left):
+        assert one.p_value is None
+    # The survivors of an arm are no fair sample of it: not even a mean is told.
+    assert all(math.isnan(one.interval.mean) for one in (apart, *left))
 
 
 def test_sampling_error_of_a_hand_computed_example():
@@ -152,18 +175,18 @@ def test_sampling_error_is_wilson_s(right, images):
 def test_pairs_common_seeds_only():
     values = {'best': {0: 0.9, 1: 0.8, 2: 0.95}, 'other': {2: 0.9, 0: 0.83, 7: 0.1}}
     expected = statistics.paired_p_value([0.9, 0.95], [0.83, 0.9])
-    assert statistics.indistinguishable_from_best(values).p_values == {'other': expected}
+    assert statistics.indistinguishable_from_best(values).differences['other'].p_value == expected
 
 
 def test_an_arm_that_cannot_be_tested_is_neither_marked_nor_different():
     values = {'lucky': {0: 0.99}, 'best': {0: 0.9, 1: 0.91}, 'apart': {5: 0.9, 6: 0.9}}
     comparison = statistics.indistinguishable_from_best(values)
-    assert comparison == ('best', (), {'lucky': None, 'apart': None}, {})
+    assert comparison == ('best', (), {})
 
 
 def test_single_seeds_crown_no_best():
     comparison = statistics.indistinguishable_from_best({'a': {0: 0.9}, 'b': {0: 0.1}, 'c': {}})
-    assert comparison == (None, (), {'a': None, 'b': None, 'c': None}, {})
+    assert comparison == (None, (), {})
 
 
 def test_an_incomplete_arm_never_wins():
@@ -171,16 +194,17 @@ def test_an_incomplete_arm_never_wins():
     comparison = statistics.indistinguishable_from_best(values, incomplete=['survivors'])
     assert comparison.best == 'whole'
     assert comparison.indistinguishable == ('other',)
-    assert comparison.p_values['survivors'] is None
+    assert comparison.differences.keys() == {'other'}
 
 
 def test_means_that_tie_but_for_rounding_go_to_the_first():
     values = {'first': {0: 0.3, 1: 0.6}, 'second': {0: 0.1 + 0.2, 1: 0.6}}
     assert np.mean([0.1 + 0.2, 0.6]) > np.mean([0.3, 0.6])
-    best, alike, p_values, differences = statistics.indistinguishable_from_best(values)
-    assert (best, alike, p_values) == ('first', ('second',), {'second': 1.0})
-    assert abs(differences['second'].mean) < 1e-12
-    assert math.isnan(differences['second'].low)
+    best, alike, differences = statistics.indistinguishable_from_best(values)
+    assert (best, alike) == ('first', ('second',))
+    assert differences['second'].p_value == 1.0
+    assert abs(differences['second'].interval.mean) < 1e-12
+    assert math.isnan(differences['second'].interval.low)
 
 
 def test_an_arm_as_good_as_the_best_keeps_its_mark():

@@ -331,6 +331,73 @@ def test_results_that_do_not_tell_their_images_are_compared_as_ever(workdir):
     assert tables.make_table(runs.read(workdir.write())).arms['mark'].tolist() == ['best', '']
 
 
+def _compared(workdir, **asked):
+    """Writes the list, with whom each arm is to be compared."""
+    for row in workdir.listed:
+        row |= {'against': asked[row['arm']]} if row['arm'] in asked else {}
+    return runs.read(workdir.write())
+
+
+def test_pairs_that_are_asked_for_are_tested_in_every_format(three_arms):
+    table = tables.make_table(_compared(three_arms, poor=['best', 'close'], best=['close']))
+    assert table.pairs[['arm', 'against', 'n']].values.tolist() == [
+        ['poor', 'best', 3],
+        ['poor', 'close', 3],
+        ['best', 'close', 3],
+    ]
+    values = {'poor': POOR, 'best': BEST, 'close': CLOSE}
+    pairs = [('poor', 'best'), ('poor', 'close'), ('best', 'close')]
+    p_values = statistics.holm([statistics.paired_p_value(values[one], values[other], 1e-3) for one, other in pairs])
+    assert table.pairs['p_value'].tolist() == pytest.approx(p_values)
+    for row, (one, other) in zip(table.pairs.itertuples(), pairs, strict=True):
+        expected = statistics.mean_and_interval([a - b for a, b in zip(values[one], values[other], strict=True)])
+        assert (row.difference, row.low, row.high) == pytest.approx(expected[:3])
+    # The best is compared as ever.
+    assert table.arms['mark'].tolist() == ['', 'best', 'indistinguishable']
+    markdown, printed, latex = formats.to_markdown(table), _printed(table), formats.to_latex(table)
+    for text in (markdown, printed):
+        assert re.search(r'poor +\|? +best +\|? +-40\.33 ± 2\.87 +\|? +3 +\|? +(<|&lt;) 0\.001', text), text
+    assert re.search(r'poor & best & -40\.33 \$\\pm\$ 2\.87 & 3 & \$<\$ 0\.001 \\\\', latex)
+    for text in (markdown, printed, latex):
+        assert 'Holm-corrected over 3 pairs' in ' '.join(text.split())
+    paths = [path.name for path in formats.write_tables(three_arms.path, table)]
+    assert 'table_pairs.csv' in paths
+    back = pd.read_csv(three_arms.path / 'table_pairs.csv')
+    assert back['p_value'].tolist() == pytest.approx(p_values)
+
+
+def test_a_table_that_is_asked_for_no_pairs_has_none(three_arms):
+    table = tables.make_table(runs.read(three_arms.write()))
+    assert table.pairs.empty
+    assert not any('Pairs' in note for note in table.notes)
+    assert 'table_pairs.csv' not in [path.name for path in formats.write_tables(three_arms.path, table)]
+    assert 'Against |' not in formats.to_markdown(table)
+
+
+def test_a_pair_with_an_unfinished_run_stands_untested(three_arms):
+    three_arms.add('poor', 3, 0.9, {'model.mixer': 'identity'}, {'status': 'diverged', 'diverged_step': 3})
+    table = tables.make_table(_compared(three_arms, poor=['best'], close=['best']))
+    untested, tested = table.pairs.itertuples(index=False)
+    assert math.isnan(untested.difference)
+    assert math.isnan(untested.p_value)
+    assert tested.p_value == pytest.approx(statistics.paired_p_value(CLOSE, BEST, 1e-3))
+    assert any('Pairs with an unfinished run' in note for note in table.notes)
+    assert re.search(r'poor +\| best +\| +- \| +0 \| +- \|', formats.to_markdown(table))
+
+
+def test_a_pair_whose_other_is_not_there_is_a_warning(three_arms):
+    table = tables.make_table(_compared(three_arms, poor=['bset', 'close', 'poor']))
+    assert table.pairs['against'].tolist() == ['close']
+    assert any('arms are to be compared with bset, of which there is no row' in note for note in table.notes)
+
+
+@pytest.mark.parametrize('against', ['best', [3], {'best': 1}, [['best']]])
+def test_nonsense_for_a_pair_is_named_and_nothing_is_compared(three_arms, against):
+    table = tables.make_table(_compared(three_arms, poor=against))
+    assert table.pairs.empty
+    assert any('which is no list of arms' in note for note in table.notes)
+
+
 @pytest.fixture
 def hostile(workdir):
     for depth, label in enumerate(HOSTILE):

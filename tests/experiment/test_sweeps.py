@@ -60,6 +60,17 @@ def test_a_name_stands_for_the_resolved_config(config):
         ),
         ([{'tuned': ('seed',), 'seed': 1}], 'other than the seed'),
         ([{'tuned': 3, 'seed': 1}], 'has tuned=3'),
+        ([{'arm': 'a', 'against': 3}], r'has against=3; the label of another arm would do'),
+        ([{'arm': 'a', 'against': ['b', 3]}], r"has against=\['b', 3\]; the label of another arm"),
+        ([{'arm': 'a', 'against': 'a'}, {'arm': 'a', 'against': 'a', 'seed': 1}], r"against='a', .* there is none"),
+        (
+            [{'arm': 'none'}, {'arm': 'rnn', 'seed': 1, 'against': 'nnoe'}],
+            r"arm 'rnn' has against='nnoe', which is no other arm; did you mean none\?",
+        ),
+        (
+            [{'arm': 'none'}, {'arm': 'rnn', 'seed': 1, 'against': 'none'}, {'arm': 'rnn', 'seed': 2}],
+            r"arm 'rnn' has against=\('none',\) in one row of sweep\(\) and \(\) in another",
+        ),
         (
             [
                 {'arm': 'a', 'train.learning_rate': 0.1, 'tuned': 'train.learning_rate'},
@@ -230,3 +241,13 @@ def test_what_is_tuned_names_no_arm_and_stands_in_the_list(config, tmp_path):
     sweeps.open_sweep(tmp_path / 'x', 'some.py', runs)
     listed = json.loads((tmp_path / 'x' / 'sweep.json').read_text())['runs']
     assert [row['tuned'] for row in listed] == [['train.learning_rate']] * 4
+
+
+def test_whom_an_arm_is_compared_with_stands_in_the_list_and_changes_no_run(config, tmp_path):
+    asked = (None, ' a ', ['a', 'b'])
+    rows = [{'arm': arm, 'model.depth': depth, 'seed': seed} for depth, arm in enumerate('abc', 1) for seed in (0, 1)]
+    runs = sweeps.plan(config, [row | {'against': asked[row['model.depth'] - 1]} for row in rows])
+    assert [run.name for run in runs] == [run.name for run in sweeps.plan(config, rows)]
+    sweeps.open_sweep(tmp_path / 'x', 'some.py', runs)
+    listed = json.loads((tmp_path / 'x' / 'sweep.json').read_text())['runs']
+    assert [row.get('against') for row in listed] == [None] * 2 + [['a']] * 2 + [['a', 'b']] * 2

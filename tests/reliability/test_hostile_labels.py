@@ -71,7 +71,7 @@ def pages(tmp_path_factory):
     config = base.get_config()
     config.update_from_flattened_dict(FIELDS)
     mixers = {'plain': {}, 'other': {'model.num_heads': 2}, 'third': {'model.mixer': 'identity'}}
-    rows = [{'arm': arm} | fields for arm, fields in mixers.items()]
+    rows = [{'arm': arm, 'against': None if arm == 'plain' else 'plain'} | fields for arm, fields in mixers.items()]
     rows = [row | ({'model.positions.name': 'none'} if row['arm'] == 'third' else {}) for row in rows]
     planned = sweeps.plan(config, rows)
     sweeps.open_sweep(plain, 'mine.py', planned)
@@ -82,6 +82,7 @@ def pages(tmp_path_factory):
     listing = json.loads((nasty / 'sweep.json').read_text())
     for row in listing['runs']:
         row['arm'] = NASTY[PLAIN.index(row['arm'])]
+        row['against'] = [NASTY[PLAIN.index(arm)] for arm in row.get('against', [])]
     (nasty / 'sweep.json').write_text(json.dumps(listing))
     # A result's own texts, and a run that is listed under a name that leads elsewhere.
     for run in planned:
@@ -149,24 +150,30 @@ def test_latex_runs_nothing_and_keeps_its_rows(pages):
     bare = re.sub(r'\\[\\{}$&%#_]', ' ', nasty.replace(r'\\', ''))
     assert bare.count('%') == 1  # the comment on top
     assert bare.count('$') % 2 == 0
-    body = bare[bare.index('toprule') : bare.index('bottomrule')].splitlines()
-    assert len({line.count('&') for line in body if '&' in line}) == 1
+    bodies = [table.partition('bottomrule')[0].splitlines() for table in bare.split('toprule')[1:]]
+    assert len(bodies) == 2  # arms, and pairs
+    for body in bodies:
+        assert len({line.count('&') for line in body if '&' in line}) == 1
     assert nasty.count(r'\begin{') == nasty.count(r'\end{') == plain.count(r'\end{')
 
 
 def test_markdown_holds_no_html_and_keeps_its_cells(pages):
     text = shown(pages[1] / 'table.md')
     assert '<' not in text
-    rows = [re.split(r'(?<!\\)\|', line) for line in text.splitlines() if line.startswith('|')]
-    assert len(rows) == 2 + len(NASTY)
-    assert len({len(row) for row in rows}) == 1
+    arms, pairs, _ = text.split('\n\n')
+    for table, count in ((arms, len(NASTY)), (pairs, len(NASTY) - 1)):
+        rows = [re.split(r'(?<!\\)\|', line) for line in table.splitlines()]
+        assert len(rows) == 2 + count
+        assert len({len(row) for row in rows}) == 1
 
 
 def test_a_spreadsheet_meets_no_formula(pages):
-    with (pages[1] / 'table.csv').open(encoding='utf-8', newline='') as file:
-        arms = [row['arm'] for row in csv.DictReader(file)]
-    assert len(arms) == len(NASTY)
-    assert not any(arm.startswith(tuple('=+-@\t\r')) for arm in arms)
+    for name, count in (('table.csv', len(NASTY)), ('table_pairs.csv', len(NASTY) - 1)):
+        with (pages[1] / name).open(encoding='utf-8', newline='') as file:
+            rows = list(csv.DictReader(file))
+        assert len(rows) == count
+        for label in (row[heading] for row in rows for heading in ('arm', 'against') if heading in row):
+            assert not label.startswith(tuple('=+-@\t\r'))
 
 
 def test_a_run_that_is_listed_elsewhere_is_not_read(pages):

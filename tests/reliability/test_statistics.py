@@ -146,6 +146,20 @@ def test_an_arm_as_good_as_the_best_keeps_its_mark_among_many(seeds):
     assert lost / (len(scores) * 7) <= NOMINAL  # without Holm's correction it is 6 to 10%
 
 
+@pytest.mark.parametrize('seeds', COUNTS)
+@pytest.mark.parametrize('name', ['images', 'shared_seeds'])
+def test_of_named_pairs_that_are_equal_any_is_told_apart_at_no_more_than_the_nominal_rate(name, seeds):
+    """Five arms that are one, each against the first, as positions against none: over the whole table, not a pair."""
+    scores, _ = drawn(name, 6, seeds, 500)
+    pairs = [(arm, 0) for arm in range(1, 6)]
+    any_apart = 0
+    for table in scores:
+        values = {arm: dict(enumerate(own)) for arm, own in enumerate(table)}
+        found = statistics.differences(values, pairs, resolution=RESOLUTION.get(name, 0.0))
+        any_apart += min(one.p_value for one in found) <= NOMINAL
+    assert any_apart / len(scores) <= NOMINAL + error(NOMINAL, len(scores))
+
+
 def test_a_difference_that_is_there_is_found():
     """Else a test that never says anything would pass all of the above."""
     scores, _ = drawn('shared_seeds', 2, 5, 500)
