@@ -165,7 +165,7 @@ def pair_cells(table: Table, escape: Callable[[str], str] = str) -> pd.DataFrame
             'Against': escape(row.against),
             'Difference, points': percent(row.difference, row.low, row.high, '+.2f'),
             'n': str(row.n),
-            'p': escape(p_value(row.p_value)),
+            'p, corrected': escape(p_value(row.p_value)),
         }
         for row in table.pairs.itertuples(index=False)
     ]

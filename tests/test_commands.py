@@ -126,8 +126,8 @@ def get_config(variant=''):
 
 def sweep():
     return [
-        {{'arm': mixer, 'curve': 'digits', 'x': mixer, 'model.mixer': mixer, 'seed': seed}}
-        for mixer in ('attention', 'conv')
+        {{'arm': mixer, 'against': against, 'curve': 'digits', 'x': mixer, 'model.mixer': mixer, 'seed': seed}}
+        for mixer, against in (('attention', None), ('conv', 'attention'))
         for seed in range(2)
     ]
 """
@@ -142,7 +142,8 @@ def test_a_question_of_one_s_own(tmp_path):
     assert 'attention' in out
     assert 'conv' in out
     assert '4/4 runs' in err
-    for name in ('table.md', 'table.tex', 'table.csv', 'figure.svg', 'figure.png', 'figure.csv'):
+    tables = ('table.md', 'table.tex', 'table.csv', 'table_runs.csv', 'table_pairs.csv')
+    for name in (*tables, 'figure.svg', 'figure.png', 'figure.csv'):
         assert str(workdir / name) in out
         assert (workdir / name).stat().st_size > 0
     folders = sorted(path.name for path in workdir.iterdir() if path.is_dir())

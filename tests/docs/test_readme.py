@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from experiment import sweeps
+
 ROOT = Path(__file__).parents[2]
 README = (ROOT / 'README.md').read_text()
 
@@ -62,6 +64,16 @@ def test_speeds_are_those_of_the_benchmark(machine):
         shown_images = float(row[place].replace(',', ''))
         assert abs(shown_images - images) <= (0 if images < 10 else 0.5), row[0]
         assert row[place + 1] == ratio, row[0]
+
+
+def test_the_question_of_one_s_own_can_be_asked(tmp_path):
+    (code,) = re.findall(r'```python\n(# mine\.py\n.*?)```', README, flags=re.DOTALL)
+    (tmp_path / 'mine.py').write_text(code)
+    namespace = {}
+    exec(code, namespace)
+    runs = sweeps.plan(namespace['get_config'](), *sweeps.load_sweep(str(tmp_path / 'mine.py')))
+    assert len(runs) == 12
+    assert {run.arm: run.against for run in runs}['depthwise_conv, learned_1d'] == ('depthwise_conv, none',)
 
 
 def test_every_link_leads_somewhere():
