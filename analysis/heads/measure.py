@@ -7,7 +7,6 @@ import jax
 import numpy as np
 import pandas as pd
 from jaxtyping import Float
-from ml_collections import ConfigDict
 
 from analysis.heads.attention import batches_of_weights
 from analysis.heads.metrics import head_statistics, likeness, mean_over_images
@@ -79,9 +78,9 @@ def measure_sweep(
     measured: list[Measured] = []
     notes = list(sweep.warnings)
     for arm in sweep.arms:
-        lacks = [_lack(run) for run in arm.finished]
-        if any(lacks):
-            notes.append(f'{arm.label}: {lacks[0]}')
+        lack = next(filter(None, (lacks_attention(run.config) for run in arm.finished)), '')
+        if lack:
+            notes.append(f'{arm.label}: {lack}')
             continue
         if not arm.complete:
             notes.append(f'{arm.label}: {len(arm.finished)} of {len(arm.runs)} runs finished')
@@ -103,14 +102,6 @@ def measure_sweep(
     alike = {name: matrix for found in measured for name, matrix in found.likeness.items()}
     incomplete = frozenset(arm.label for arm in sweep.arms if not arm.complete)
     return Measured(heads, pruning, alike, tuple(notes), incomplete)
-
-
-def _lack(run: runs.Run) -> str:
-    """`lacks_attention` of the run's config; '' for one that says nothing of it, which measuring will find."""
-    try:
-        return lacks_attention(ConfigDict(run.config))
-    except Exception:  # a config may hold anything
-        return ''
 
 
 _likeness = jax.jit(likeness)

@@ -12,6 +12,7 @@ from configs.errors import ConfigError
 from data.spec import Spec, Split
 from experiment import folder
 from experiment.validate import validate
+from files.text import clean
 from models import Params
 from models.patches import Grid, patch_grid
 from training.restore import restore_selected
@@ -45,7 +46,7 @@ def load_trained(workdir: Path) -> Trained:
       ConfigError: it has no attention, or no checkpoint that can be read.
     """
     config = folder.read_config(workdir)
-    lack = lacks_attention(config)
+    lack = lacks_attention(config.to_dict())
     if lack:
         raise ConfigError(f'--workdir={workdir}: {lack}; a run with model.mixer=attention would do')
     spec = validate(config, to_train=False)
@@ -56,11 +57,15 @@ def load_trained(workdir: Path) -> Trained:
 Load = Callable[[Path], Trained]  # load_trained, or the same with a memory
 
 
-def lacks_attention(config: ConfigDict) -> str:
-    """Why a model has no attention weights; '' where it has."""
-    if config.model.name != 'backbone':
-        return f'model.name={config.model.name} has no attention weights'
-    return '' if config.model.mixer == 'attention' else f'model.mixer={config.model.mixer} has no attention weights'
+def lacks_attention(config: dict | None) -> str:
+    """Why a run has no attention weights, by its config, which may hold anything, or be missing; '' where it has."""
+    fields = folder.flatten(config or {})
+    for name, wanted in (('model.name', 'backbone'), ('model.mixer', 'attention')):
+        if not isinstance(fields.get(name), str):
+            return f'its config does not say {name}, so nothing is known of attention weights'
+        if fields[name] != wanted:
+            return f'{name}={clean(fields[name])} has no attention weights'
+    return ''
 
 
 def spread(split: Split, images: int) -> Split:

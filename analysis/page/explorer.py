@@ -107,12 +107,12 @@ def _wanted(workdir: Path, rows: Sequence[Row]) -> tuple[list[Wanted], list[dict
             if run.status != records.FINISHED:
                 without.append(about | {'why': f'{run.status} {run.detail}'.strip()})
                 continue
+            lack = lacks_attention(run.config)
+            if lack:
+                without.append(about | {'why': lack})
+                continue
+            place = runs.folder_of(workdir, run)
             try:
-                lack = lacks_attention(ConfigDict(run.config))
-                if lack:
-                    without.append(about | {'why': lack})
-                    continue
-                place = runs.folder_of(workdir, run)
                 wanted.append(Wanted(row, run, place, _size(place)))
             except Exception as error:  # a config may hold anything
                 without.append(about | {'why': why(error)})

@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 
 from analysis import statistics
 from analysis.drawing.style import DPI, SMALL, STYLE, TEXT, text_width
+from analysis.heads.trained import lacks_attention
 from analysis.notes import seeds_note
 from analysis.page.arms import Row
 from analysis.page.pictures import ON_DARK, ON_LIGHT, Picture
@@ -47,7 +48,7 @@ def grids(rows: Sequence[Row]) -> list[Grid]:
         config = next((run.config for run in row.arm.finished if run.config), None)
         fields = flatten(config or {})
         place = tuple(fields.get(name) for name in FIELDS)
-        if fields.get('model.name') == 'backbone' and fields.get('model.mixer') == 'attention' and None not in place:
+        if not lacks_attention(config) and None not in place:
             rest = {name: value for name, value in fields.items() if name not in NOT_ALIKE}
             if fields.get('model.positions.content') is False:
                 place = f'{place[0]} alone', place[1]

@@ -129,8 +129,28 @@ def test_a_run_whose_config_says_nothing_costs_the_others_nothing(workdir, capsy
     (broken / 'config.json').write_text('{}')
     report.report(workdir.write(), images=8)
     text = ' '.join(capsys.readouterr().out.split())
-    assert 'broken: --workdir=' in text
+    assert 'broken: its config does not say model.name' in text
     assert set(pd.read_csv(workdir.path / 'heads.csv')['arm']) == {'whole'}
+
+
+@pytest.mark.parametrize(
+    ('config', 'lack'),
+    [
+        ({'model': {'name': 'backbone', 'mixer': 'attention'}}, ''),
+        ({'model': {'name': 'backbone', 'mixer': 'conv'}}, 'model.mixer=conv has no attention weights'),
+        ({'model': {'name': 'resnet', 'mixer': 'attention'}}, 'model.name=resnet has no attention weights'),
+        ({'model': {'name': 'a\x1b[2J\u202eb', 'mixer': 'attention'}}, 'model.name=a[2Jb has no attention weights'),
+        *((config, 'its config does not say model.name') for config in (
+            None, {}, {'model': None}, {'model': []}, {'model': {'name': ['backbone'], 'mixer': 'attention'}},
+        )),
+        ({'model': {'name': 'backbone', 'mixer': {'attention': 1}}}, 'its config does not say model.mixer'),
+        ({'model': {'name': 'backbone', 'mixer': {}}}, 'its config does not say model.mixer'),
+    ],
+)  # fmt: skip
+def test_whatever_a_config_holds_it_has_attention_or_is_said_to_lack_it(config, lack):
+    found = module.lacks_attention(config)
+    assert found.startswith(lack)
+    assert bool(found) == bool(lack)
 
 
 def test_params_that_are_no_numbers(tmp_path):
