@@ -20,11 +20,14 @@ def number(value: Any, form: str, unit: int | float = 1) -> str:
 
 
 def percent(mean: float, low: float, high: float, form: str = '.2f') -> str:
-    """A fraction in percent with the half-width of its interval, where it has one: `97.00 ± 2.48`."""
+    """A fraction in percent with the half-width of its interval, where it has one: `97.00 ± 2.48`.
+
+    Both in the same format; the half-width has no sign.
+    """
     if pd.isna(mean):
         return NONE
-    half = '' if pd.isna(low) else f' ± {(high - low) * 50:.2f}'
-    return f'{round(100 * mean, 2) + 0:{form}}{half}'  # + 0: no -0.00
+    half = '' if pd.isna(low) else f' ± {(high - low) * 50:{form.removeprefix("+")}}'
+    return f'{100 * mean:{form.replace(".", "z.")}}{half}'  # z: no -0.00
 
 
 def p_value(value: float | None) -> str:

@@ -12,7 +12,7 @@ import pandas as pd
 from analysis import tables
 from analysis.formats import ACCURACY, AGAINST
 from analysis.reading import records, runs
-from analysis.wording import percent, runs_counted
+from analysis.wording import number, percent, runs_counted
 from configs import base
 from experiment.folder import flatten
 from experiment.unread import unread
@@ -114,9 +114,7 @@ def _written(value: Any) -> str:
 
 
 def _accuracy(row: Any) -> Cell:
-    if pd.isna(row.test_accuracy):
-        return Cell('none', None)
-    return Cell(percent(row.test_accuracy, row.low, row.high), float(row.test_accuracy))
+    return Cell(percent(row.test_accuracy, row.low, row.high), _sorted_by(row.test_accuracy))
 
 
 def _against_best(row: Any) -> Cell:
@@ -134,6 +132,8 @@ def _seeds(row: Any) -> Cell:
 
 
 def _numbers(column: pd.Series, form: str, unit: int | float = 1) -> list[Cell]:
-    return [
-        Cell('unknown', None) if pd.isna(value) else Cell(format(value * unit, form), float(value)) for value in column
-    ]
+    return [Cell(number(value, form, unit), _sorted_by(value)) for value in column]
+
+
+def _sorted_by(value: Any) -> float | None:
+    return None if pd.isna(value) else float(value)

@@ -15,7 +15,7 @@ from analysis.heads.trained import lacks_attention
 from analysis.notes import seeds_note
 from analysis.page.arms import Row
 from analysis.page.pictures import ON_DARK, ON_LIGHT, Picture
-from analysis.wording import shortened
+from analysis.wording import percent, shortened
 from experiment.folder import flatten
 
 MOST_MAPS = 4
@@ -102,10 +102,9 @@ def _draw(axes: Axes, grid: Grid, means: dict[int, float], limits: tuple[float, 
     mesh = axes.pcolormesh(values, cmap=COLOURS, vmin=low, vmax=high if high > low else low + 1, edgecolor='#ffffff')
     for (name, heads), row in grid.rows.items():
         interval = statistics.mean_and_interval([run.result.accuracy for run in row.arm.finished], row.arm.complete)
-        half = '' if np.isnan(interval.low) else f' ± {100 * interval.half_width:.1f}'
         light = (100 * interval.mean - low) / ((high - low) or 1) > 0.5
         axes.text(
-            grid.heads.index(heads) + 0.5, grid.positions.index(name) + 0.5, f'{100 * interval.mean:.1f}{half}',
+            grid.heads.index(heads) + 0.5, grid.positions.index(name) + 0.5, percent(*interval[:3], '.1f'),
             ha='center', va='center_baseline', fontsize=SMALL,
             color=ON_LIGHT if light else ON_DARK, url=f'#arm-{row.number}',
         )  # fmt: skip

@@ -18,7 +18,7 @@ from analysis.page import arms, embed, explorer, pictures
 from analysis.page.arms import Row
 from analysis.page.sections import Section, sections
 from analysis.reading import runs
-from analysis.wording import distinct
+from analysis.wording import distinct, number
 from configs.errors import ConfigError
 from experiment import folder
 from files.reading import read_json_if_whole
@@ -93,6 +93,7 @@ def render(
         without=[run for run in data['runs'] if 'why' in run],
         commits=', '.join(distinct(in_short(run.result.commit, dirty=False) for run in finished)),
         commit=commit_of,
+        number=number,
         link=lambda run: arms.run_link(workdir, run),
         explorer_data=embed.to_json(data),
         compare_data=embed.to_json({'fields': arms.differences([row.arm for row in rows])}),

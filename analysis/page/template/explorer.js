@@ -118,7 +118,7 @@
     at('head-table').tBodies[0].replaceChildren(...run().table.map((values) => {
       const row = element('tr');
       row.append(...values.map((value, column) => {
-        const cell = element('td', value === null ? 'none' : (value * unit[column]).toFixed(digits[column]), 'number');
+        const cell = element('td', value === null ? '-' : (value * unit[column]).toFixed(digits[column]), 'number');
         cell.dataset.value = value === null ? '' : value;
         return cell;
       }));

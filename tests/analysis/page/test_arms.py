@@ -97,3 +97,21 @@ def test_cells_say_what_the_table_says(workdir):
     assert cut[formats.AGAINST] == arms.Cell('not tested', None)
     assert cut['Seeds'].text == '1 of 2 (1 unfinished)'
     assert good['Params'] == arms.Cell('86,410', 86410.0)
+
+
+def test_a_number_that_is_not_there_is_worded_as_in_the_table(workdir, capsys):
+    workdir.add('lost', 0, finished=False)
+    workdir.add('slow', 0, config={'model.depth': 1}, result={'images_per_second': None})
+    headings, (lost, slow) = rows(workdir)
+    capsys.readouterr()
+    formats.print_table(tables.make_table(runs.read(workdir.path)))
+    printed = [line.split() for line in capsys.readouterr().out.splitlines()]
+    shared = [heading for heading in headings if heading not in (formats.AGAINST, 'Seeds')]
+    assert shared == [formats.ACCURACY, 'Params', 'Forward MFLOPs', 'Images/s', 'Steps', 'Images seen']
+    for row in (lost, slow):
+        cells = dict(zip(headings, row.cells, strict=True))
+        (line,) = (line for line in printed if line[:1] == [row.label])
+        said = [line[1], *line[-5:]]
+        assert [cells[heading].text for heading in shared] == said
+        assert [cells[heading].value is None for heading in shared] == [text == '-' for text in said]
+    assert [cell.text for heading, cell in zip(headings, lost.cells, strict=True) if heading in shared] == ['-'] * 6

@@ -56,6 +56,16 @@ def test_attention_by_position_alone_has_a_row_of_its_own(workdir):
     assert 'gaussian alone with 1 head 60.00%' in said
 
 
+def test_a_cell_of_the_map_has_an_interval_where_every_run_finished(workdir):
+    for count in (1, 4):
+        for seed, accuracy in enumerate((0.97, 0.96, 0.98)):
+            fields = {'model.positions.name': 'learned_1d', 'model.num_heads': count}
+            workdir.add(f'{count}', seed, accuracy, fields, finished=(count, seed) != (4, 2))
+    figure = heat_map.heat_map(rows(workdir)).figure
+    texts = {text.get_text() for axes in figure.axes for text in axes.texts}
+    assert texts == {'97.0 ± 2.5', '96.5'}
+
+
 def test_a_sweep_without_such_arms_has_no_map(workdir):
     workdir.add('one', 0)
     workdir.add('conv', 0, config={'model.mixer': 'conv'})

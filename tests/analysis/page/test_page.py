@@ -84,6 +84,17 @@ def test_a_run_alone_has_a_report(swept):
     assert 'There is one arm, so nothing differs.' in text
 
 
+def test_a_number_that_no_run_left_is_a_dash(workdir):
+    workdir.add('whole', 0, 0.9)
+    workdir.add('cut', 0, config={'model.depth': 1}, finished=False)
+    *_, page = write.write(workdir.write(), runs.read(workdir.path))
+    (article,) = re.findall(r'<article id="arm-2".*?</article>', page.read_text(), re.DOTALL)
+    assert re.findall('<td class="number">(.*?)</td>', article) == ['0', '-', '-']
+    (row,) = re.findall(r'<tr>\s*<td data-value="2">.*?</tr>', page.read_text(), re.DOTALL)
+    texts = re.findall('<td class="number" data-value=".*?"><a href="#arm-2">(.*?)</a></td>', row)
+    assert texts == ['-', 'not tested', '0 of 1 (1 unfinished)', *['-'] * 5]
+
+
 def test_runs_without_checkpoints_are_named_not_drawn(workdir):
     for seed in (0, 1):
         workdir.add('only', seed, 0.9 + seed / 100)

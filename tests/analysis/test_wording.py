@@ -1,0 +1,21 @@
+import numpy as np
+import pytest
+
+from analysis.wording import percent
+
+
+@pytest.mark.parametrize(
+    ('numbers', 'form', 'text'),
+    [
+        ((0.97, 0.9452, 0.9948), '.2f', '97.00 ± 2.48'),
+        ((0.97, 0.9452, 0.9948), '.1f', '97.0 ± 2.5'),
+        ((0.97, 0.9452, 0.9948), '+.2f', '+97.00 ± 2.48'),
+        ((-0.01, -0.02, 0.0), '+.2f', '-1.00 ± 1.00'),
+        ((-1e-9, np.nan, np.nan), '.2f', '0.00'),
+        ((-1e-9, np.nan, np.nan), '+.1f', '+0.0'),
+        ((0.5, np.nan, np.nan), '.1f', '50.0'),
+        ((np.nan, np.nan, np.nan), '.1f', '-'),
+    ],
+)
+def test_percent_has_one_format_for_the_mean_and_its_interval(numbers, form, text):
+    assert percent(*numbers, form) == text
