@@ -65,7 +65,7 @@ class Extrapolation(NamedTuple):
 
     arms: tuple[runs.Arm, ...]  # runs that could not be evaluated count as damaged
     evaluated: tuple[tuple[Ready, ...], ...]  # the runs of each arm that were
-    scores: pd.DataFrame  # a row per run, policy and resolution
+    scores: pd.DataFrame  # a row per run, policy and resolution; patches are those of an image, tokens or not
     summary: pd.DataFrame  # a row per policy, arm and resolution: mean and interval over seeds
     warnings: tuple[str, ...]
 
@@ -205,7 +205,8 @@ def _evaluate(
             for (one, _, _, step), score in zip(restored, scores, strict=True):
                 tokens = one.patches(side) if one.has_tokens else None
                 row = {'policy': policy, 'run': one.run.name, 'seed': one.run.seed, 'resolution': side}
-                rows.append(row | {'tokens': tokens, 'split': split, 'step': step} | score)
+                row |= {'tokens': tokens, 'patches': one.patches(side), 'trained_patches': one.patches(one.side)}
+                rows.append(row | {'split': split, 'step': step} | score)
     return rows
 
 

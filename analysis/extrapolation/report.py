@@ -1,17 +1,17 @@
-"""What `analysis.extrapolation.measure` found, as tables, notes and a figure."""
+"""What `analysis.extrapolation.measure` found, as tables and notes, and all of it into the folder."""
 
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pandas as pd
-from matplotlib.figure import Figure
 
 from analysis import output
-from analysis.drawing.lines import Curve, Mark, Panel, line_figure
 from analysis.drawing.style import write_figure
-from analysis.extrapolation.measure import POLICIES, Extrapolation, measure, of_arm, parse_policies, parse_resolutions
-from analysis.notes import budget_note, in_short, missing_notes, origin_notes, seeds_note
+from analysis.extrapolation import written
+from analysis.extrapolation.figure import extrapolation_figure
+from analysis.extrapolation.measure import POLICIES, Extrapolation, measure, parse_policies, parse_resolutions
+from analysis.notes import budget_note, in_short, origin_notes
 from analysis.reading import records
 from analysis.wording import capped, distinct, percent, runs_counted
 from experiment import environment
@@ -33,10 +33,10 @@ def report(workdir: str | Path, resolutions: Sequence[str], policies: Sequence[s
     for name, content in (
         ('extrapolation.md', to_markdown(found)),
         ('extrapolation.csv', output.to_csv(found.summary)),
-        ('extrapolation_runs.csv', output.to_csv(found.scores)),
+        (written.RUNS, output.to_csv(written.rows(found))),
     ):
         print(output.write(workdir / name, content))
-    for path in write_figure(draw(found), workdir / 'extrapolation'):
+    for path in write_figure(extrapolation_figure(found.arms, found.scores), workdir / 'extrapolation'):
         print(path)
 
 
@@ -54,37 +54,6 @@ def to_markdown(found: Extrapolation) -> str:
         cells = cells.assign(Arm=cells['Arm'].map(escape)).rename(columns=lambda name: name.replace('\n', '<br>'))
         blocks.append(f'{title}\n\n{_rendered(cells, "pipe")}')
     return '\n\n'.join([*blocks, ''.join(f'- {escape(note)}\n' for note in notes(found))])
-
-
-def draw(found: Extrapolation) -> Figure:
-    """Accuracy over tokens: a panel per policy, a line per arm."""
-    ready = [one for of_arm in found.evaluated for one in of_arm]
-    panels = []
-    for policy, of_policy in found.scores.groupby('policy', sort=False):
-        curves = []
-        for arm, evaluated in zip(found.arms, found.evaluated, strict=True):
-            by_side = of_arm(of_policy, arm).groupby('resolution')
-            marks = [
-                Mark(evaluated[0].patches(side), tuple(100 * here['accuracy']), arm.complete) for side, here in by_side
-            ]
-            curves.append(Curve(arm.label, tuple(marks)))
-        panels.append(Panel(f'{_split(found)} accuracy, %', tuple(curves), f"coordinates '{policy}'", (0.0, 100.0)))
-    ticks = None
-    if len({one.config.model.patch_size for one in ready}) == 1:
-        sides = found.summary['resolution'].unique().tolist()
-        ticks = {ready[0].patches(side): f'{ready[0].patches(side):,}\n{side} px' for side in sides}
-    caption = [seeds_note(found.arms), budget_note(found.arms), *missing_notes(found.arms)]
-    if not all(one.has_tokens for one in ready):
-        caption.append('A ResNet has no tokens, and stands where models with tokens see images of the same size.')
-    return line_figure(
-        panels,
-        x_label='tokens of an image',
-        scale='log',
-        caption=' '.join(caption),
-        ticks=ticks,
-        verticals={'trained length': sorted({one.patches(one.side) for one in ready})},
-        share_y=True,
-    )
 
 
 def notes(found: Extrapolation) -> list[str]:

@@ -4,27 +4,25 @@ import logging
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import pandas as pd
 from matplotlib.ticker import MaxNLocator
 
 from analysis import figures
 from analysis.drawing.lines import Curve, Mark, Panel, line_figure
-from analysis.extrapolation.measure import POLICIES
+from analysis.extrapolation import written
+from analysis.extrapolation.figure import extrapolation_figure
 from analysis.notes import seeds_note
 from analysis.page.arms import Row
 from analysis.page.pictures import Picture
 from analysis.reading import records, runs
 from experiment.folder import flatten
-from files.text import clean
 from training import log as training_log
 
 logger = logging.getLogger(__name__)
 
 MOST_POINTS = 40  # of a learning curve
-LARGEST_LOG = 64 << 20  # bytes of a metrics.jsonl or a CSV that is read
+LARGEST_LOG = 64 << 20  # bytes of a metrics.jsonl that is read
 CURVES = {'train_loss': 'training loss as optimised, nats', 'validation_accuracy': 'validation accuracy, %'}
 COSTS = {  # of an arm: what it is, the axis, and whether less is better
     'params': ('params', 'params', True),
@@ -171,36 +169,10 @@ def scaling_curves(sweep: runs.Sweep) -> Picture | None:
     return Picture('data_scaling', 'By the amount of data', 'Test accuracy by training images.', figure)
 
 
-def extrapolation_curves(workdir: Path) -> Picture | None:
-    """Accuracy by tokens on images of other sizes, as eval.py --resolutions left it; None where it left nothing."""
-    path = workdir / 'extrapolation_runs.csv'
-    if not path.is_file() or path.stat().st_size > LARGEST_LOG:
+def extrapolation_curves(workdir: Path, sweep: runs.Sweep) -> Picture | None:
+    """The figure of eval.py --resolutions, of the runs that are still there; None where it left nothing of them."""
+    left = written.read(workdir, sweep)
+    if left is None:
         return None
-    try:
-        scores = pd.read_csv(path, usecols=['arm', 'policy', 'resolution', 'accuracy'], dtype={'arm': str})
-        scores = scores[scores['policy'].isin(POLICIES)].astype({'resolution': int, 'accuracy': float})
-    except (ValueError, OSError):
-        return None
-    scores = scores[np.isfinite(scores['accuracy']) & (scores['resolution'] > 0)]
-    if scores.empty:
-        return None
-    panels = []
-    for policy, of_policy in scores.groupby('policy', sort=False):
-        curves = [Curve(_label(arm), _extrapolation_marks(here)) for arm, here in of_policy.groupby('arm', sort=False)]
-        panels.append(Panel('accuracy, %', tuple(curves), f"coordinates '{policy}'", (0.0, 100.0)))
-    figure = line_figure(
-        panels, x_label='side of the images, pixels', scale='log', share_y=True,
-        caption=f'Mean over seeds and 95% confidence interval. {"; ".join(f"{k}: {v}" for k, v in POLICIES.items())}.',
-    )  # fmt: skip
     about = 'Accuracy on images of other sizes than in training; extrapolation.csv has the numbers.'
-    return Picture('extrapolation', 'Beyond the trained length', about, figure)
-
-
-def _label(arm: Any) -> str:
-    # A spreadsheet's apostrophe is no part of the label (analysis.output.to_csv).
-    text = clean(str(arm))
-    return text[1:] if text[:1] == "'" and text[1:2] in tuple('=+-@') else text
-
-
-def _extrapolation_marks(scores: pd.DataFrame) -> tuple[Mark, ...]:
-    return tuple(Mark(float(side), tuple(100 * here['accuracy'])) for side, here in scores.groupby('resolution'))
+    return Picture('extrapolation', 'Beyond the trained length', about, extrapolation_figure(*left))

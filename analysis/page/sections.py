@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from analysis.extrapolation.measure import POLICIES
 from analysis.heads import report as heads_report
 from analysis.heads.measure import Measured
 from analysis.heads.trained import Load, lacks_attention
@@ -33,11 +34,9 @@ def sections(
         return [picture for picture in found if picture is not None]
 
     grid, costs, curves = heat_map.heat_map(rows), charts.trade_offs(rows), charts.learning_curves(workdir, rows)
-    scaling, beyond = charts.scaling_curves(sweep), charts.extrapolation_curves(workdir)
+    scaling, beyond = charts.scaling_curves(sweep), charts.extrapolation_curves(workdir, sweep)
     flags = f'--workdir={workdir} --resolutions=...'
-    asked = (
-        [] if beyond else [f'For accuracy beyond the trained length: python eval.py {flags}, then this report again.']
-    )
+    asked = f'For accuracy beyond the trained length: python eval.py {flags}, then this report again.'
     return [
         Section('heat-map', 'Positions and heads', [HEAT_MAP if grid else NO_HEAT_MAP], drawn(grid)),
         Section(
@@ -47,7 +46,12 @@ def sections(
             drawn(costs),
         ),
         Section('learning', 'How they learned', [] if curves else ['No run left a log.'], drawn(curves)),
-        Section('scaling', 'How it scales', [*([] if scaling else [NO_SCALING]), *asked], drawn(scaling, beyond)),
+        Section(
+            'scaling',
+            'How it scales',
+            [*([] if scaling else [NO_SCALING]), BEYOND if beyond else asked],
+            drawn(scaling, beyond),
+        ),
         Section('heads', 'Heads', *_head_pictures(measured, why)),
         Section('attention-map', 'An attention map', *_attention_map(workdir, rows, load)),
         Section('positions', 'Positions, before and after training', *_position_pictures(workdir, rows, load)),
@@ -58,6 +62,7 @@ HEAT_MAP = (
     'A cell is an arm: mean test accuracy and half of its 95% confidence interval. It leads to the runs behind it.'
 )
 NO_HEAT_MAP = 'No two arms of attention differ in positions and heads alone, so there is no map of them.'
+BEYOND = f'Beyond the trained length, coordinates {"; ".join(f"{name!r}: {what}" for name, what in POLICIES.items())}.'
 NO_SCALING = 'The arms do not differ in the amount of data, and the sweep asks for no figure of its own.'
 
 

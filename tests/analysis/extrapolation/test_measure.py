@@ -12,7 +12,11 @@ import pytest
 import data
 import models
 from analysis import statistics
+from analysis.drawing.style import write_figure
 from analysis.extrapolation import measure, report
+from analysis.extrapolation.figure import extrapolation_figure
+from analysis.page import charts
+from analysis.reading import runs
 from configs import base
 from configs.errors import ConfigError
 from experiment import folder, schedule, sweeps
@@ -45,11 +49,11 @@ def trained(tmp_path_factory):
     rows = [{'arm': 'attention', 'model.positions.name': 'learned_1d', 'seed': seed} for seed in range(SEEDS)]
     rows += [{'arm': 'conv', 'model.mixer': 'conv', 'model.positions.name': 'none'}]
     rows += [{'arm': 'ResNet', 'model.name': 'resnet'}]
-    runs = sweeps.plan(experiment(), rows)
-    sweeps.open_sweep(workdir, 'some.py', runs)
-    assert schedule.run_all(runs[:SEEDS], workdir, workers=1) == {}
-    result = folder.read_result(workdir / runs[0].name)
-    for run in runs[SEEDS:]:
+    planned = sweeps.plan(experiment(), rows)
+    sweeps.open_sweep(workdir, 'some.py', planned)
+    assert schedule.run_all(planned[:SEEDS], workdir, workers=1) == {}
+    result = folder.read_result(workdir / planned[0].name)
+    for run in planned[SEEDS:]:
         leave_untrained(workdir / run.name, run.config)
         test = result['test'] | {'accuracy': 1 / 3}
         config = json.loads(run.config.to_json())
@@ -157,7 +161,21 @@ def test_what_is_not_finished_or_cannot_be_read_is_counted_and_named(copied):
     text = report.to_text(found)
     assert '1 of 4 (2 damaged, 1 unfinished)' in text
     assert '0 of 1 (1 unfinished)' in text
-    report.draw(found)
+    extrapolation_figure(found.arms, found.scores)
+
+
+def test_the_page_shows_the_figure_that_eval_wrote(copied, tmp_path):
+    _, unfinished, bare, _, conv, _ = run_names(copied)
+    shutil.rmtree(copied / unfinished)
+    shutil.rmtree(copied / bare / 'checkpoints')
+    shutil.rmtree(copied / conv)
+    report.report(copied, ['8', '12'], None, 'test')
+    picture = charts.extrapolation_curves(copied, runs.read(copied))
+    for path in write_figure(picture.figure, tmp_path / 'extrapolation'):
+        assert path.read_bytes() == (copied / path.name).read_bytes()
+    (caption,) = (' '.join(text.get_text().split()) for text in picture.figure.texts)
+    assert 'Hollow, the mean of the runs that finished: attention (1 damaged, 1 unfinished of 4).' in caption
+    assert 'Not drawn, since no run finished: conv (1 unfinished of 1).' in caption
 
 
 def test_a_run_alone_is_an_arm_and_nothing_left_is_one_line(trained, tmp_path):
@@ -197,7 +215,7 @@ def test_a_report_prints_and_writes_what_it_measured(copied, found, capsys):
 
 
 def test_the_figure_has_a_panel_a_policy_and_marks_the_trained_length(found):
-    figure = report.draw(found)
+    figure = extrapolation_figure(found.arms, found.scores)
     assert [axes.get_title() for axes in figure.axes] == ["coordinates 'extend'", "coordinates 'rescale'"]
     for axes, policy in zip(figure.axes, POLICIES, strict=True):
         points = {tuple(point) for line in axes.lines for point in np.round(line.get_xydata(), 6).tolist()}

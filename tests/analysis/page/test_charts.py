@@ -123,16 +123,23 @@ def test_no_data_scaling_where_they_do_not(workdir):
 
 
 def test_extrapolation_is_read_from_what_eval_left(workdir):
-    folder = workdir.add('an arm', 0)
-    assert charts.extrapolation_curves(folder.parent) is None
-    path = folder.parent / 'extrapolation_runs.csv'
-    path.write_text('arm,policy,run,resolution,accuracy\na,extend,x,8,0.9\na,extend,x,12,0.5\na,rescale,x,8,0.9\n')
-    picture = charts.extrapolation_curves(folder.parent)
+    run = workdir.add('an arm', 0).name
+    sweep = runs.read(workdir.write())
+    assert charts.extrapolation_curves(workdir.path, sweep) is None
+    path = workdir.path / 'extrapolation_runs.csv'
+    lines = [
+        f'an arm,{policy},{run},0,{side},{tokens},{tokens},16,test,660,{accuracy},0.7,360,finished'
+        for policy in ('extend', 'rescale')
+        for side, tokens, accuracy in ((8, 16, 0.9), (12, 36, 0.5))
+    ]
+    heading = 'arm,policy,run,seed,resolution,tokens,patches,trained_patches,split,step,accuracy,loss,examples,status'
+    path.write_text('\n'.join([heading, *lines]))
+    picture = charts.extrapolation_curves(workdir.path, sweep)
     assert [axes.get_title() for axes in picture.figure.axes] == ["coordinates 'extend'", "coordinates 'rescale'"]
-    lines = [(list(line.get_xdata()), list(line.get_ydata())) for line in picture.figure.axes[0].lines]
-    assert ([8, 12], pytest.approx([90, 50])) in lines
+    drawn = [(list(line.get_xdata()), list(line.get_ydata())) for line in picture.figure.axes[0].lines]
+    assert ([16, 36], pytest.approx([90, 50])) in drawn
     path.write_text('no table at all')
-    assert charts.extrapolation_curves(folder.parent) is None
+    assert charts.extrapolation_curves(workdir.path, sweep) is None
 
 
 def test_colours_and_ids_of_a_picture_are_the_page_s(workdir):
