@@ -12,7 +12,7 @@ from analysis import figures
 from analysis.drawing.lines import Curve, Mark, Panel, line_figure
 from analysis.extrapolation import written
 from analysis.extrapolation.figure import extrapolation_figure
-from analysis.notes import seeds_note
+from analysis.notes import missing_notes, seeds_note
 from analysis.page.arms import Row
 from analysis.page.pictures import Picture
 from analysis.reading import records, runs
@@ -67,9 +67,10 @@ def trade_offs(rows: Sequence[Row]) -> Picture | None:
         )
     if not panels:
         return None
-    caption = f'{seeds_note([row.arm for row in finished])} On the Pareto front no other arm is better in both.'
+    caption = [seeds_note([row.arm for row in finished]), 'On the Pareto front no other arm is better in both.']
+    caption += missing_notes([row.arm for row in rows])
     best = '; '.join(f'{panel.title.lower()}: {_on_front(panel)}' for panel in panels)
-    figure = line_figure(panels, x_label='', caption=caption, share_y=True)
+    figure = line_figure(panels, x_label='', caption=' '.join(caption), share_y=True)
     return Picture('trade_offs', 'Accuracy and what it costs', f'Pareto fronts. {best}.', figure)
 
 

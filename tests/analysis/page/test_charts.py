@@ -72,6 +72,16 @@ def test_a_sweep_without_such_arms_has_no_map(workdir):
     assert heat_map.heat_map(rows(workdir)) is None
 
 
+def test_what_accuracy_costs_says_which_arms_are_hollow_or_absent(workdir):
+    for depth, finished in ((1, 2), (2, 1), (3, 0)):
+        for seed in (0, 1):
+            fields, result = {'model.depth': depth}, {'params': 1000 * depth}
+            workdir.add(f'depth {depth}', seed, 0.9, fields, result, finished=seed < finished)
+    (caption,) = (' '.join(text.get_text().split()) for text in charts.trade_offs(rows(workdir)).figure.texts)
+    assert 'Hollow, the mean of the runs that finished: depth 2 (1 unfinished of 2).' in caption
+    assert 'Not drawn, since no run finished: depth 3 (2 unfinished of 2).' in caption
+
+
 def test_learning_curves_leave_out_what_is_no_number(workdir):
     folder = workdir.add('an arm', 0)
     lines = [{'step': 10, 'train_loss': 2.0}, {'step': 20, 'train_loss': 1.0, 'validation_accuracy': 0.5}]
