@@ -76,8 +76,7 @@ def _compare(arms: Sequence[runs.Arm], datasets: list[tuple]) -> tuple[statistic
     scores = {key: {run.seed: run.result.accuracy for run in arm.finished} for key, arm in enumerate(arms)}
     one_image = 1 / datasets[0][1] if has_best else 0.0
     of_best = statistics.indistinguishable_from_best(scores, incomplete, SIGNIFICANCE, one_image)
-    places = {arm.label: key for key, arm in enumerate(arms)}
-    pairs = [(key, places[other]) for key, arm in enumerate(arms) for other in arm.against if other in places]
+    pairs = runs.pairs(arms)
     met = statistics.differences(scores, pairs, incomplete, one_image)
     rows = [_pair_row(arms[key], arms[other], one) for (key, other), one in zip(pairs, met, strict=True)]
     return of_best, pd.DataFrame(rows, columns=PAIR)

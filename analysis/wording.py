@@ -30,9 +30,12 @@ def percent(mean: float, low: float, high: float, form: str = '.2f') -> str:
     return f'{100 * mean:{form.replace(".", "z.")}}{half}'  # z: no -0.00
 
 
-def p_value(value: float | None) -> str:
-    """`0.012`, or `< 0.001`."""
-    return '< 0.001' if pd.notna(value) and value < 0.001 else number(value, '.3f')
+def p_value(value: float | None, named: bool = False) -> str:
+    """`0.012`, or `< 0.001`; `named`, `p = 0.012` or `p < 0.001`."""
+    if pd.isna(value):
+        return NONE
+    sign, shown = ('< ', '0.001') if value < 0.001 else ('= ' if named else '', f'{value:.3f}')
+    return f'{"p " if named else ""}{sign}{shown}'
 
 
 def runs_counted(finished: int, runs: int, counts: Mapping[str, Any]) -> str:

@@ -67,6 +67,7 @@ class Extrapolation(NamedTuple):
     evaluated: tuple[tuple[Ready, ...], ...]  # the runs of each arm that were
     scores: pd.DataFrame  # a row per run, policy and resolution; patches are those of an image, tokens or not
     summary: pd.DataFrame  # a row per policy, arm and resolution: mean and interval over seeds
+    pairs: pd.DataFrame  # a row per policy, pair that the sweep asks to compare, and resolution
     warnings: tuple[str, ...]
 
 
@@ -159,7 +160,7 @@ def measure(workdir: Path, sides: Sequence[int], policies: Sequence[str], split:
     arms = tuple(_without(arm, troubles) for arm in sweep.arms)
     evaluated = tuple(tuple(one for one in of_arm if one.run.name not in troubles) for of_arm in ready)
     warnings = (*sweep.warnings, *_warnings(arms, evaluated, scores))
-    return Extrapolation(arms, evaluated, scores, _summary(arms, scores), warnings)
+    return Extrapolation(arms, evaluated, scores, _summary(arms, scores), _pairs(arms, scores), warnings)
 
 
 def of_arm(scores: pd.DataFrame, arm: runs.Arm) -> pd.DataFrame:
@@ -253,6 +254,23 @@ def _summary(arms: Sequence[runs.Arm], scores: pd.DataFrame) -> pd.DataFrame:
                 row |= {'accuracy': interval.mean, 'low': interval.low, 'high': interval.high, 'n': interval.count}
                 rows.append(row | {'runs': len(arm.runs)} | arm.unfinished)
     return pd.DataFrame(rows).astype({'tokens': 'Int64'})
+
+
+def _pairs(arms: Sequence[runs.Arm], scores: pd.DataFrame) -> pd.DataFrame:
+    """The differences of pairs, tested as in the table of a sweep; a policy and a resolution are a family of tests."""
+    asked = runs.pairs(arms)
+    incomplete = [place for place, arm in enumerate(arms) if not arm.complete]
+    one_image = 1 / int(scores['examples'].min())
+    rows = []
+    for (policy, side), here in scores.groupby(['policy', 'resolution'], sort=False):
+        of_arms = [of_arm(here, arm)[['seed', 'accuracy']].values.tolist() for arm in arms]
+        values = {place: dict(scored) for place, scored in enumerate(of_arms)}
+        met = statistics.differences(values, asked, incomplete, one_image)
+        for (place, other), (interval, p_value) in zip(asked, met, strict=True):
+            row = {'policy': policy, 'arm': arms[place].label, 'against': arms[other].label, 'resolution': side}
+            row |= {'difference': interval.mean, 'low': interval.low, 'high': interval.high, 'n': interval.count}
+            rows.append(row | {'p_value': p_value})
+    return pd.DataFrame(rows)
 
 
 def _warnings(arms: Sequence[runs.Arm], evaluated: Sequence[Sequence[Ready]], scores: pd.DataFrame) -> list[str]:

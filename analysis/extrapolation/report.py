@@ -11,9 +11,10 @@ from analysis.drawing.style import write_figure
 from analysis.extrapolation import written
 from analysis.extrapolation.figure import extrapolation_figure
 from analysis.extrapolation.measure import POLICIES, Extrapolation, measure, parse_policies, parse_resolutions
+from analysis.formats import LABELS
 from analysis.notes import budget_note, in_short, origin_notes
 from analysis.reading import records
-from analysis.wording import capped, distinct, percent, runs_counted
+from analysis.wording import capped, distinct, p_value, percent, runs_counted
 from experiment import environment
 from models.positions import POSITIONS
 
@@ -34,6 +35,7 @@ def report(workdir: str | Path, resolutions: Sequence[str], policies: Sequence[s
         ('extrapolation.md', to_markdown(found)),
         ('extrapolation.csv', output.to_csv(found.summary)),
         (written.RUNS, output.to_csv(written.rows(found))),
+        *([] if found.pairs.empty else [('extrapolation_pairs.csv', output.to_csv(found.pairs))]),
     ):
         print(output.write(workdir / name, content))
     for path in write_figure(extrapolation_figure(found.arms, found.scores), workdir / 'extrapolation'):
@@ -51,7 +53,7 @@ def to_markdown(found: Extrapolation) -> str:
     escape = output.escape_markdown
     blocks = []
     for title, cells in _blocks(found):
-        cells = cells.assign(Arm=cells['Arm'].map(escape)).rename(columns=lambda name: name.replace('\n', '<br>'))
+        cells = cells.map(escape).rename(columns=lambda name: name.replace('\n', '<br>'))
         blocks.append(f'{title}\n\n{_rendered(cells, "pipe")}')
     return '\n\n'.join([*blocks, ''.join(f'- {escape(note)}\n' for note in notes(found))])
 
@@ -69,6 +71,11 @@ def notes(found: Extrapolation) -> list[str]:
         'Mean over seeds ± half-width of its 95% confidence interval (Student t); none for one seed, or for seeds that '
         'tie.',
     ]
+    if not found.pairs.empty:
+        lines.append(
+            'Pairs were named by the sweep. Difference: the mean over seeds, with the interval of that pair alone; p: '
+            'a two-sided t-test paired by seed, Holm-corrected over the pairs of a column.'
+        )
     positions = dict.fromkeys(one.config.model.positions.name for one in ready if one.has_tokens)
     learned = [name for name in positions if POSITIONS[name].learned_places]
     if learned:
@@ -93,7 +100,7 @@ def _made_by() -> str:
 
 
 def _blocks(found: Extrapolation) -> Iterator[tuple[str, pd.DataFrame]]:
-    """For each policy, a title and the cells of its table."""
+    """For each policy, a title and the cells of its table; and of its pairs, where the sweep asks to compare any."""
     for policy, of_policy in found.summary.groupby('policy', sort=False):
         sides = of_policy['resolution'].unique().tolist()
         headings = {side: _heading(found, side) for side in sides}
@@ -108,6 +115,21 @@ def _blocks(found: Extrapolation) -> Iterator[tuple[str, pd.DataFrame]]:
             f"{_split(found).capitalize()} accuracy, %. Coordinates '{policy}': {POLICIES[policy]}.",
             pd.DataFrame(rows),
         )
+        pairs = found.pairs[found.pairs['policy'] == policy] if len(found.pairs) else found.pairs
+        if len(pairs):
+            yield f"Pairs, difference in points. Coordinates '{policy}'.", _pair_cells(pairs, headings)
+
+
+def _pair_cells(pairs: pd.DataFrame, headings: dict[int, str]) -> pd.DataFrame:
+    rows = []
+    for (arm, against), of_pair in pairs.groupby(['arm', 'against'], sort=False):
+        cells = {
+            headings[row.resolution]: f'{percent(row.difference, row.low, row.high, "+.2f")} '
+            f'({"not tested" if pd.isna(row.p_value) else p_value(row.p_value, named=True)})'
+            for row in of_pair.itertuples()
+        }
+        rows.append({'Arm': arm, 'Against': against, **cells})
+    return pd.DataFrame(rows)
 
 
 def _heading(found: Extrapolation, side: int) -> str:
@@ -122,7 +144,7 @@ def _heading(found: Extrapolation, side: int) -> str:
 
 
 def _rendered(cells: pd.DataFrame, form: str) -> str:
-    align = ['left'] + ['right'] * (len(cells.columns) - 1)
+    align = ['left' if name in LABELS else 'right' for name in cells]
     return cells.to_markdown(index=False, tablefmt=form, disable_numparse=True, colalign=align)
 
 

@@ -12,7 +12,7 @@ import pandas as pd
 from analysis import tables
 from analysis.formats import ACCURACY, AGAINST
 from analysis.reading import records, runs
-from analysis.wording import number, percent, runs_counted
+from analysis.wording import number, p_value, percent, runs_counted
 from configs import base
 from experiment.folder import flatten
 from experiment.unread import unread
@@ -120,11 +120,11 @@ def _accuracy(row: Any) -> Cell:
 def _against_best(row: Any) -> Cell:
     if row.mark == 'best':
         return Cell('best', 0.0)
-    if row.p_value is None or pd.isna(row.p_value):
+    if pd.isna(row.p_value):
         return Cell('not tested', None)
-    p_value = 'p < 0.001' if row.p_value < 0.001 else f'p = {row.p_value:.3f}'
     difference = percent(row.difference, row.difference_low, row.difference_high, '+.2f')
-    return Cell(f'{difference} ({p_value}{", †" if row.mark else ""})', float(row.difference))
+    said = f'{p_value(row.p_value, named=True)}{", †" if row.mark else ""}'
+    return Cell(f'{difference} ({said})', float(row.difference))
 
 
 def _seeds(row: Any) -> Cell:

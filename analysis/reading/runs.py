@@ -2,6 +2,7 @@
 
 import json
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -81,6 +82,12 @@ def read(workdir: str | Path) -> Sweep:
         what = ', '.join(f'{counts[status]} {status}' for status in UNFINISHED if counts[status])
         raise ConfigError(f'{shown}: no finished run in it ({what}); the command that made it, run again, goes on')
     return sweep
+
+
+def pairs(arms: Sequence[Arm]) -> list[tuple[int, int]]:
+    """The arms that are to be compared, by their places: labels need not be unique. Those that are no arm are left."""
+    places = {arm.label: place for place, arm in enumerate(arms)}
+    return [(place, places[other]) for place, arm in enumerate(arms) for other in arm.against if other in places]
 
 
 def folder_of(workdir: Path, run: Run) -> Path:

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from analysis.wording import percent
+from analysis.wording import p_value, percent
 
 
 @pytest.mark.parametrize(
@@ -19,3 +19,11 @@ from analysis.wording import percent
 )
 def test_percent_has_one_format_for_the_mean_and_its_interval(numbers, form, text):
     assert percent(*numbers, form) == text
+
+
+@pytest.mark.parametrize(
+    ('value', 'text', 'named'),
+    [(0.0123, '0.012', 'p = 0.012'), (0.0009, '< 0.001', 'p < 0.001'), (1.0, '1.000', 'p = 1.000'), (None, '-', '-')],
+)
+def test_a_p_value_is_never_zero(value, text, named):
+    assert (p_value(value), p_value(value, named=True)) == (text, named)

@@ -144,6 +144,34 @@ def test_the_summary_is_the_mean_over_seeds_and_its_interval(found):
     assert tokens['ResNet'].isna().all()
 
 
+def test_pairs_that_the_sweep_asks_for_are_tested_at_each_resolution(copied):
+    """An arm whose seeds 0 and 1 are the other's 2 and 3, so that what they differ by is known from its scores."""
+    manifest = json.loads((copied / 'sweep.json').read_text())
+    for seed, source in enumerate(run_names(copied)[2:SEEDS]):
+        name = str(seed) * 12
+        shutil.copytree(copied / source, copied / name)
+        config = json.loads((copied / name / 'config.json').read_text()) | {'seed': seed}
+        write_json(copied / name / 'config.json', config)
+        folder.write_result(copied / name, folder.read_result(copied / name) | {'config': config, 'seed': seed})
+        manifest['runs'].append({'run': name, 'arm': 'late', 'against': ['attention'], 'overrides': {'seed': seed}})
+    write_json(copied / 'sweep.json', manifest)
+    found = measure.measure(copied, SIDES, POLICIES)
+    assert list(zip(found.pairs['policy'], found.pairs['resolution'], strict=True)) == [
+        (policy, side) for side in SIDES for policy in POLICIES
+    ]
+    for row in found.pairs.itertuples():
+        here = found.scores.query('policy == @row.policy and resolution == @row.resolution')
+        early, late = (here.query('arm == @arm')['accuracy'].to_numpy() for arm in ('attention', 'late'))
+        assert (row.arm, row.against, row.n) == ('late', 'attention', 2)
+        assert row.difference == pytest.approx(np.mean(early[2:] - early[:2]))
+        assert row.p_value == statistics.paired_p_value(early[:2], late, 1 / 50)
+    text = ' '.join(report.to_markdown(found).split())
+    for policy in POLICIES:
+        assert f"Pairs, difference in points. Coordinates '{policy}'." in text
+    assert '| late | attention | ' in text
+    assert 'Holm-corrected over the pairs of a column' in text
+
+
 def test_what_is_not_finished_or_cannot_be_read_is_counted_and_named(copied):
     whole, unfinished, bare, torn, *untrained = run_names(copied)
     (copied / unfinished / 'result.json').unlink()

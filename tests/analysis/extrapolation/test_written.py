@@ -23,7 +23,7 @@ def score(arm, run, policy, side, **changed):
 def found(arms):
     scores = [score(arm, run, *place) for arm in arms for run in arm.finished for place in PLACES]
     scores = pd.DataFrame(scores).astype({'tokens': 'Int64', 'seed': 'Int64'})
-    return Extrapolation(tuple(arms), (), scores, pd.DataFrame(), ())
+    return Extrapolation(tuple(arms), (), scores, pd.DataFrame(), pd.DataFrame(), ())
 
 
 def leave(workdir, table):
