@@ -1,18 +1,15 @@
 """Checkpoints of a run: the latest few, and the best on validation.
 
-Orbax writes them in the background. Each is sealed with checksums once it is whole (files.checksums), and believed only
-while they hold: what a run goes on from is the newest checkpoint from which it comes to the same end as if nothing had
-happened.
+Orbax writes them in the background, and reads them. Each is sealed with checksums once it is whole (files.checksums),
+and believed only while they hold.
 """
 
-import itertools
 import logging
 import re
 import shutil
 import threading
-from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import numpy as np
@@ -22,71 +19,14 @@ from orbax.checkpoint import checkpoint_managers
 from files.checksums import SEAL, check, seal
 from files.reading import ELSEWHERE, Damaged
 from files.writing import StorageError, writing
-from training.log import EMPTY, Mark
+from training.progress import Progress, merit
 from training.step import State
 
 logger = logging.getLogger(__name__)
 
-FOLDER, SET_ASIDE = 'checkpoints', 'checkpoints_set_aside'
+FOLDER = 'checkpoints'
 STEP = re.compile('[1-9][0-9]*', re.ASCII)  # how a checkpoint's folder is called
-
-
-class Spent(NamedTuple):
-    """Seconds of training, and in how many of them the device had nothing to do, at most."""
-
-    seconds: float = 0.0
-    idle: float = 0.0
-
-
-Maker = dict[str, dict[str, Any]]  # code, data, versions and device, each with its fields
-UNKNOWN: Maker = {}
-
-
-class Progress(NamedTuple):
-    """What a run knows of itself beside its arrays; it resumes with it, so that times and selection go on.
-
-    Where the data is, and the keys of what is random, are functions of the seed and the step.
-    """
-
-    compile_seconds: float
-    train_seconds: float = 0.0  # steps alone: no compilation, validation or saving
-    idle_seconds: float = 0.0  # of these, with nothing for the device to do, at most
-    validation: dict[str, float] | None = None  # accuracy and loss at the latest checkpoint that was validated
-    best: dict[str, float] | None = None  # those of the best checkpoint
-    best_step: int = 0
-    rows: dict[str, Any] = EMPTY._asdict()  # of metrics.jsonl: a training.log.Mark
-    makers: Sequence[Maker] = ()  # who made the steps until here, each that differs from the one before it
-
-    def after(self, spent: Spent, rows: Mark) -> 'Progress':
-        """With more training behind it, and the rows that it wrote."""
-        return self._replace(
-            train_seconds=self.train_seconds + spent.seconds,
-            idle_seconds=self.idle_seconds + spent.idle,
-            rows=rows._asdict(),
-        )
-
-    def by(self, maker: Maker) -> 'Progress':
-        """With `maker` making what comes next."""
-        return self if self.makers and self.makers[-1] == maker else self._replace(makers=[*self.makers, maker])
-
-    def validated(self, step: int, scores: dict[str, Any]) -> 'Progress':
-        """With the validation `scores` of `step`."""
-        validation = {'accuracy': scores['accuracy'], 'loss': scores['loss']}
-        improved = self.best is None or _merit(validation) > _merit(self.best)
-        return self._replace(
-            validation=validation,
-            best=validation if improved else self.best,
-            best_step=step if improved else self.best_step,
-        )
-
-    def selected(self, rule: str, latest: int) -> int:
-        """The step whose params count, by `checkpoint.select`, when `latest` is the newest."""
-        return self.best_step if rule == 'best' and self.best_step else latest
-
-
-def _merit(validation: dict[str, float]) -> tuple[float, float]:
-    """Selection's rule: accuracy on validation, then its loss; the earlier of equals."""
-    return validation['accuracy'], -validation['loss']
+UNREADABLE = (OSError, LookupError, ValueError, TypeError, AttributeError)  # what Orbax raises for what it cannot read
 
 
 class Checkpoints:
@@ -117,10 +57,10 @@ class Checkpoints:
           StorageError: the save before failed.
         """
         self.wait()
-        merit = progress.validation if validated else {'accuracy': -1.0, 'loss': 0.0}
+        scores = progress.validation if validated else {'accuracy': -1.0, 'loss': 0.0}
         args = ocp.args.Composite(state=ocp.args.StandardSave(state), progress=ocp.args.JsonSave(progress._asdict()))
         with writing(self._folder / str(step), Exception):
-            self._manager.save(step, args=args, metrics={**merit, 'step': step})
+            self._manager.save(step, args=args, metrics={**scores, 'step': step})
         self._saving = threading.Thread(target=self._finish, args=(step,), name=f'seal checkpoint {step}')
         self._saving.start()
 
@@ -164,7 +104,12 @@ class Checkpoints:
 
 
 def _rank(metrics: dict[str, float]) -> tuple[float, float, float]:
-    return *_merit(metrics), -float(metrics['step'])  # the earlier of equals, as in Progress.validated
+    return *merit(metrics), -float(metrics['step'])  # the earlier of equals, as in Progress.validated
+
+
+def checkpoint_path(folder: Path, step: int) -> Path:
+    """Where the run in `folder` has its checkpoint of `step`, if it has one."""
+    return folder.absolute() / FOLDER / str(step)
 
 
 def steps(folder: Path) -> list[int]:
@@ -175,41 +120,7 @@ def steps(folder: Path) -> list[int]:
 
 def latest_step(folder: Path) -> int:
     """The newest checkpoint of the run in `folder` that was written to its end; 0 if there is none."""
-    return max((step for step in steps(folder) if (_path(folder, step) / SEAL).exists()), default=0)
-
-
-def resume(
-    folder: Path, rule: str, holds: Callable[[Mark], bool], latest: int | None = None
-) -> tuple[int, Progress | None]:
-    """The newest step from which the run in `folder` ends as if it had never been interrupted; 0: it starts over.
-
-    That needs its checkpoint, the one that it would select by `rule` (`checkpoint.select`), and the rows until then,
-    which `holds` looks at. Newer checkpoints, and damaged ones, are set aside, each with a warning that says why.
-
-    Args:
-      latest: the newest step that will do, because the others of a population are no further; None: any.
-    Raises:
-      StorageError: a checkpoint could not be read, or set aside.
-    """
-    for step in steps(folder):
-        try:
-            check(_path(folder, step))
-        except Damaged as error:
-            set_aside(folder, step, str(error))
-    for step in reversed(steps(folder)):
-        try:
-            if latest is not None and step > latest:
-                raise Damaged(f'{_path(folder, step)} is newer than where the other runs of its population go on')
-            progress = _progress(folder, step)
-            selected = progress.selected(rule, step)
-            if selected not in steps(folder):
-                raise Damaged(f'{_path(folder, selected)}, the best on validation when {step} was saved, is gone')
-            if not holds(Mark(**progress.rows)):
-                raise Damaged(f'{folder / "metrics.jsonl"} is not what it was when {_path(folder, step)} was saved')
-            return step, progress
-        except Damaged as error:
-            set_aside(folder, step, str(error))
-    return 0, None
+    return max((step for step in steps(folder) if (checkpoint_path(folder, step) / SEAL).exists()), default=0)
 
 
 def read(folder: Path, step: int, like: State) -> tuple[State, Progress]:
@@ -221,7 +132,7 @@ def read(folder: Path, step: int, like: State) -> tuple[State, Progress]:
       Damaged: it is not what was saved, or of something else than `like`.
       StorageError: it could not be read just now.
     """
-    path = _path(folder, step)
+    path = checkpoint_path(folder, step)
     check(path)
     sharding = jax.sharding.SingleDeviceSharding(jax.devices()[0])
     abstract = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding), like)
@@ -235,11 +146,14 @@ def read(folder: Path, step: int, like: State) -> tuple[State, Progress]:
         raise _unreadable(path, error) from error
 
 
-UNREADABLE = (OSError, LookupError, ValueError, TypeError, AttributeError)  # what Orbax raises for what it cannot read
+def read_progress(folder: Path, step: int) -> Progress:
+    """The progress at a saved step, whose checksums hold.
 
-
-def _progress(folder: Path, step: int) -> Progress:
-    path = _path(folder, step)
+    Raises:
+      Damaged: it is not what was saved.
+      StorageError: it could not be read just now.
+    """
+    path = checkpoint_path(folder, step)
     try:
         with ocp.Checkpointer(_handler()) as reader:
             saved = reader.restore(path, args=ocp.args.Composite(progress=ocp.args.JsonRestore()))['progress']
@@ -276,17 +190,3 @@ def leaves(tree: Any) -> dict[str, Any]:
     """Leaves by their path, the same whether a level is a named tuple or the dict that Orbax makes of it."""
     paths, _ = jax.tree_util.tree_flatten_with_path(tree)
     return {jax.tree_util.keystr(path, simple=True, separator='.'): leaf for path, leaf in paths}
-
-
-def _path(folder: Path, step: int) -> Path:
-    return folder.absolute() / FOLDER / str(step)
-
-
-def set_aside(folder: Path, step: int, why: str) -> None:
-    """Moves a checkpoint to where nobody looks for one: the run will come to its step again."""
-    names = (str(step) if number == 1 else f'{step}-{number}' for number in itertools.count(1))
-    there = next(path for path in (folder / SET_ASIDE / name for name in names) if not path.exists())
-    logger.warning('%s; it is set aside in %s, and the run goes on from an earlier one or anew', why, there)
-    with writing(there, Exception):
-        there.parent.mkdir(exist_ok=True)
-        _path(folder, step).rename(there)

@@ -16,18 +16,19 @@ from ml_collections import ConfigDict
 from data.spec import Dataset
 from training import interruption, population
 from training.batches import Fed, batch_rows, make_feed, on_device
-from training.checkpoints import Spent
 from training.interruption import Interrupted
 from training.optimiser import Rates
 from training.profile import Profile
 from training.programs import compile_programs, find_bad_operation
+from training.progress import Spent
 from training.results import results
+from training.resume import common_start
 from training.rows import LaggedRows
 from training.run import Run, score
 from training.start import Start
 from training.step import State, Sums, run_keys
 from training.strategy import milestones
-from training.track import Member, Track, common_start
+from training.track import Member, Track
 
 AHEAD = 3  # dispatches in flight, each with images of its own, beyond which the host waits
 
@@ -71,7 +72,7 @@ def train(members: Sequence[Member], dataset: Dataset, *, profiled: bool = False
 
     with contextlib.ExitStack() as stack:
         stack.enter_context(interruption.deferred())
-        start, progress = common_start(members)
+        start, progress = common_start([member.folder for member in members], config.checkpoint.select)
         tracks = [
             stack.enter_context(Track(member, steps, compile_seconds, start, before))
             for member, before in zip(members, progress, strict=True)

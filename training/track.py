@@ -1,10 +1,9 @@
 """What one member of a population leaves in its run folder while it trains: rows, checkpoints, progress."""
 
 import contextlib
-import functools
 import logging
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,9 +11,11 @@ from ml_collections import ConfigDict
 
 from files.reading import Damaged
 from files.writing import StorageError
-from training import checkpoints, log
-from training.checkpoints import UNKNOWN, Checkpoints, Maker, Progress, Spent
+from training import checkpoints
+from training.checkpoints import Checkpoints
 from training.log import EMPTY, Mark, MetricsLog, Row
+from training.progress import UNKNOWN, Maker, Progress, Spent
+from training.resume import set_aside
 from training.step import State, Sums
 
 logger = logging.getLogger(__name__)
@@ -29,26 +30,11 @@ class Member(NamedTuple):
     maker: Maker = UNKNOWN  # what trains it: written down with its progress, and told where it changes
 
 
-def common_start(members: Sequence[Member]) -> tuple[int, list[Progress | None]]:
-    """The newest step from which every member can go on (training.checkpoints.resume), and its progress there."""
-    latest = None
-    while True:
-        starts = [
-            checkpoints.resume(
-                member.folder, member.config.checkpoint.select, functools.partial(log.holds, member.folder), latest
-            )
-            for member in members
-        ]
-        latest = min(step for step, _ in starts)
-        if all(step == latest for step, _ in starts):
-            return latest, [progress for _, progress in starts]
-
-
 class Track:
     """A member's files and progress. Once it has diverged it leaves no more rows and no more checkpoints."""
 
     def __init__(self, member: Member, steps: int, compile_seconds: float, start: int, progress: Progress | None):
-        """`start` and `progress` are of `common_start`."""
+        """`start` and `progress` are of training.resume.common_start."""
         self.config, self.folder, self.report, self.steps = member.config, member.folder, member.report, steps
         self.diverged_step: int | None = None
         self.first_bad_operation: str | None = None  # of that step; None: it was not looked for, or not found
@@ -79,7 +65,7 @@ class Track:
         try:
             return checkpoints.read(self.folder, step, like)[0]
         except Damaged as error:
-            checkpoints.set_aside(self.folder, step, str(error))
+            set_aside(self.folder, step, str(error))
             raise StorageError(f'{error}; the same command goes on from an earlier one or anew') from error
 
     def row(self, row: Row) -> None:

@@ -19,6 +19,7 @@ from models.patches import grid_coordinates
 from models.positions import NoPositions, Shape
 from tests.draws import rngs
 from training import checkpoints
+from training.progress import Progress
 from training.step import state_shapes
 
 SHARP = 64.0
@@ -42,7 +43,7 @@ def checkpointed(config, workdir):
     like = state_shapes(config, model)
     state = jax.tree.map(lambda leaf: draws.normal(size=leaf.shape).astype(leaf.dtype), like)
     with contextlib.closing(checkpoints.Checkpoints(workdir, keep=1)) as saver:
-        progress = checkpoints.Progress(compile_seconds=0.0).validated(1, {'accuracy': 0.5, 'loss': 1.0})
+        progress = Progress(compile_seconds=0.0).validated(1, {'accuracy': 0.5, 'loss': 1.0})
         saver.save(1, jax.device_put(state), progress)
 
 

@@ -18,9 +18,9 @@ import models
 from data.spec import Rows
 from tests.experiments import small
 from training import batches, checkpoints, loop, placement, step, tracing, xla_options
-from training.checkpoints import Progress
 from training.log import read_rows
 from training.optimiser import Rates
+from training.progress import Progress
 from training.track import Member
 
 COUNTS = (1, 2, 8)

@@ -14,9 +14,10 @@ from files.checksums import SEAL, check, seal
 from files.reading import Damaged
 from files.writing import StorageError
 from tests.reliability.runs import timeless
-from training import checkpoints, log
+from training import checkpoints
 from training.log import read_rows
 from training.restore import restore_selected
+from training.resume import resume
 
 
 def truncate(path):
@@ -47,12 +48,12 @@ def cut(config, train, tmp_path):
     return tmp_path / 'cut'
 
 
-def resume(workdir):
-    return checkpoints.resume(workdir, 'best', lambda mark: log.holds(workdir, mark))[0]
+def resumed_step(workdir):
+    return resume(workdir, 'best')[0]
 
 
 def test_any_damage_to_any_file_of_a_checkpoint_is_noticed_and_the_one_before_is_used(cut, tmp_path, caplog):
-    assert resume(cut) == 18
+    assert resumed_step(cut) == 18
     there = cut / 'checkpoints' / '18'
     files = [path.relative_to(there) for path in there.rglob('*') if path.is_file()]
     assert len(files) > 10
@@ -67,7 +68,7 @@ def test_any_damage_to_any_file_of_a_checkpoint_is_noticed_and_the_one_before_is
             caplog.clear()
             # A checkpoint goes on with the one selected by then, unless that made room for the one that is damaged now.
             whole = best(copy, until=15) in checkpoints.steps(cut)
-            assert resume(copy) == (15 if whole else 0), (damage.__name__, name)
+            assert resumed_step(copy) == (15 if whole else 0), (damage.__name__, name)
             # A flip in the list of checksums may hit the name or the sum of any file.
             assert path.name in caplog.text or SEAL in (path.name, *caplog.text.split()) or path.name == SEAL
             shutil.rmtree(copy)

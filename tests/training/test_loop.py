@@ -11,11 +11,11 @@ import data
 from files.writing import StorageError
 from tests.experiments import small
 from training import checkpoints, loop
-from training.checkpoints import UNKNOWN
 from training.evaluate import compile_evaluation, evaluate
 from training.log import MetricsLog, read_rows
 from training.loop import total_steps
 from training.programs import compile_programs
+from training.progress import UNKNOWN
 from training.restore import restore_selected
 from training.track import Member
 

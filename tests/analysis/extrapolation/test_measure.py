@@ -23,6 +23,7 @@ from experiment import folder, schedule, sweeps
 from files.writing import write_json
 from models.patches import grid_coordinates
 from training import checkpoints
+from training.progress import Progress
 from training.restore import restore_selected
 from training.step import state_shapes
 
@@ -68,7 +69,7 @@ def leave_untrained(workdir, config):
     draw = np.random.default_rng(0).normal
     state = jax.tree.map(lambda leaf: np.asarray(draw(0, 0.3, leaf.shape), leaf.dtype), shapes)
     with contextlib.closing(checkpoints.Checkpoints(workdir, keep=1)) as saver:
-        saver.save(12, state, checkpoints.Progress(0.0).validated(12, {'accuracy': 0.5, 'loss': 1.0}))
+        saver.save(12, state, Progress(0.0).validated(12, {'accuracy': 0.5, 'loss': 1.0}))
 
 
 @pytest.fixture(scope='module')

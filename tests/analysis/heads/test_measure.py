@@ -19,6 +19,7 @@ from experiment import folder
 from experiment.run import execute, load_data
 from experiment.validate import validate
 from training import checkpoints
+from training.progress import Progress
 from training.restore import restore_selected
 from training.step import state_shapes
 
@@ -53,7 +54,7 @@ def checkpointed(workdir, scale=1.0):
     state = jax.tree.map(lambda leaf: draws.normal(size=leaf.shape).astype(leaf.dtype), like)
     state = state._replace(params=jax.tree.map(lambda leaf: leaf * np.float32(scale), state.params))
     with contextlib.closing(checkpoints.Checkpoints(workdir, keep=1)) as saver:
-        progress = checkpoints.Progress(compile_seconds=0.0).validated(1, {'accuracy': 0.5, 'loss': 1.0})
+        progress = Progress(compile_seconds=0.0).validated(1, {'accuracy': 0.5, 'loss': 1.0})
         saver.save(1, jax.device_put(state), progress)
 
 

@@ -11,6 +11,7 @@ import numpy as np
 import models
 from experiment.validate import validate
 from training import checkpoints
+from training.progress import Progress
 from training.step import initial_state
 
 OFFSETS = ((0, 1), (1, -1))  # rows and columns: where its two heads look
@@ -26,7 +27,7 @@ def look_at(folder: Path, config, offsets) -> None:
         encoding['spreads'] = jnp.broadcast_to(SHARPNESS * jnp.eye(2), (len(offsets), 2, 2))
     shutil.rmtree(folder / 'checkpoints')
     with contextlib.closing(checkpoints.Checkpoints(folder, keep=1)) as saver:
-        progress = checkpoints.Progress(compile_seconds=0.0).validated(6, {'accuracy': 0.5, 'loss': 1.0})
+        progress = Progress(compile_seconds=0.0).validated(6, {'accuracy': 0.5, 'loss': 1.0})
         saver.save(6, state._replace(step=jnp.int32(6)), progress)
 
 
