@@ -13,7 +13,7 @@ from ml_collections import ConfigDict
 
 from configs import base
 from configs.errors import ConfigError
-from files.reading import Damaged, Unreadable, read_json, read_json_if_whole
+from files.reading import Damaged, may_pass, read_json, read_json_if_whole
 from files.text import clean
 from files.writing import StorageError, write_json
 
@@ -52,9 +52,9 @@ def read_result(folder: Path) -> dict[str, Any] | None:
     """
     try:
         result = read_json(folder / RESULT)
-    except Unreadable as error:
-        raise StorageError.of_reading(folder / RESULT, error.__cause__) from error
-    except Damaged:
+    except Damaged as error:
+        if may_pass(error.__cause__):
+            raise StorageError.of_reading(folder / RESULT, error.__cause__) from error
         result = None
     if result and result.get(CHECKSUM) == checksum(result):
         return result

@@ -4,8 +4,8 @@ import hashlib
 import os
 from pathlib import Path
 
-from files.reading import ELSEWHERE, Damaged
-from files.writing import PARTIAL, StorageError, write_bytes
+from files.reading import Damaged, unreadable
+from files.writing import PARTIAL, write_bytes
 
 SEAL = 'SHA256SUMS'  # as the command sha256sum writes it, so `sha256sum --check SHA256SUMS` reads it too
 
@@ -35,26 +35,17 @@ def check(folder: Path) -> None:
         names = _files(folder)
     except FileNotFoundError as error:
         raise Damaged(f'{folder} was not written to its end') from error
-    except UnicodeDecodeError as error:
-        raise Damaged(f'{folder / SEAL} cannot be read ({error})') from error
-    except OSError as error:
-        raise _of_reading(folder / SEAL, error) from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise unreadable(folder / SEAL, error) from error
     for name in sorted({*names} ^ {*expected}):
         raise Damaged(f'{folder} has no file {name!r}' if name in expected else f'{folder / name} is not in its {SEAL}')
     for name in names:
         try:
             digest = sha256(folder / name)
         except OSError as error:
-            raise _of_reading(folder / name, error) from error
+            raise unreadable(folder / name, error) from error
         if digest != expected[name]:
             raise Damaged(f'{folder / name} is damaged: its SHA-256 is not the one in {SEAL}')
-
-
-def _of_reading(path: Path, error: OSError) -> Damaged | StorageError:
-    """What it means that a file that was there could not be read."""
-    if error.errno in ELSEWHERE:
-        return StorageError.of_reading(path, error)
-    return Damaged(f'{path} cannot be read ({error.strerror})')
 
 
 def _files(folder: Path) -> list[str]:

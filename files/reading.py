@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from files.writing import StorageError
+
 LARGEST_FILE = 16 * 2**20  # bytes; a sweep.json of ten thousand runs takes 4 MiB
 LONGEST_LINE = 2**16  # bytes of a line of a log; a row of metrics takes 200
 DEEPEST_NESTING = 32  # config trees take 4
@@ -22,14 +24,23 @@ class Damaged(Exception):
     """A file that cannot be what it should be; the message says why, in one line."""
 
 
-class Unreadable(Damaged):
-    """A file that could not be read just now, which says nothing of what it holds."""
+def may_pass(error: BaseException | None) -> bool:
+    """Whether what kept a file from being read says nothing of what it holds."""
+    return isinstance(error, OSError) and error.errno in ELSEWHERE
+
+
+def unreadable(path: Path, error: Exception) -> Damaged | StorageError:
+    """What it means that a file or folder that is there could not be read: it is damaged, unless that may pass."""
+    if may_pass(error):
+        return StorageError.of_reading(path, error)
+    why = getattr(error, 'strerror', None) or f'{type(error).__name__}: {" ".join(str(error).split())[:200]}'
+    return Damaged(f'{path} cannot be read ({why})')
 
 
 def read_json(path: Path) -> dict | None:
     """Reads a JSON object from a regular file of bounded size and depth; None where there is no such file.
 
-    Raises Damaged, naming what is wrong; Unreadable where that is no fault of the file's.
+    Raises Damaged, naming what is wrong; from an OSError which `may_pass` where that is no fault of the file's.
     """
     try:
         with _open_regular(path) as file:
@@ -40,8 +51,7 @@ def read_json(path: Path) -> dict | None:
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
-        kind = Unreadable if error.errno in ELSEWHERE else Damaged
-        raise kind(f'cannot be read ({error.strerror})') from error
+        raise Damaged(f'cannot be read ({error.strerror})') from error
     if not isinstance(content, dict):
         raise Damaged('is not a JSON object')
     return content

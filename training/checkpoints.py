@@ -17,8 +17,8 @@ import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers
 
 from files.checksums import SEAL, check, seal
-from files.reading import ELSEWHERE, Damaged
-from files.writing import StorageError, writing
+from files.reading import Damaged, unreadable
+from files.writing import writing
 from training.progress import Progress, merit
 from training.step import State
 
@@ -143,7 +143,7 @@ def read(folder: Path, step: int, like: State) -> tuple[State, Progress]:
             saved = reader.restore(path, args=items)
         return State(*saved['state']), Progress(**saved['progress'])
     except UNREADABLE as error:
-        raise _unreadable(path, error) from error
+        raise unreadable(path, error) from error
 
 
 def read_progress(folder: Path, step: int) -> Progress:
@@ -159,7 +159,7 @@ def read_progress(folder: Path, step: int) -> Progress:
             saved = reader.restore(path, args=ocp.args.Composite(progress=ocp.args.JsonRestore()))['progress']
         return Progress(**saved)
     except UNREADABLE as error:
-        raise _unreadable(path, error) from error
+        raise unreadable(path, error) from error
 
 
 def _handler() -> ocp.CompositeCheckpointHandler:
@@ -167,12 +167,6 @@ def _handler() -> ocp.CompositeCheckpointHandler:
     return ocp.CompositeCheckpointHandler(
         state=ocp.StandardCheckpointHandler(), progress=ocp.JsonCheckpointHandler(), metrics=ocp.JsonCheckpointHandler()
     )
-
-
-def _unreadable(path: Path, error: Exception) -> Damaged | StorageError:
-    if isinstance(error, OSError) and error.errno in ELSEWHERE:
-        return StorageError.of_reading(path, error)
-    return Damaged(f'{path} cannot be read ({type(error).__name__}: {" ".join(str(error).split())[:200]})')
 
 
 def _refuse_others(path: Path, there: Any, like: State) -> None:

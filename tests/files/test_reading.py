@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from files.reading import Damaged, parse, read_json, read_json_if_whole, read_lines
+from files.reading import Damaged, parse, read_json, read_json_if_whole, read_lines, unreadable
 
 
 def test_an_object_is_read_and_a_missing_file_is_none(tmp_path):
@@ -33,3 +33,9 @@ def test_what_is_no_json_says_why(content, why):
 def test_what_json_writes_is_parsed():
     value = {'a': [1, 2.5, 'x', None, True], 'b': {'c': {}}}
     assert parse(json.dumps(value).encode()) == value
+
+
+def test_what_a_library_makes_of_a_file_that_it_cannot_read_is_told_in_one_line(tmp_path):
+    told = unreadable(tmp_path, ValueError('no zarr\n  metadata'))
+    assert isinstance(told, Damaged)
+    assert str(told) == f'{tmp_path} cannot be read (ValueError: no zarr metadata)'
