@@ -121,13 +121,9 @@ def refuse_others(folder: Path, config: ConfigDict) -> None:
     there = read_json_if_whole(folder / CONFIG)
     if there is None:
         raise ConfigError(f'--workdir={folder}: its {CONFIG} is damaged; remove the folder or choose another')
-    before, after = flatten(there), flatten(json.loads(config.to_json()))
-    for field in sorted(before.keys() | after.keys()):
-        if before.get(field) != after.get(field):
-            raise ConfigError(
-                f"--workdir={folder} holds another config's run: {field}={before.get(field)!r} there, "
-                f'{after.get(field)!r} here; another folder would do'
-            )
+    differing = differences(there, config, absent='None')  # from before a field was there: goes on where it is None
+    if differing:
+        raise ConfigError(f"--workdir={folder} holds another config's run: {differing[0]}; another folder would do")
 
 
 def _runs_in(folder: Path) -> list[Path]:
@@ -136,6 +132,16 @@ def _runs_in(folder: Path) -> list[Path]:
         return sorted(path.parent for path in folder.glob(f'*/{CONFIG}'))
     except OSError:
         return []
+
+
+def differences(tree: dict, config: ConfigDict, absent: str = 'nothing') -> list[str]:
+    """The fields in which `config` is not what a file had (`tree`), in words; what one of them lacks is `absent`."""
+    # As a command line has them, because 1, 1.0 and True are equal to Python.
+    there, here = (
+        {name: repr(value) for name, value in flatten(one).items()} for one in (tree, json.loads(config.to_json()))
+    )
+    texts = {name: (there.get(name, absent), here.get(name, absent)) for name in sorted(there | here)}
+    return [f'{name}={before} there, {now} here' for name, (before, now) in texts.items() if before != now]
 
 
 def flatten(tree: dict, prefix: str = '') -> dict[str, Any]:

@@ -274,19 +274,9 @@ def open_sweep(workdir: Path, config_file: str, runs: list[Planned], figure: Any
 
 def _lost(workdir: Path, name: str, arm: str, runs: list[Planned]) -> str:
     """What tells the run `name`, of the sweep that is there, from the run of this one that is most like it."""
-    there = folder.flatten(read_json_if_whole(workdir / name / folder.CONFIG) or {})
-    if not there:
-        return f'one of {arm!r}'
-    differing = [_differences(there, folder.flatten(json.loads(run.config.to_json()))) for run in runs]
-    fewest = min(differing, key=len)
+    there = read_json_if_whole(workdir / name / folder.CONFIG)
+    fewest = min((folder.differences(there, run.config) for run in runs), key=len) if there else []
     return clean(f'one of {arm!r} has {fewest[0]}') if fewest else f'one of {arm!r}'
-
-
-def _differences(there: dict[str, Any], here: dict[str, Any]) -> list[str]:
-    # As a command line has them, because 1, 1.0 and True are equal to Python.
-    there, here = ({name: repr(value) for name, value in tree.items()} for tree in (there, here))
-    fields = [name for name in here | there if here.get(name) != there.get(name)]
-    return [f'{name}={there.get(name, "nothing")} there, {here.get(name, "nothing")} here' for name in fields]
 
 
 def _read_manifest(path: Path) -> tuple[str | None, dict[str, str]]:

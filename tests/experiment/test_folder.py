@@ -1,4 +1,5 @@
 import errno
+import json
 import os
 
 import pytest
@@ -33,3 +34,20 @@ def test_a_result_that_cannot_be_read_just_now_is_neither_damaged_nor_absent(tmp
     monkeypatch.setattr(os, 'open', busy)
     with pytest.raises(StorageError, match=r'result\.json could not be read .*it was left as it is'):
         folder.read_result(tmp_path)
+
+
+def test_values_that_python_finds_equal_are_different_in_a_config(config):
+    tree = config.to_dict()
+    assert folder.differences(tree, config) == []
+    tree['model']['remat'], tree['seed'] = 0, False
+    assert folder.differences(tree, config) == ['model.remat=0 there, False here', 'seed=False there, 0 here']
+
+
+def test_a_run_from_before_a_field_was_there_goes_on_where_it_is_none(config, tmp_path):
+    tree = config.to_dict()
+    del tree['model']['window']
+    (tmp_path / folder.CONFIG).write_text(json.dumps(tree))
+    folder.refuse_others(tmp_path, config)
+    config.model.window = 3
+    with pytest.raises(ConfigError, match=r'model\.window=None there, 3 here; another folder would do'):
+        folder.refuse_others(tmp_path, config)
