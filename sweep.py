@@ -17,6 +17,7 @@ from absl import flags
 from ml_collections import config_flags
 
 from experiment import command
+from experiment.manifest import open_sweep
 
 CONFIG = config_flags.DEFINE_config_file('config', None, 'A config file with sweep(), and after a colon its variant.')
 WORKDIR = flags.DEFINE_string('workdir', None, 'Folder of the sweep; each run gets one below it.')
@@ -48,7 +49,7 @@ def main() -> int:
     workers = schedule.processes(WORKERS.value)
     folder.make_folder(workdir)
     with locked(workdir):
-        sweeps.open_sweep(workdir, config_file, runs, figure)
+        open_sweep(workdir, config_file, runs, figure)
         with concurrent.futures.ThreadPoolExecutor(1) as beside:
             # What takes a second to import, and more from a cold disk, is there when the last run ends.
             beside.submit(importlib.import_module, 'analysis.figures')

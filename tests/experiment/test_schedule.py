@@ -9,6 +9,7 @@ import data
 from experiment import folder, schedule, sweeps
 from experiment.display import Display
 from experiment.groups import grouped
+from experiment.manifest import open_sweep
 from training.programs import compile_programs
 
 
@@ -19,7 +20,7 @@ def results(runs, workdir):
 def test_a_failed_run_does_not_stop_the_others_and_is_tried_again(config, tmp_path):
     """One member's checkpoints cannot be written; there is one more program, so that two workers have work."""
     runs = sweeps.plan(config, [*({'seed': seed} for seed in range(3)), {'model.depth': 2}])
-    sweeps.open_sweep(tmp_path, 'some.py', runs)
+    open_sweep(tmp_path, 'some.py', runs)
     (tmp_path / runs[1].name).mkdir()
     (tmp_path / runs[1].name / 'checkpoints').write_text('in the way')
     troubles = schedule.run_all(runs, tmp_path, workers=2, at_most=3)
@@ -63,7 +64,7 @@ def test_progress_is_told_once_a_step_and_goes_on_without_a_member_that_diverged
 
 def test_a_result_that_says_nothing_counts_as_not_run(config, tmp_path, capsys):
     runs = sweeps.plan(config, [{'seed': 0}])
-    sweeps.open_sweep(tmp_path, 'one.py', runs)
+    open_sweep(tmp_path, 'one.py', runs)
     folder.open_run(tmp_path / runs[0].name, runs[0].config)
     (tmp_path / runs[0].name / folder.RESULT).write_text('{}')
     assert schedule.run_all(runs, tmp_path) == {}

@@ -6,6 +6,7 @@ import pytest
 from configs import demo
 from configs.errors import ConfigError
 from experiment import folder, sweeps
+from experiment.manifest import open_sweep
 
 
 def test_the_demo_is_the_issue_s_grid():
@@ -85,52 +86,6 @@ def test_a_sweep_is_validated_whole(config, overrides, message):
         sweeps.plan(config, overrides)
 
 
-def test_arms_may_be_added_but_another_sweep_is_refused(config, tmp_path):
-    runs = sweeps.plan(config, [{'seed': 0}])
-    sweeps.open_sweep(tmp_path, 'one.py', runs)
-    sweeps.open_sweep(tmp_path, 'one.py', sweeps.plan(config, [{'seed': 0}, {'seed': 1}]))
-    assert len(json.loads((tmp_path / 'sweep.json').read_text())['runs']) == 2
-
-
-def test_a_sweep_goes_on_from_wherever_its_file_is_by_now(config, tmp_path):
-    runs = sweeps.plan(config, [{'seed': 0}])
-    sweeps.open_sweep(tmp_path, 'one.py', runs)
-    sweeps.open_sweep(tmp_path, '../moved/other.py', runs)
-    assert json.loads((tmp_path / 'sweep.json').read_text())['config'] == '../moved/other.py'
-
-
-def test_a_run_s_folder_is_no_sweep_s(config, tmp_path):
-    folder.open_run(tmp_path, config)
-    with pytest.raises(ConfigError, match='holds a single run'):
-        sweeps.open_sweep(tmp_path, 'one.py', sweeps.plan(config, [{}]))
-
-
-def test_a_sweep_that_lost_runs_is_refused_so_that_no_arm_leaves_the_table_unseen(config, tmp_path):
-    runs = sweeps.plan(config, [{'arm': 'mine', 'seed': seed} for seed in (0, 1)])
-    sweeps.open_sweep(tmp_path, 'one.py', runs)
-    rest = runs[:1]
-    with pytest.raises(ConfigError, match=r"holds the sweep of one\.py, with 1 runs .*: one of 'mine'; another folder"):
-        sweeps.open_sweep(tmp_path, 'one.py', rest)
-    folder.open_run(tmp_path / runs[1].name, runs[1].config)
-    with pytest.raises(ConfigError, match="one of 'mine' has seed=1 there, 0 here; another folder"):
-        sweeps.open_sweep(tmp_path, 'one.py', rest)
-    assert len(json.loads((tmp_path / 'sweep.json').read_text())['runs']) == 2
-
-
-def test_a_lost_run_of_another_version_is_named_too(config, tmp_path):
-    runs = sweeps.plan(config, [{'arm': 'mine', 'seed': seed} for seed in (0, 1)])
-    sweeps.open_sweep(tmp_path, 'one.py', runs)
-    tree = runs[0].config.to_dict()
-    del tree['model']['window']  # which is None where it is there
-    (tmp_path / runs[1].name).mkdir()
-    (tmp_path / runs[1].name / 'config.json').write_text(json.dumps(tree))
-    with pytest.raises(ConfigError, match=r"one of 'mine' has model\.window=nothing there, None here"):
-        sweeps.open_sweep(tmp_path, 'one.py', runs[:1])
-    (tmp_path / runs[1].name / 'config.json').write_text(runs[0].config.to_json())
-    with pytest.raises(ConfigError, match="one of 'mine'; another folder"):
-        sweeps.open_sweep(tmp_path, 'one.py', runs[:1])
-
-
 def test_what_every_row_sets_cannot_be_asked_for_beside_them(config):
     config.train.steps = None
     runs = sweeps.plan(config, [{'train.steps': 3, 'seed': 0}, {'train.epochs': 2.0, 'seed': 1}])
@@ -165,22 +120,6 @@ def placed(curve='attention', heads=1, x=1, arm=None, **fields):
     return {'arm': arm or f'{heads} heads', 'curve': curve, 'x': x, 'model.num_heads': heads} | fields
 
 
-def test_the_manifest_says_what_the_figure_shows(config, tmp_path):
-    rows = [placed(seed=np.int64(1), x=np.int64(1)), placed(heads=2, x=2), {'arm': 'outside', 'model.mixer': 'conv'}]
-    runs = sweeps.plan(config, rows, FIGURE)
-    sweeps.open_sweep(tmp_path, 'one.py', runs, FIGURE)
-    manifest = json.loads((tmp_path / 'sweep.json').read_text())
-    assert manifest['figure'] == FIGURE | {'quantities': list(FIGURE['quantities'])}
-    assert [(run.get('curve'), run.get('x')) for run in manifest['runs']] == [
-        ('attention', 1), ('attention', 2), (None, None)
-    ]  # fmt: skip
-    assert manifest['runs'][0]['overrides'] == {'model.num_heads': 1, 'seed': 1}
-    # The place is no part of a run: with or without it, its folder is the same.
-    assert [run.name for run in runs] == [run.name for run in sweeps.plan(config, [
-        {'model.num_heads': 1, 'seed': 1}, {'model.num_heads': 2}, {'model.mixer': 'conv'}
-    ])]  # fmt: skip
-
-
 @pytest.mark.parametrize(
     ('rows', 'figure', 'message'),
     [
@@ -205,6 +144,22 @@ def test_a_figure_that_cannot_be_drawn_is_refused_before_anything_runs(config, r
         sweeps.plan(config, rows, figure)
 
 
+def test_the_manifest_says_what_the_figure_shows(config, tmp_path):
+    rows = [placed(seed=np.int64(1), x=np.int64(1)), placed(heads=2, x=2), {'arm': 'outside', 'model.mixer': 'conv'}]
+    runs = sweeps.plan(config, rows, FIGURE)
+    open_sweep(tmp_path, 'one.py', runs, FIGURE)
+    manifest = json.loads((tmp_path / 'sweep.json').read_text())
+    assert manifest['figure'] == FIGURE | {'quantities': list(FIGURE['quantities'])}
+    assert [(run.get('curve'), run.get('x')) for run in manifest['runs']] == [
+        ('attention', 1), ('attention', 2), (None, None)
+    ]  # fmt: skip
+    assert manifest['runs'][0]['overrides'] == {'model.num_heads': 1, 'seed': 1}
+    # The place is no part of a run: with or without it, its folder is the same.
+    assert [run.name for run in runs] == [run.name for run in sweeps.plan(config, [
+        {'model.num_heads': 1, 'seed': 1}, {'model.num_heads': 2}, {'model.mixer': 'conv'}
+    ])]  # fmt: skip
+
+
 @pytest.mark.parametrize('name', ['mine.py', 'mine.cfg', 'mine'])
 def test_a_config_file_s_figure_is_read_beside_its_sweep(tmp_path, name):
     (tmp_path / name).write_text(f'FIGURE = {FIGURE}\ndef sweep():\n    return [{{}}]')
@@ -227,27 +182,3 @@ def test_a_mistake_in_sweep_names_its_line(tmp_path, body, message):
     (tmp_path / 'mine.py').write_text(body)
     with pytest.raises(ConfigError, match=message):
         sweeps.load_sweep(str(tmp_path / 'mine.py'))
-
-
-def test_what_is_tuned_names_no_arm_and_stands_in_the_list(config, tmp_path):
-    rows = [
-        {'model.depth': depth, 'train.learning_rate': rate, 'tuned': 'train.learning_rate'}
-        for depth in (1, 2)
-        for rate in (1e-3, 2e-3)
-    ]
-    runs = sweeps.plan(config, rows)
-    assert [run.arm for run in runs] == ['model.depth=1'] * 2 + ['model.depth=2'] * 2
-    assert all('tuned' not in run.overrides for run in runs)
-    sweeps.open_sweep(tmp_path / 'x', 'some.py', runs)
-    listed = json.loads((tmp_path / 'x' / 'sweep.json').read_text())['runs']
-    assert [row['tuned'] for row in listed] == [['train.learning_rate']] * 4
-
-
-def test_whom_an_arm_is_compared_with_stands_in_the_list_and_changes_no_run(config, tmp_path):
-    asked = (None, ' a ', ['a', 'b'])
-    rows = [{'arm': arm, 'model.depth': depth, 'seed': seed} for depth, arm in enumerate('abc', 1) for seed in (0, 1)]
-    runs = sweeps.plan(config, [row | {'against': asked[row['model.depth'] - 1]} for row in rows])
-    assert [run.name for run in runs] == [run.name for run in sweeps.plan(config, rows)]
-    sweeps.open_sweep(tmp_path / 'x', 'some.py', runs)
-    listed = json.loads((tmp_path / 'x' / 'sweep.json').read_text())['runs']
-    assert [row.get('against') for row in listed] == [None] * 2 + [['a']] * 2 + [['a', 'b']] * 2

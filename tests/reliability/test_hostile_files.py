@@ -20,6 +20,7 @@ from configs import base
 from configs.errors import ConfigError
 from data import cache, tfds_source
 from experiment import folder, sweeps
+from experiment.manifest import open_sweep
 from files import reading
 from files.writing import StorageError
 from tests.analysis.conftest import Workdir
@@ -122,9 +123,9 @@ def test_a_hostile_list_of_runs_is_named_and_written_anew(hostile, tmp_path, cap
     hostile(tmp_path / 'sweep.json')
     if (tmp_path / 'sweep.json').is_dir():
         with pytest.raises(StorageError, match=r'sweep\.json could not be written .*directory'):
-            sweeps.open_sweep(tmp_path, 'mine.py', planned)
+            open_sweep(tmp_path, 'mine.py', planned)
         return
-    sweeps.open_sweep(tmp_path, 'mine.py', planned)
+    open_sweep(tmp_path, 'mine.py', planned)
     assert hostile.named in caplog.text
     assert len(json.loads((tmp_path / 'sweep.json').read_text())['runs']) == 2
 
@@ -137,7 +138,7 @@ def test_a_list_of_runs_of_another_kind_is_named_and_written_anew(tmp_path, capl
     (tmp_path / 'sweep.json').write_text(json.dumps(manifest))
     config = base.get_config()
     config.model.patch_size = 2
-    sweeps.open_sweep(tmp_path, 'mine.py', sweeps.plan(config, [{}]))
+    open_sweep(tmp_path, 'mine.py', sweeps.plan(config, [{}]))
     assert 'is no list of runs; it is written anew' in caplog.text
 
 

@@ -16,6 +16,7 @@ from analysis.reading import runs
 from configs import base
 from experiment import sweeps
 from experiment.folder import with_checksum
+from experiment.manifest import open_sweep
 from experiment.run import execute
 
 FIELDS = {
@@ -74,7 +75,7 @@ def pages(tmp_path_factory):
     rows = [{'arm': arm, 'against': None if arm == 'plain' else 'plain'} | fields for arm, fields in mixers.items()]
     rows = [row | ({'model.positions.name': 'none'} if row['arm'] == 'third' else {}) for row in rows]
     planned = sweeps.plan(config, rows)
-    sweeps.open_sweep(plain, 'mine.py', planned)
+    open_sweep(plain, 'mine.py', planned)
     for run in planned:
         execute(run.config, plain / run.name, lambda row, steps: None)
     nasty = plain.with_name('<img src=x onerror=alert(1)>$\\input')

@@ -20,6 +20,7 @@ from analysis.reading import runs
 from configs import base
 from configs.errors import ConfigError
 from experiment import folder, schedule, sweeps
+from experiment.manifest import open_sweep
 from files.writing import write_json
 from models.patches import grid_coordinates
 from training import checkpoints
@@ -51,7 +52,7 @@ def trained(tmp_path_factory):
     rows += [{'arm': 'conv', 'model.mixer': 'conv', 'model.positions.name': 'none'}]
     rows += [{'arm': 'ResNet', 'model.name': 'resnet'}]
     planned = sweeps.plan(experiment(), rows)
-    sweeps.open_sweep(workdir, 'some.py', planned)
+    open_sweep(workdir, 'some.py', planned)
     assert schedule.run_all(planned[:SEEDS], workdir, workers=1) == {}
     result = folder.read_result(workdir / planned[0].name)
     for run in planned[SEEDS:]:

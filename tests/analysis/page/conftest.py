@@ -10,6 +10,7 @@ from analysis.page import write
 from analysis.reading.runs import read
 from configs import base
 from experiment import sweeps
+from experiment.manifest import open_sweep
 from experiment.run import execute
 from tests.analysis.page.hand_built import OFFSETS, look_at
 
@@ -47,7 +48,7 @@ def swept(tmp_path_factory):
     config.update_from_flattened_dict(FIELDS)
     rows = [{'arm': arm, 'seed': seed} | fields for arm, fields in ARMS.items() for seed in range(2)]
     runs = sweeps.plan(config, rows)
-    sweeps.open_sweep(workdir, 'configs/base.py', runs)
+    open_sweep(workdir, 'configs/base.py', runs)
     for run in runs:
         execute(run.config, workdir / run.name, lambda row, steps: None)
         if run.arm == 'hand-built':
