@@ -79,3 +79,10 @@ def test_the_question_of_one_s_own_can_be_asked(tmp_path):
 def test_every_link_leads_somewhere():
     for link in re.findall(r'\]\(([^)#]+)\)', README):
         assert link.startswith('http') or (ROOT / link).exists(), link
+
+
+def test_every_promise_is_held_by_tests_that_are_there():
+    named = re.findall(r'`((?:\.\./)*[\w/]+\.py)`', (ROOT / 'docs' / 'reliability.md').read_text())
+    assert len(named) > 20
+    for path in named:
+        assert (ROOT / 'tests' / 'reliability' / path).exists(), path
