@@ -6,17 +6,17 @@
 Attention, the convolution of the same backbone, and ResNet-18, each at the width at which it has as many params as
 attention (model.match='params'); the subsets are nested and balanced. Every run sees the same number of images, so
 small subsets are seen more often, and no arm trains longer than another. Attention has `learned_1d`; params are
-selected on the same 6,000 validation images whatever the subset. Five seeds each: 75 runs, and a figure with a curve
-for each model. Fashion-MNIST, 20,000 steps of 128 images; `:tiny` has 16 patches of 7 x 7, 2,000 steps, and no ResNet,
-whose steps take several times as long.
+selected on the same 6,000 validation images whatever the subset. Five seeds each: 75 runs, a test of each convolution
+against attention on as many images, and a figure with a curve for each model. Fashion-MNIST, 20,000 steps of 128
+images; `:tiny` has 16 patches of 7 x 7, 2,000 steps, and no ResNet, whose steps take several times as long.
 
 The shape is that of figure 4 in Dosovitskiy et al. 2021 (arXiv:2010.11929), few-shot accuracy over the size of random
 subsets of JFT. It differs in testing what was trained, without another dataset between, and by orders of magnitude.
 
-What to expect of `:tiny`: with 1, 3, 10, 30 and 100% of the images attention comes to 76.4, 81.8, 85.6, 86.2 and 86.5%,
-the convolution to 79.7, 83.8, 86.5, 87.4 and 87.5%: attention is 3.2 points behind with 540 images, 1.9 with 1,620 and
-about 1 from 5,400 on (results/data_scaling/; 26 minutes on two cores that did other work too). The full form was not
-run so far.
+What to expect of `:tiny`: with 1, 3, 10, 30 and 100% of the images attention comes to 76.1, 81.8, 85.5, 86.2 and 86.5%,
+the convolution to 79.7, 83.9, 86.5, 87.4 and 87.5%: attention is 3.5 points behind with 540 images, 2.1 with 1,620 and
+1.0 to 1.2 from 5,400 on, each with p of 0.002 or less (results/data_scaling/; 43 minutes on two cores that did other
+work too). The full form was not run so far.
 """
 
 import itertools
