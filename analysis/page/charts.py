@@ -107,7 +107,7 @@ def learning_curves(workdir: Path, rows: Sequence[Row]) -> Picture | None:
         return None
     ticks = {float(tick): f'{tick:,.0f}' for tick in MaxNLocator(5, integer=True).tick_values(0, max(steps))}
     ticks = {tick: text for tick, text in ticks.items() if 0 <= tick <= max(steps)}
-    caption = 'Mean over the seeds that logged the step; bands are 95% confidence intervals (Student t).'
+    caption = 'Mean over the seeds that logged the step; where all did, with its 95% confidence interval (Student t).'
     figure = line_figure(panels, x_label='step', caption=caption, ticks=ticks, markers=False)
     last = '; '.join(f'{curve.label} {np.mean(curve.marks[-1].values):.4g}' for curve in panels[-1].curves)
     return Picture('learning_curves', 'How they learned', f'{panels[-1].y_label} at the end: {last}.', figure)
@@ -132,13 +132,13 @@ def _read_log(workdir: Path, run: records.Run) -> dict[str, dict[int, float]]:
 
 
 def _learning_marks(logs: Sequence[dict[int, float]], unit: int | float) -> tuple[Mark, ...]:
-    """The means of at most MOST_POINTS stretches of steps, each with a value a seed."""
+    """The means of at most MOST_POINTS stretches of steps, each with a value a seed that logged any of them."""
     steps = sorted(set().union(*logs))
     marks = []
     for stretch in np.array_split(steps, min(MOST_POINTS, len(steps))) if steps else ():
         of_seeds = [[log[int(step)] for step in stretch if int(step) in log] for log in logs]
         values = tuple(unit * float(np.mean(values)) for values in of_seeds if values)
-        marks.append(Mark(float(np.mean(stretch)), values))
+        marks.append(Mark(float(np.mean(stretch)), values, complete=len(values) == len(logs)))
     return tuple(marks)
 
 

@@ -114,6 +114,14 @@ def test_a_long_log_is_thinned_by_means():
     assert all(mark.values == (mark.x, mark.x) for mark in marks)
 
 
+def test_a_learning_curve_has_no_interval_where_a_run_of_its_arm_is_missing():
+    """The survivors of an arm are no fair sample of it, as in the table."""
+    short, long = ({step: 0.1 * step for step in range(1, last + 1)} for last in (3, 5))
+    assert [mark.complete for mark in charts._learning_marks([long, long], 1)] == [True] * 5
+    assert [mark.complete for mark in charts._learning_marks([long, short], 1)] == [True] * 3 + [False] * 2
+    assert not any(mark.complete for mark in charts._learning_marks([long, {}], 1))
+
+
 def test_data_scaling_is_drawn_where_arms_differ_in_it(workdir):
     for fraction, examples in ((0.1, 130), (1.0, 1300)):
         for seed in (0, 1):
