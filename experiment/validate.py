@@ -24,6 +24,37 @@ SELECTIONS = ('best', 'last')
 LONGEST_TEXT = 1024  # characters; a path may be long
 LARGEST_NUMBER = 2**63  # numpy and JAX hold no larger ones
 
+# Fields, which of their numbers can work, and what would do. None, where a field may be None, is no number.
+RANGES = (
+    (
+        'model.kernel_size model.patch_size model.embed_dim model.depth model.num_heads model.resnet_width '
+        'model.window train.batch_size train.eval_batch_size train.steps train.accumulate train.steps_per_dispatch '
+        'log.every checkpoint.count checkpoint.keep data.train_examples data.image_size '
+        'data.synthetic.image_size data.synthetic.channels data.synthetic.num_classes data.synthetic.train_examples '
+        'data.synthetic.test_examples',
+        lambda count: count >= 1,
+        ': 1 or more would do',
+    ),
+    (
+        'model.dropout model.stochastic_depth train.warmup train.label_smoothing',
+        lambda share: 0 <= share < 1,
+        ' must be in [0, 1)',
+    ),
+    ('data.train_fraction', lambda share: 0 < share <= 1, ' must be in (0, 1]'),
+    ('data.validation_fraction', lambda share: 0 < share < 1, ' must be in (0, 1)'),
+    (
+        'train.learning_rate train.epochs model.mlp_ratio',
+        lambda value: 0 < value < float('inf'),
+        ' must be a positive number',
+    ),
+    (
+        'train.weight_decay train.clip_norm data.augment.crop',
+        lambda value: 0 <= value < float('inf'),
+        ' must be 0 or a positive number',
+    ),
+    ('seed', lambda seed: 0 <= seed < 2**32, ' must be in [0, 2**32)'),
+)
+
 
 def validate(config: ConfigDict, *, to_train: bool = True) -> Spec:
     """The dataset's spec, if `config` can be run.
@@ -98,38 +129,15 @@ def _check_names(config: ConfigDict) -> None:
 
 
 def _check_ranges(config: ConfigDict) -> None:
-    counts = (
-        'model.kernel_size model.patch_size model.embed_dim model.depth model.num_heads model.resnet_width '
-        'train.batch_size train.eval_batch_size log.every checkpoint.count checkpoint.keep '
-        'data.synthetic.image_size data.synthetic.channels data.synthetic.num_classes data.synthetic.train_examples '
-        'data.synthetic.test_examples'
-    )
-    for field in counts.split():
-        if base.get(config, field) < 1:
-            raise ConfigError(f'{field}={base.get(config, field)}: 1 or more would do')
-    optional = 'train.steps train.accumulate train.steps_per_dispatch data.train_examples data.image_size model.window'
-    for field in optional.split():
-        if base.get(config, field) is not None and base.get(config, field) < 1:
-            raise ConfigError(f'{field}={base.get(config, field)}: 1 or more would do')
-    for field in ('model.dropout', 'model.stochastic_depth', 'train.warmup', 'train.label_smoothing'):
-        if not 0 <= base.get(config, field) < 1:
-            raise ConfigError(f'{field}={base.get(config, field)} must be in [0, 1)')
-    if not 0 < config.data.train_fraction <= 1:
-        raise ConfigError(f'data.train_fraction={config.data.train_fraction} must be in (0, 1]')
-    if not 0 < config.data.validation_fraction < 1:
-        raise ConfigError(f'data.validation_fraction={config.data.validation_fraction} must be in (0, 1)')
-    for field in ('train.learning_rate', 'train.epochs', 'model.mlp_ratio'):
-        if not 0 < base.get(config, field) < float('inf'):
-            raise ConfigError(f'{field}={base.get(config, field)} must be a positive number')
-    for field in ('train.weight_decay', 'train.clip_norm', 'data.augment.crop'):
-        if not 0 <= base.get(config, field) < float('inf'):
-            raise ConfigError(f'{field}={base.get(config, field)} must be 0 or a positive number')
+    for fields, fits, said in RANGES:
+        for field in fields.split():
+            value = base.get(config, field)
+            if value is not None and not fits(value):
+                raise ConfigError(f'{field}={value}{said}')
     if config.train.batch_size % base.parts(config):
         raise ConfigError(
             f'train.accumulate={config.train.accumulate} must divide train.batch_size={config.train.batch_size}'
         )
-    if not 0 <= config.seed < 2**32:
-        raise ConfigError(f'seed={config.seed} must be in [0, 2**32)')
 
 
 def _check_data(config: ConfigDict, spec: Spec) -> None:
