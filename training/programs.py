@@ -117,7 +117,7 @@ def _compile(
     counted = countable(model, config, spec)
     flops = forward_flops(counted, spec)
     about = 3 * flops * config.train.batch_size  # of a step, which cannot be counted before the parts are chosen
-    config.train.accumulate = parts_of_a_batch(config, where, about, total_steps)
+    config.train.accumulate = parts_of_a_batch(config, where, spec.image_shape, about, total_steps)
     batches = where.size * config.train.batch_size
     brought = batches * math.prod(spec.image_shape) if resident is None else 0
     dispatch = steps_per_dispatch(config, longest, about, brought)

@@ -19,6 +19,7 @@ from data.spec import Spec
 from models import Model, Params
 from models.keys import hashed
 from training.optimiser import Rates, build_optimiser
+from training.strategy import parts_at_once
 
 Images = UInt8[Array, 'batch height width channels']
 Labels = Int32[Array, 'batch']
@@ -107,11 +108,11 @@ def make_train_step(config: ConfigDict, model: Model, total_steps: int) -> Train
             correct = jnp.sum(jnp.argmax(logits, -1) == labels, dtype=jnp.int32)
             return loss / batch, Sums(loss, correct, jnp.int32(len(labels)), jnp.int32(0))
 
-        differentiate = jax.grad(loss_of, has_aux=True)
+        gradients_of = jax.grad(loss_of, has_aux=True)
         parts = base.parts(config)
-        gradients, sums = (differentiate if parts == 1 else accumulated(differentiate, parts))(
-            state.params, images, labels
-        )
+        if parts > 1:
+            gradients_of = accumulated(gradients_of, parts, parts_at_once(config))
+        gradients, sums = gradients_of(state.params, images, labels)
         # Clipping takes the same norm, so it is computed once. A norm that overflows would clip gradients to zero.
         finite = jnp.isfinite(sums.loss) & jnp.isfinite(optax.tree.norm(ravel_pytree(gradients)[0]))
         sums = sums._replace(diverged=jnp.where(finite, 0, state.step + 1))
@@ -127,12 +128,12 @@ def make_train_step(config: ConfigDict, model: Model, total_steps: int) -> Train
     return train_step
 
 
-def accumulated(differentiate: Callable[..., tuple[Params, Sums]], parts: int) -> Callable[..., tuple[Params, Sums]]:
-    """`differentiate` of a batch, as the sum over `parts` equal parts of it.
+def accumulated(
+    gradients_of: Callable[..., tuple[Params, Sums]], parts: int, at_once: bool
+) -> Callable[..., tuple[Params, Sums]]:
+    """`gradients_of` a batch, as the sum over `parts` equal parts of it.
 
-    One by one, so that memory is held for one alone. On the CPU, where that saves none, they are written out rather
-    than scanned: several cores then compute several parts at the same time, and convolutions are an order of magnitude
-    slower inside a loop (benchmarks/RESULTS.md, the loop).
+    One by one in a loop, so that memory is held for one alone; or `at_once`, written out (strategy.parts_at_once).
     """
 
     def whole(params: Params, images: Images, labels: Labels) -> tuple[Params, Sums]:
@@ -141,11 +142,11 @@ def accumulated(differentiate: Callable[..., tuple[Params, Sums]], parts: int) -
         pieces = images.reshape(parts, size, *images.shape[1:]), labels.reshape(parts, size), firsts
 
         def add(total, piece):
-            gradients, sums = differentiate(params, *piece)
+            gradients, sums = gradients_of(params, *piece)
             return (jax.tree.map(jnp.add, total[0], gradients), total[1].plus(sums)), None
 
         zeros = jax.tree.map(jnp.zeros_like, params), Sums.zeros()
-        return jax.lax.scan(add, zeros, pieces, unroll=parts if jax.default_backend() == 'cpu' else 1)[0]
+        return jax.lax.scan(add, zeros, pieces, unroll=parts if at_once else 1)[0]
 
     return whole
 

@@ -5,16 +5,25 @@ By backend and model, as benchmarks.loop measured.
 None of it changes results by more than float error.
 """
 
+import math
+from collections.abc import Sequence
+
 import jax
 from ml_collections import ConfigDict
 
+from models.patches import patch_grid
 from models.traits import traits
 from training.placement import Placement, cores_allowed
 
 STEPS_PER_DISPATCH = 16  # at most; on accelerators a step of a small model takes less time than its dispatch
-PARTS = 2  # of a batch, for a CPU's cores to compute at the same time
-LARGE_STEP = 2e9  # FLOPs from which on they gain; smaller ones gain by several a dispatch
-LONG_RUN = 3e12  # FLOPs, half a minute on two cores, that earn the time to compile them
+LARGE_STEP = 2e9  # FLOPs; smaller ones gain by several a dispatch
+# A batch in parts, on a CPU: as many as these leave rows of tokens for products to be large, for each core and channel.
+PARTS = 8  # at most
+ROWS_A_CORE, ROWS_A_CHANNEL = 256, 4  # below the latter, adding up the params' gradients takes what the caches give
+LARGE_FOR_CACHES = 1e9  # FLOPs of a step, for each core, whose arrays no longer fit
+LONG_RUN = 3e11  # FLOPs, some seconds, that earn the time to compile a loop
+AT_ONCE = 2  # parts of a convolving model, for cores to compute at the same time
+LONG_RUN_AT_ONCE = 3e12  # FLOPs that earn the time to compile these
 LARGEST_FEED = 256 << 20  # bytes of images that a call brings along, at most, but for those of a single step
 
 
@@ -73,19 +82,40 @@ def milestones(steps: int, count: int) -> list[int]:
     return sorted({max(1, round(steps * index / count)) for index in range(1, count + 1)})
 
 
-def parts_of_a_batch(config: ConfigDict, where: Placement, flops: int | float, steps: int) -> int:
+def parts_of_a_batch(
+    config: ConfigDict, where: Placement, image_shape: Sequence[int], flops: int | float, steps: int
+) -> int:
     """Equal parts of a batch that are differentiated by themselves: `train.accumulate`, else by backend and model.
 
-    Two on a CPU of several cores, for a run of `steps` steps of `flops` each that makes up for compiling twice as much:
-    XLA leaves a core idle wherever a product is too small to share, and fills it from the other part. Not where that is
-    rare (models.traits): convolutions, but in narrow ResNets, and recurrence gain nothing or lose.
+    On a CPU a large step's arrays are many times what its caches hold. Taken one by one, parts of it find theirs there,
+    and are still large enough for products on all cores. Convolutions, which are slow inside a loop, stay whole; only
+    those of narrow ResNets leave cores idle, which two parts at the same time fill (models.traits).
+
+    Args:
+      flops: of a step, of which the run takes `steps`, to make up for the time to compile.
     """
     if config.train.accumulate is not None:
         return config.train.accumulate
-    alone = jax.default_backend() == 'cpu' and where.size == len(where.devices) == 1
-    gains = traits(config.model).leaves_cores_idle
-    pays = flops >= LARGE_STEP and flops * steps >= LONG_RUN and config.train.batch_size % PARTS == 0
-    return PARTS if alone and gains and pays and len(cores_allowed()) > 1 else 1
+    if jax.default_backend() != 'cpu' or where.size > 1 or len(where.devices) > 1:
+        return 1
+    batch, cores, model = config.train.batch_size, len(cores_allowed()), traits(config.model)
+    if model.convolves:
+        gains = model.leaves_cores_idle and cores > 1 and batch % AT_ONCE == 0
+        return AT_ONCE if gains and flops >= LARGE_STEP and flops * steps >= LONG_RUN_AT_ONCE else 1
+    if flops < LARGE_FOR_CACHES * cores or flops * steps < LONG_RUN:
+        return 1
+    rows = batch * math.prod(patch_grid(image_shape, config.model.patch_size))
+    most = min(PARTS, rows // max(ROWS_A_CORE * cores, ROWS_A_CHANNEL * config.model.embed_dim))
+    return max((parts for parts in range(1, most + 1) if batch % parts == 0), default=1)
+
+
+def parts_at_once(config: ConfigDict) -> bool:
+    """Whether the parts of a batch are written out, rather than taken one by one in a loop, which saves memory.
+
+    Those of a model that convolves are, on a CPU: convolutions are ten times slower inside a loop there, and XLA
+    computes several parts at the same time.
+    """
+    return jax.default_backend() == 'cpu' and traits(config.model).convolves
 
 
 def largest_population(config: ConfigDict) -> int:

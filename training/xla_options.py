@@ -8,6 +8,7 @@ from ml_collections import ConfigDict
 
 from configs import base
 from models.traits import traits
+from training.strategy import parts_at_once
 
 logger = logging.getLogger(__name__)
 
@@ -38,7 +39,7 @@ def options(config: ConfigDict) -> dict[str, str]:
         chosen |= SUMS_ALONE
     if model.keeps_barriers:
         chosen |= KEEP_BARRIERS
-    if base.parts(config) > 1:
+    if base.parts(config) > 1 and parts_at_once(config):
         chosen |= AT_THE_SAME_TIME
     return {name: value for name, value in chosen.items() if name not in os.environ.get('XLA_FLAGS', '')}
 

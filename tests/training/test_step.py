@@ -7,9 +7,11 @@ import pytest
 import models
 from configs import base
 from data.spec import Spec, Split
+from models.accounting import peak_memory_bytes
 from training import step as steps
 from training.evaluate import evaluate, per_class_accuracy
 from training.optimiser import Rates, build_optimiser, relative_learning_rate
+from training.xla_options import compiled
 
 SPEC = Spec('small', (8, 8, 1), 3, ('a', 'b', 'c'), flip=True)
 
@@ -165,6 +167,17 @@ def test_accumulated_gradients_are_those_of_the_whole_batch(config, split, mixer
     # Params whose gradient is zero but for rounding (the bias of the keys) go astray in AdamW; what they do does not.
     one, other = (model.apply(state.params, images).logits for state in after)
     np.testing.assert_allclose(one, other, atol=1e-3)
+
+
+def test_a_batch_in_many_parts_takes_less_memory(config, split):
+    images, labels = jnp.asarray(np.resize(split.images, (64, 8, 8, 1))), jnp.asarray(np.resize(split.labels, 64))
+    taken = {}
+    for parts in (1, 8):
+        config.train.accumulate = parts
+        model, rates, state = setup(config)
+        step = jax.jit(steps.make_train_step(config, model, 10))
+        taken[parts] = peak_memory_bytes(compiled(step.lower(state, jax.random.key(1), rates, images, labels), config))
+    assert taken[8] < taken[1] / 2
 
 
 @pytest.mark.parametrize('fields', [{}, {'model.mixer': 'conv'}, {'model.name': 'resnet', 'model.resnet_width': 16}])

@@ -16,6 +16,7 @@ from training.strategy import (
 )
 
 ALONE = placement.of(1, 128)
+IMAGE = (28, 28, 1)
 
 
 @pytest.mark.parametrize(('steps', 'expected'), [(1, 1), (5, 5), (16, 16), (17, 9), (20, 10), (32, 16), (50, 13)])
@@ -124,30 +125,51 @@ def two_cores(monkeypatch):
 @pytest.mark.parametrize(
     ('fields', 'flops', 'steps', 'expected'),
     [
-        ({}, 1e10, 10_000, 2),
+        ({}, 1e10, 10_000, 8),
         ({'train.accumulate': 1}, 1e10, 10_000, 1),
         ({'train.accumulate': 4}, 1e6, 10, 4),
         ({}, 1e10, 10, 1),  # over before the larger program is compiled
-        ({}, 1e8, 10**9, 1),  # small steps
-        ({'train.batch_size': 25}, 1e10, 10_000, 1),
+        ({}, 1.9e9, 10**9, 1),  # small steps
+        ({'train.batch_size': 25}, 1e10, 10_000, 1),  # no two parts alike of 500 rows of tokens
+        ({'train.batch_size': 50}, 1e10, 10_000, 2),
+        ({'model.patch_size': 7}, 1e10, 10_000, 4),
+        ({'model.embed_dim': 384}, 1e10, 10_000, 4),  # so that to add up its gradients is little of a part
         ({'model.mixer': 'conv'}, 1e10, 10_000, 1),
-        ({'model.mixer': 'depthwise_conv'}, 1e10, 10_000, 1),
+        ({'model.mixer': 'depthwise_conv'}, 1e10, 10_000, 8),
         ({'model.name': 'resnet'}, 1e10, 10_000, 1),
         ({'model.name': 'resnet', 'model.resnet_width': 16}, 1e10, 10_000, 2),
+        ({'model.name': 'resnet', 'model.resnet_width': 16}, 1e10, 200, 1),
     ],
 )
-def test_long_runs_of_large_steps_on_several_cores_have_two_parts(two_cores, fields, flops, steps, expected):
+def test_long_runs_of_large_steps_are_computed_in_parts(two_cores, fields, flops, steps, expected):
     config = base.get_config()
+    config.model.patch_size = 4
     config.update_from_flattened_dict(fields)
-    assert parts_of_a_batch(config, ALONE, flops, steps) == expected
+    assert parts_of_a_batch(config, ALONE, IMAGE, flops, steps) == expected
 
 
-def test_one_core_a_population_or_an_accelerator_have_one_part(two_cores, monkeypatch):
+def test_one_core_has_parts_of_smaller_steps(two_cores, monkeypatch):
     config = base.get_config()
-    assert parts_of_a_batch(config, ALONE, 1e10, 10_000) == 2
-    assert parts_of_a_batch(config, placement.of(2, 128), 1e10, 10_000) == 1
-    monkeypatch.setattr(strategy.jax, 'default_backend', lambda: 'gpu')
-    assert parts_of_a_batch(config, ALONE, 1e10, 10_000) == 1
-    monkeypatch.undo()
+    config.model.patch_size = 7
     monkeypatch.setattr(strategy, 'cores_allowed', lambda: [3])
-    assert parts_of_a_batch(config, ALONE, 1e10, 10_000) == 1
+    assert parts_of_a_batch(config, ALONE, IMAGE, 1.9e9, 10_000) == 8
+    assert parts_of_a_batch(config, ALONE, IMAGE, 0.9e9, 10_000) == 1
+    config.model.name, config.model.resnet_width = 'resnet', 16
+    assert parts_of_a_batch(config, ALONE, IMAGE, 1e10, 10_000) == 1  # no other core to leave idle
+
+
+def test_a_population_or_an_accelerator_has_one_part(two_cores, monkeypatch):
+    config = base.get_config()
+    config.model.patch_size = 4
+    assert parts_of_a_batch(config, placement.of(2, 128), IMAGE, 1e10, 10_000) == 1
+    monkeypatch.setattr(strategy.jax, 'default_backend', lambda: 'gpu')
+    assert parts_of_a_batch(config, ALONE, IMAGE, 1e10, 10_000) == 1
+
+
+def test_parts_are_taken_one_by_one_for_memory_but_where_a_loop_is_slow(monkeypatch):
+    config, at_once = base.get_config(), {}
+    for backend, mixer in itertools.product(('cpu', 'gpu'), ('attention', 'conv')):
+        monkeypatch.setattr(strategy.jax, 'default_backend', lambda backend=backend: backend)
+        config.model.mixer = mixer
+        at_once[backend, mixer] = strategy.parts_at_once(config)
+    assert [case for case, yes in at_once.items() if yes] == [('cpu', 'conv')]

@@ -39,7 +39,9 @@ def test_options_follow_the_model(config, monkeypatch):
     assert (
         xla_options.options(config) == xla_options.SUMS_ALONE | xla_options.KEEP_BARRIERS | xla_options.AT_THE_SAME_TIME
     )
-    config.train.accumulate = None
+    config.model.mixer, config.train.accumulate = 'attention', 8  # one by one
+    assert xla_options.options(config) == xla_options.SUMS_ALONE
+    config.model.mixer, config.train.accumulate = 'conv', None
     monkeypatch.setenv('XLA_FLAGS', f'--{xla_options.YNN}=')  # a user who chose is not overruled
     assert xla_options.options(config) == xla_options.KEEP_BARRIERS
 
