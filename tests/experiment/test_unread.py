@@ -1,11 +1,15 @@
 """What a config leaves without effect cannot be asked for, and what it reads can."""
 
+import jax
+import numpy as np
 import pytest
 
+import data
 from configs import base
 from configs.errors import ConfigError
 from experiment.folder import flatten
-from experiment.unread import WITHOUT_HEADS, WITHOUT_KERNEL, refuse_unread, unread
+from experiment.unread import refuse_unread, unread
+from models import build
 from models.mixers import MIXERS
 
 
@@ -84,8 +88,19 @@ def test_of_a_misspelt_mixer_validation_is_to_tell():
     refuse_unread(asked, [configured(asked)])
 
 
-def test_every_mixer_is_known_here():
-    assert set(MIXERS) == {*WITHOUT_HEADS, *WITHOUT_KERNEL}
+def says(config):
+    """What a model makes of some images, as it is drawn."""
+    model = build(config.model, data.spec(config.data))
+    images = np.random.default_rng(0).integers(0, 256, (2, 8, 8, 1), dtype=np.uint8)
+    return np.asarray(model.apply(model.init(jax.random.key(0)), images).logits)
+
+
+@pytest.mark.parametrize('field', ['model.num_heads', 'model.kernel_size'])
+@pytest.mark.parametrize('mixer', MIXERS)
+def test_heads_and_kernels_are_unread_where_a_mixer_computes_the_same_without(mixer, field):
+    fields = {'model.mixer': mixer, 'model.embed_dim': 8, 'model.depth': 1, 'model.mlp_ratio': 1.0}
+    small, large = (configured(fields | {field: value}) for value in (1, base.get(base.get_config(), field)))
+    assert (field in unread(flatten(large.to_dict()))) == np.array_equal(says(small), says(large))
 
 
 def test_every_field_named_is_one_of_the_config():
