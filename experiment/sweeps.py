@@ -120,12 +120,13 @@ def plan(config: ConfigDict, overrides: Iterable[Any], figure: Any = None) -> li
 def refuse_overridden(asked: dict[str, Any], runs: list[Planned]) -> None:
     """Raises ConfigError when a field that was `asked` for on the command line, by dotted name, changes no run."""
     for name, value in asked.items():
-        if all(_sets(run, name) for run in runs):
+        left = [run.config for run in runs if not _sets(run, name)]
+        if not left:
             setting = name if name in runs[0].overrides else OVERRULED[name]
             raise ConfigError(
                 f'--config.{name}={value} changes nothing: every row of sweep() sets {setting}; there it can be changed'
             )
-    refuse_unread(asked, [run.config for run in runs], '--config.')
+        refuse_unread({name: value}, left, '--config.')
 
 
 def _sets(run: Planned, name: str) -> bool:

@@ -1,5 +1,6 @@
 """What every positional encoding may do, and `none`, which does nothing."""
 
+import functools
 import math
 from typing import NamedTuple
 
@@ -101,6 +102,14 @@ class AbsolutePositions(NoPositions):
         self, x: Float[Array, 'batch tokens embed'], coordinates: Coordinates
     ) -> Float[Array, 'batch tokens embed']:
         return x + self.codes(coordinates).astype(x.dtype)
+
+
+@functools.cache
+def has_params(variant: type[NoPositions]) -> bool:
+    """Whether an encoding learns anything, which each layer could have for itself."""
+    shape = Shape(math.lcm(variant.channels_multiple, variant.head_multiple), 1, (2, 2))
+    drawn = nnx.eval_shape(lambda: variant(shape, rngs=nnx.Rngs(params=0)))
+    return bool(jax.tree.leaves(nnx.state(drawn, nnx.Param)))
 
 
 def scores_by_head(

@@ -8,7 +8,7 @@ import pytest
 
 from configs import tables
 from experiment import sweeps
-from models.positions import POSITIONS, AbsolutePositions
+from models.positions import POSITIONS, AbsolutePositions, has_params
 
 FILES = sorted(path for path in Path(tables.__file__).parent.glob('*.py') if path.stem != '__init__')
 # By file: seeds of each arm, and of each setting that it is tuned over, then arms of the full form and of :tiny.
@@ -85,6 +85,14 @@ def test_injection_has_every_absolute_position():
 
     assert set(injection.POSITIONS) == {
         name for name, variant in POSITIONS.items() if issubclass(variant, AbsolutePositions)
+    }
+
+
+def test_injection_knows_which_positions_are_without_parameters():
+    from configs.tables import injection
+
+    assert set(injection.WITHOUT_PARAMETERS) == {
+        name for name in injection.POSITIONS if not has_params(POSITIONS[name])
     }
 
 

@@ -1,5 +1,7 @@
 """What a config leaves without effect cannot be asked for, and what it reads can."""
 
+import itertools
+
 import jax
 import numpy as np
 import pytest
@@ -19,6 +21,13 @@ def configured(fields):
     return config
 
 
+def says(config):
+    """What a model makes of some images, as it is drawn."""
+    model = build(config.model, data.spec(config.data))
+    images = np.random.default_rng(0).integers(0, 256, (2, 8, 8, 1), dtype=np.uint8)
+    return np.asarray(model.apply(model.init(jax.random.key(0)), images).logits)
+
+
 @pytest.mark.parametrize(
     ('fields', 'asked', 'why'),
     [
@@ -36,6 +45,26 @@ def configured(fields):
         ({'model.match': 'params', 'model.resnet_width': 16}, 'model.resnet_width', 'is no ResNet'),
         ({'data.dir': '/somewhere'}, 'data.dir', 'is in no folder'),
         ({'data.synthetic.channels': 1}, 'data.synthetic.channels', "data.name='digits' is not made"),
+        (
+            {'model.depth': 1, 'model.positions.inject': 'every_layer'},
+            'model.positions.inject',
+            "depth=1 .*'stem' would",
+        ),
+        (
+            {'model.depth': 1, 'model.positions.inject': 'every_layer_shared', 'model.match': 'params'},
+            'model.positions.inject',
+            "model.depth=1 leaves one place for codes; 'stem' would do",
+        ),
+        (
+            {'model.num_heads': 64, 'model.attention_scale': 'none'},
+            'model.attention_scale',
+            "of one channel .*'sqrt_head",
+        ),
+        (
+            {'checkpoint.count': 1, 'checkpoint.select': 'last'},
+            'checkpoint.select',
+            "leaves one to select; 'best' would",
+        ),
     ],
 )
 def test_a_field_without_effect_is_refused_only_where_it_is_asked_for(fields, asked, why):
@@ -50,6 +79,7 @@ def test_a_field_without_effect_is_refused_only_where_it_is_asked_for(fields, as
     [
         {'train.steps': None, 'train.epochs': 3.0},
         {'data.train_fraction': 0.5},
+        {'data.train_fraction': 1.0, 'train.epochs': 60.0},  # as they are anyway, and read
         {'model.mixer': 'conv', 'model.kernel_size': 5},
         {'model.mixer': 'depthwise_conv', 'model.kernel_size': 5, 'model.positions.name': 'none'},
         {'model.num_heads': 8, 'model.embed_dim': 96},
@@ -59,12 +89,70 @@ def test_a_field_without_effect_is_refused_only_where_it_is_asked_for(fields, as
         {'model.name': 'resnet', 'model.match': 'flops', 'model.embed_dim': 96, 'model.depth': 3},
         {'data.name': 'synthetic', 'data.synthetic.channels': 1},
         {'data.name': 'fashion_mnist', 'data.dir': '/somewhere'},
+        {'model.depth': 2, 'model.positions.inject': 'every_layer'},
+        {'model.positions.name': 'sinusoidal_2d', 'model.positions.inject': 'every_layer_shared'},
+        {'model.num_heads': 32, 'model.attention_scale': 'none'},
+        # The width that is solved may leave a head more than one channel.
+        {'model.num_heads': 64, 'model.attention_scale': 'none', 'model.match': 'params', 'model.reference': 'conv'},
+        {'checkpoint.count': 2, 'checkpoint.select': 'last'},
         # A table's rows that cross mixers and heads, as far as the field is as it always is.
         {'model.mixer': 'conv', 'model.num_heads': 4},
     ],
 )
 def test_a_field_that_is_read_may_be_asked_for(fields):
     refuse_unread(fields, [configured(fields)])
+
+
+SAME = {'model.positions.name': 'sinusoidal_1d', 'model.positions.inject': 'every_layer'}
+
+
+def test_a_value_that_does_what_a_plainer_one_does_is_refused_only_where_it_is_asked_for():
+    config = configured(SAME)
+    message = (
+        r"inject=every_layer does what 'every_layer_shared' does: .*'sinusoidal_1d' has no params .*_shared' would do"
+    )
+    with pytest.raises(ConfigError, match=message):
+        refuse_unread(SAME, [config])
+    refuse_unread({}, [config])
+    refuse_unread(SAME, [config], usual=flatten(config.to_dict()))
+
+
+def test_of_two_values_that_do_the_same_the_usual_one_would_do():
+    asked = SAME | {'model.positions.inject': 'every_layer_shared'}
+    with pytest.raises(ConfigError, match=r"_shared does what 'every_layer' does: .*; 'every_layer' would do"):
+        refuse_unread(asked, [configured(asked)], usual=flatten(configured(SAME).to_dict()))
+
+
+def test_of_several_configs_one_to_which_a_value_is_not_another_is_enough():
+    asked = {'model.positions.inject': 'every_layer'}
+    of_none, of_its_own = configured(SAME), configured(asked)
+    alone = configured(asked | {'model.depth': 1})
+    refuse_unread(asked, [of_none, of_its_own])
+    refuse_unread(asked, [alone, of_its_own])
+    for configs in ([of_none, alone], [alone, of_none]):
+        with pytest.raises(ConfigError, match="'every_layer_shared' would do"):
+            refuse_unread(asked, configs)
+
+
+TINY = {'model.embed_dim': 8, 'model.depth': 1, 'model.mlp_ratio': 1.0}
+PAIRS = [
+    ('model.positions.inject', ('stem', 'every_layer', 'every_layer_shared'), fields)
+    for fields in ({}, {'model.depth': 2}, {'model.depth': 2, 'model.positions.name': 'sinusoidal_1d'})
+] + [('model.attention_scale', ('sqrt_head_dim', 'none'), {'model.num_heads': heads}) for heads in (4, 8)]
+
+
+@pytest.mark.parametrize(('field', 'values', 'fields'), PAIRS)
+def test_values_that_compute_the_same_are_those_that_are_refused(field, values, fields):
+    configs = [configured(TINY | fields | {field: value}) for value in values]
+    said = [says(config) for config in configs]
+    for (usual, one), (config, other) in itertools.permutations(zip(configs, said, strict=True), 2):
+        asked = {field: base.get(config, field)}
+        try:
+            refuse_unread(asked, [config], usual=flatten(usual.to_dict()))
+        except ConfigError:
+            assert sum(np.array_equal(other, each) for each in said) > 1
+        else:
+            assert not np.array_equal(other, one)
 
 
 def test_of_several_configs_one_that_reads_a_field_is_enough():
@@ -88,18 +176,12 @@ def test_of_a_misspelt_mixer_validation_is_to_tell():
     refuse_unread(asked, [configured(asked)])
 
 
-def says(config):
-    """What a model makes of some images, as it is drawn."""
-    model = build(config.model, data.spec(config.data))
-    images = np.random.default_rng(0).integers(0, 256, (2, 8, 8, 1), dtype=np.uint8)
-    return np.asarray(model.apply(model.init(jax.random.key(0)), images).logits)
-
-
 @pytest.mark.parametrize('field', ['model.num_heads', 'model.kernel_size'])
 @pytest.mark.parametrize('mixer', MIXERS)
 def test_heads_and_kernels_are_unread_where_a_mixer_computes_the_same_without(mixer, field):
-    fields = {'model.mixer': mixer, 'model.embed_dim': 8, 'model.depth': 1, 'model.mlp_ratio': 1.0}
-    small, large = (configured(fields | {field: value}) for value in (1, base.get(base.get_config(), field)))
+    small, large = (
+        configured(TINY | {'model.mixer': mixer} | {field: value}) for value in (1, base.get(base.get_config(), field))
+    )
     assert (field in unread(flatten(large.to_dict()))) == np.array_equal(says(small), says(large))
 
 
