@@ -14,7 +14,7 @@ import models
 from configs import base
 from data.spec import Spec
 from models.patches import Coordinates, grid_coordinates
-from models.positions import POSITIONS, AbsolutePositions, Shape
+from models.positions import POSITIONS, AbsolutePositions, Shape, has_params
 from models.windows import offsets
 from tests.draws import normal, rngs
 
@@ -184,6 +184,10 @@ def test_tables_are_as_large_as_the_window(aware, images, name):
         leaves = jax.tree.leaves(copy)
         assert sum(leaf.size for leaf in leaves) == sizes[name]
         assert all(np.abs(leaf).min() > 0 for leaf in leaves)
+
+
+def test_what_has_params_says_so():
+    assert {name for name in VARIANTS if has_params(POSITIONS[name])} == {name for name in VARIANTS if PARAMETERS[name]}
 
 
 @pytest.mark.parametrize('name', CONTENT_FREE)
