@@ -26,8 +26,7 @@ DEFAULTS = flatten(base.get_config().to_dict())
 def refuse_unread(
     asked: dict[str, Any], configs: Iterable[ConfigDict], prefix: str = '', usual: dict[str, Any] = DEFAULTS
 ) -> None:
-    """Raises ConfigError where a field that was `asked` for, by dotted name, changes nothing that a config does, or
-    nothing beside a plainer value.
+    """Raises ConfigError where a field that was `asked` for, by dotted name, changes nothing that a config does.
 
     Of several `configs` one that reads it is enough. As it would be anyway (`usual`) a field may be asked for all the
     same, as by a table's rows that cross two fields.
@@ -37,17 +36,11 @@ def refuse_unread(
     """
     flat = [flatten(config.to_dict()) for config in configs]
     reasons = [unread(fields) for fields in flat]
-    for field, value in asked.items():
-        if field not in OVERRULED and value == usual.get(field, value):
-            continue
-        why = [found.get(field) for found in reasons]
-        if all(why):
+    for field, why in reasons[0].items():
+        everywhere = all(field in others for others in reasons)
+        if everywhere and field in asked and (field in OVERRULED or asked[field] != usual[field]):
             mend = f'{prefix}{OVERRULED[field]}=None beside it' if field in OVERRULED else repr(usual[field])
-            raise ConfigError(f'{prefix}{field}={value} changes nothing: {why[0]}; {mend} would do')
-        same = [_same(field, value, usual.get(field), fields) for fields in flat]
-        if any(same) and all(nothing or other for nothing, other in zip(why, same, strict=True)):
-            other, because = next(filter(None, same))
-            raise ConfigError(f'{prefix}{field}={value} does what {other!r} does: {because}; {other!r} would do')
+            raise ConfigError(f'{prefix}{field}={asked[field]} changes nothing: {why}; {mend} would do')
 
 
 def unread(fields: dict[str, Any]) -> dict[str, str]:
@@ -65,56 +58,12 @@ def unread(fields: dict[str, Any]) -> dict[str, str]:
         found |= dict.fromkeys(made, f'data.name={source!r} is not made')
     if fields.get('checkpoint.count') == 1:
         found['checkpoint.select'] = 'checkpoint.count=1 leaves one to select'
-    found |= _unread_of_arm(fields)
     own = _unread_of_model(fields)
     if not fields.get('model.match'):
         return found | own | {'model.reference': "model.match='' solves no width"}
     # The arm that the width is matched to is made of the same fields.
     reference = _unread_of_model(fields | OF_REFERENCE | {'model.mixer': fields.get('model.reference')})
     return found | {field: why for field, why in own.items() if field in reference}
-
-
-def plainer(fields: dict[str, Any]) -> dict[str, tuple[Any, str]]:
-    """The fields of a config, flat by dotted name, whose value does what a plainer one does: that one, and why."""
-    from models.positions import has_params  # here, since it imports JAX, which a typing error need not wait for
-
-    inject, variant = fields.get('model.positions.inject'), _absolute(fields)
-    if inject == 'every_layer' and variant and not has_params(variant):
-        why = f'model.positions.name={fields["model.positions.name"]!r} has no params for a layer to have of its own'
-        return {'model.positions.inject': ('every_layer_shared', why)}
-    return {}
-
-
-def _same(field: str, value: Any, usual: Any, fields: dict[str, Any]) -> tuple[Any, str] | None:
-    """What a field could be instead of `value`, to the same effect, and why: as usual, or else a plainer value."""
-    plain, why = plainer(fields | {field: value}).get(field, (value, ''))
-    usually, because = plainer(fields | {field: usual}).get(field, (usual, ''))
-    if value != usual and plain == usually:
-        return usual, why or because
-    return (plain, why) if plain != value else None
-
-
-def _unread_of_arm(fields: dict[str, Any]) -> dict[str, str]:
-    """Those that the arm that a width is matched to reads in no case."""
-    found = {}
-    if fields.get('model.depth') == 1 and _absolute(fields):
-        found['model.positions.inject'] = 'model.depth=1 leaves one place for codes'
-    if fields.get('model.name') != 'backbone' or fields.get('model.mixer') not in WITH_HEADS:
-        return found
-    # A width that is matched is not the one that is written, and without content validation wants the default.
-    as_written = not fields.get('model.match') and fields.get('model.positions.content')
-    if as_written and fields.get('model.embed_dim') == fields.get('model.num_heads'):
-        found['model.attention_scale'] = 'of one channel a head, the root is 1'
-    return found
-
-
-def _absolute(fields: dict[str, Any]) -> type | None:
-    """A config's encoding, if it adds codes to tokens: where others would, validation tells."""
-    from models.positions import POSITIONS, AbsolutePositions
-
-    name = fields.get('model.positions.name')
-    variant = POSITIONS.get(name) if isinstance(name, str) and fields.get('model.name') == 'backbone' else None
-    return variant if variant and issubclass(variant, AbsolutePositions) else None
 
 
 def _unread_of_model(fields: dict[str, Any]) -> dict[str, str]:
@@ -129,6 +78,8 @@ def _unread_of_model(fields: dict[str, Any]) -> dict[str, str]:
         return found
     if mixer not in WITH_HEADS:
         found['model.num_heads'] = f'model.mixer={mixer!r} has no heads'
+    elif fields.get('model.embed_dim') == fields.get('model.num_heads') and fields.get('model.positions.content'):
+        found['model.attention_scale'] = 'of one channel a head, the root is 1'
     if mixer not in WITH_KERNEL:
         found['model.kernel_size'] = f'model.mixer={mixer!r} has no kernel'
     return found

@@ -16,7 +16,7 @@ from models.fused import KERNELS
 from models.matching import MATCHES, reference_arm, width
 from models.mixers import MIXERS
 from models.patches import patch_grid
-from models.positions import POSITIONS, AbsolutePositions, NoPositions
+from models.positions import POSITIONS, AbsolutePositions, NoPositions, has_params
 
 DEFAULTS = base.get_config()
 COMPUTE_DTYPES = ('float32', 'bfloat16')
@@ -251,6 +251,13 @@ def _check_positions(model: ConfigDict) -> None:
         raise ConfigError(
             f'model.positions.inject={inject!r} says where codes are added to tokens, and {name!r} adds none; '
             "leave it 'stem'"
+        )
+    if inject != 'stem' and model.depth == 1:
+        raise ConfigError(f"model.positions.inject={inject!r}: model.depth=1 has one place for codes; 'stem' would do")
+    if inject == 'every_layer' and not has_params(variant):
+        raise ConfigError(
+            f"model.positions.inject='every_layer': {name!r} has no params for a layer to have of its own; "
+            "'every_layer_shared' would do"
         )
     if variant.between is not NoPositions.between and model.depth == 1:
         raise ConfigError(

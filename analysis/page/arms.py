@@ -15,7 +15,7 @@ from analysis.reading import records, runs
 from analysis.wording import number, p_value, percent, runs_counted
 from configs import base
 from experiment.folder import flatten
-from experiment.unread import plainer, unread
+from experiment.unread import unread
 from files.text import clean
 
 
@@ -88,11 +88,9 @@ def reproduce(arm: runs.Arm, number: int) -> str:
 def changes(config: dict) -> dict[str, Any]:
     """The fields of a run's config, its seed apart, that are not as configs/base.py has them; dotted names.
 
-    Those without effect are left out, and those that do what a plainer value does have that: train.py refuses what
-    changes nothing.
+    Those without effect are left out: train.py refuses what changes nothing.
     """
     defaults, fields = flatten(base.get_config().to_dict()), flatten(config)
-    fields |= {name: value for name, (value, _) in plainer(fields).items()}
     left_out = {'seed', *unread(fields)}
     return {
         name: value

@@ -1,10 +1,9 @@
-import itertools
 import json
 
 import numpy as np
 import pytest
 
-from configs import base, demo
+from configs import demo
 from configs.errors import ConfigError
 from experiment import folder, sweeps
 from experiment.manifest import open_sweep
@@ -110,22 +109,6 @@ def test_what_the_rows_that_read_it_set_themselves_cannot_be_asked_for_beside_th
     rows = [{'model.mixer': 'attention'}, {'model.mixer': 'conv', 'model.kernel_size': 3}]
     with pytest.raises(ConfigError, match=r'--config\.model\.kernel_size=5 changes nothing: .* has no kernel'):
         sweeps.refuse_overridden({'model.kernel_size': 5}, sweeps.plan(config, rows))
-
-
-@pytest.mark.parametrize(
-    ('fields', 'values'),
-    [
-        ({'model.positions.name': 'sinusoidal_2d'}, ('every_layer', 'every_layer_shared')),
-        ({'model.depth': 1}, base.INJECTIONS),
-    ],
-)
-def test_two_rows_of_one_model_are_refused_whatever_is_usual(config, fields, values):
-    config.update_from_flattened_dict(fields)
-    for usual, asked in itertools.permutations(values, 2):
-        config.model.positions.inject = usual
-        rows = [{'arm': inject, 'model.positions.inject': inject} for inject in (usual, asked)]
-        with pytest.raises(ConfigError, match=r'inject=.* would do'):
-            sweeps.plan(config, rows)
 
 
 @pytest.mark.parametrize('returned', ["{'seed': 1}", 'None', '3'])

@@ -46,16 +46,6 @@ def says(config):
         ({'data.dir': '/somewhere'}, 'data.dir', 'is in no folder'),
         ({'data.synthetic.channels': 1}, 'data.synthetic.channels', "data.name='digits' is not made"),
         (
-            {'model.depth': 1, 'model.positions.inject': 'every_layer'},
-            'model.positions.inject',
-            "depth=1 .*'stem' would",
-        ),
-        (
-            {'model.depth': 1, 'model.positions.inject': 'every_layer_shared', 'model.match': 'params'},
-            'model.positions.inject',
-            "model.depth=1 leaves one place for codes; 'stem' would do",
-        ),
-        (
             {'model.num_heads': 64, 'model.attention_scale': 'none'},
             'model.attention_scale',
             "of one channel .*'sqrt_head",
@@ -89,8 +79,6 @@ def test_a_field_without_effect_is_refused_only_where_it_is_asked_for(fields, as
         {'model.name': 'resnet', 'model.match': 'flops', 'model.embed_dim': 96, 'model.depth': 3},
         {'data.name': 'synthetic', 'data.synthetic.channels': 1},
         {'data.name': 'fashion_mnist', 'data.dir': '/somewhere'},
-        {'model.depth': 2, 'model.positions.inject': 'every_layer'},
-        {'model.positions.name': 'sinusoidal_2d', 'model.positions.inject': 'every_layer_shared'},
         {'model.num_heads': 32, 'model.attention_scale': 'none'},
         # The width that is solved may leave a head more than one channel.
         {'model.num_heads': 64, 'model.attention_scale': 'none', 'model.match': 'params', 'model.reference': 'conv'},
@@ -103,42 +91,8 @@ def test_a_field_that_is_read_may_be_asked_for(fields):
     refuse_unread(fields, [configured(fields)])
 
 
-SAME = {'model.positions.name': 'sinusoidal_1d', 'model.positions.inject': 'every_layer'}
-
-
-def test_a_value_that_does_what_a_plainer_one_does_is_refused_only_where_it_is_asked_for():
-    config = configured(SAME)
-    message = (
-        r"inject=every_layer does what 'every_layer_shared' does: .*'sinusoidal_1d' has no params .*_shared' would do"
-    )
-    with pytest.raises(ConfigError, match=message):
-        refuse_unread(SAME, [config])
-    refuse_unread({}, [config])
-    refuse_unread(SAME, [config], usual=flatten(config.to_dict()))
-
-
-def test_of_two_values_that_do_the_same_the_usual_one_would_do():
-    asked = SAME | {'model.positions.inject': 'every_layer_shared'}
-    with pytest.raises(ConfigError, match=r"_shared does what 'every_layer' does: .*; 'every_layer' would do"):
-        refuse_unread(asked, [configured(asked)], usual=flatten(configured(SAME).to_dict()))
-
-
-def test_of_several_configs_one_to_which_a_value_is_not_another_is_enough():
-    asked = {'model.positions.inject': 'every_layer'}
-    of_none, of_its_own = configured(SAME), configured(asked)
-    alone = configured(asked | {'model.depth': 1})
-    refuse_unread(asked, [of_none, of_its_own])
-    refuse_unread(asked, [alone, of_its_own])
-    for configs in ([of_none, alone], [alone, of_none]):
-        with pytest.raises(ConfigError, match="'every_layer_shared' would do"):
-            refuse_unread(asked, configs)
-
-
 TINY = {'model.embed_dim': 8, 'model.depth': 1, 'model.mlp_ratio': 1.0}
-PAIRS = [
-    ('model.positions.inject', ('stem', 'every_layer', 'every_layer_shared'), fields)
-    for fields in ({}, {'model.depth': 2}, {'model.depth': 2, 'model.positions.name': 'sinusoidal_1d'})
-] + [('model.attention_scale', ('sqrt_head_dim', 'none'), {'model.num_heads': heads}) for heads in (4, 8)]
+PAIRS = [('model.attention_scale', ('sqrt_head_dim', 'none'), {'model.num_heads': heads}) for heads in (4, 8)]
 
 
 @pytest.mark.parametrize(('field', 'values', 'fields'), PAIRS)

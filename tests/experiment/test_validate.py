@@ -43,6 +43,14 @@ def test_a_good_config_gives_the_spec_of_its_data():
             r"model\.positions\.name='alibi_2d' acts inside attention, and model\.mixer='conv' has none; 'none' would",
         ),
         (
+            {'model__positions__name': 'sinusoidal_1d', 'model__positions__inject': 'every_layer'},
+            r"inject='every_layer': 'sinusoidal_1d' has no params for a layer .*; 'every_layer_shared' would do",
+        ),
+        (
+            {'model__depth': 1, 'model__positions__inject': 'every_layer_shared'},
+            r"inject='every_layer_shared': model\.depth=1 has one place for codes; 'stem' would do",
+        ),
+        (
             {'model__positions__name': 'rope_axial', 'model__positions__inject': 'every_layer'},
             r"model\.positions\.inject='every_layer' says where codes are added to tokens, and 'rope_axial' adds none",
         ),

@@ -70,16 +70,6 @@ def test_only_what_differs_from_the_defaults_is_in_the_command():
     assert arms.changes(base.get_config().to_dict()) == {}
 
 
-def test_what_changes_nothing_is_not_in_the_command():
-    config = base.get_config()
-    config.model.positions.inject = 'every_layer'
-    assert arms.changes(config.to_dict()) == {'model.positions.inject': 'every_layer'}
-    config.model.depth = 1
-    assert arms.changes(config.to_dict()) == {'model.depth': 1}
-    config.model.depth, config.model.positions.name = 4, 'sinusoidal_1d'
-    assert arms.changes(config.to_dict())['model.positions.inject'] == 'every_layer_shared'
-
-
 def test_differences_name_every_field_that_is_not_the_same_in_all_arms(workdir):
     workdir.add('one', 0, config={'model.depth': 2})
     workdir.add('two', 0, config={'model.depth': 2, 'train.epochs': 1.0, 'model.positions.content': False})
