@@ -65,7 +65,10 @@ CASES = [
             'gru': {'model.mixer': 'gru'},
         }.items()
     ),
+    Case('attention, 16 tokens of 7 x 7', 28, 128, MEDIUM | {'model.patch_size': 7}),
     Case('attention, 49 tokens', 28, 128, MEDIUM),
+    Case('depthwise_conv, 49 tokens', 28, 128, MEDIUM | {'model.mixer': 'depthwise_conv'}),
+    Case('gru, 49 tokens', 28, 128, MEDIUM | {'model.mixer': 'gru'}),
     Case('conv, 49 tokens', 28, 128, MEDIUM | {'model.mixer': 'conv'}),
     Case('resnet, width 16, 8 x 8', 8, 64, {'model.name': 'resnet', 'model.resnet_width': 16}),
 ]
