@@ -62,7 +62,8 @@ def _layer_norm_forward(
     centred = wide - jnp.mean(wide, axis=-1, keepdims=True)
     inverse = jax.lax.rsqrt(jnp.mean(centred * centred, axis=-1, keepdims=True) + EPSILON)
     normalised = centred * inverse
-    return (normalised * scale + bias).astype(x.dtype), (normalised, inverse, scale)
+    # What the backward pass keeps is as large as the compute type has it.
+    return (normalised * scale + bias).astype(x.dtype), (normalised.astype(x.dtype), inverse, scale)
 
 
 def _layer_norm_backward(
@@ -73,7 +74,7 @@ def _layer_norm_backward(
     # Rows of one matrix: a broadcast of another shape than the forward pass's is not shared with it, so that each is
     # part of what it feeds rather than an array of its own.
     flat = gradient.reshape(-1, gradient.shape[-1])
-    normalised, inverse = normalised.reshape(flat.shape), inverse.reshape(-1, 1)
+    normalised, inverse = normalised.reshape(flat.shape).astype(jnp.float32), inverse.reshape(-1, 1)
     wide = flat.astype(jnp.float32)
     inner = wide * scale
     mean = jnp.mean(inner, axis=-1, keepdims=True)

@@ -4,6 +4,7 @@ import jax
 import numpy as np
 import pytest
 
+import models
 from models.mixers import MIXERS
 from models.positions import POSITIONS
 
@@ -52,3 +53,24 @@ def test_no_two_weights_are_drawn_alike(initial):
     firsts = [leaf.ravel()[:4] / leaf.std() for leaf in kernels]
     assert len(kernels) > 12
     assert len(np.unique(np.round(firsts, 3), axis=0)) == len(kernels)
+
+
+@pytest.mark.parametrize('patch_size', [4, 1], ids=['4 tokens', '64 tokens'])
+def test_what_the_backward_pass_keeps_is_half_as_large_in_bfloat16(config, spec, patch_size):
+    """Attention's weights and what norms make of tokens included, though both are computed in float32."""
+    config.patch_size, config.embed_dim, config.num_heads = patch_size, 64, 4
+    kept = {}
+    for dtype in ('float32', 'bfloat16'):
+        model = models.build(config, spec, np.dtype(dtype))
+
+        def loss(params, images, model=model):
+            return model.apply(params, images, key=jax.random.key(0)).logits.sum()
+
+        def backward(params, images, loss=loss):
+            return jax.vjp(lambda params: loss(params, images), params)[1]
+
+        shapes = model.shapes, jax.ShapeDtypeStruct((32, 8, 8, 1), np.uint8)
+        leaves = jax.tree.leaves(jax.eval_shape(backward, *shapes))
+        # Params are float32 in both; casts of them are small beside 32 images.
+        kept[dtype] = sum(leaf.size * leaf.dtype.itemsize for leaf in leaves if 32 in leaf.shape or leaf.ndim > 2)
+    assert 0.45 < kept['bfloat16'] / kept['float32'] < 0.56
