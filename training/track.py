@@ -75,8 +75,8 @@ class Track:
     def train_row(self, sums: Sums, row: Row) -> None:
         """Logs the means of `sums` beside what `row` says of all members; its learning rate is relative."""
         self.heard(int(sums.diverged))
-        if self.diverged_step is not None:
-            return
+        if self.diverged_step is not None and row['step'] >= self.diverged_step:
+            return  # an accelerator may tell of a step before the rows of steps before it are written
         loss, correct, examples = (float(value) for value in (sums.loss, sums.correct, sums.examples))
         if not math.isfinite(loss):  # finite ones, whose sum is not
             self.diverged_step = int(row['step'])

@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 
 from models import Model, Outputs
+from tests.reliability.runs import timeless
 from training import checkpoints, loop, results
 from training.log import read_rows
 from training.optimiser import Rates
+from training.rows import LaggedRows
 from training.step import initial_state, make_train_step
 
 
@@ -36,6 +38,23 @@ def test_the_step_does_not_depend_on_rows_and_dispatches(diverging, train, tmp_p
         assert max(checkpoints.steps(folder), default=0) >= step - 4  # the last before it is there
     assert len(found) == 1
     assert 1 < step < 24
+
+
+def test_the_rows_before_it_are_there_however_late_they_come(diverging, train, tmp_path, monkeypatch):
+    """An accelerator is heard to diverge before the row of the step before is written."""
+    diverging.train.steps_per_dispatch, diverging.checkpoint.count = 1, 1
+    diverging.log.every = train(diverging, tmp_path / 'found')['diverged_step'] - 1
+    at_once = train(diverging, tmp_path / 'at once')
+
+    def ask(rows, step, sums):
+        rows.write()
+        rows._asked, rows._logged, rows._since = (step, step - rows._logged, sums), step, 0
+
+    monkeypatch.setattr(LaggedRows, 'ask', ask)
+    assert train(diverging, tmp_path / 'late') == at_once
+    expected, found = (read_rows(tmp_path / name / 'metrics.jsonl') for name in ('at once', 'late'))
+    assert [row['step'] for row in expected] == [diverging.log.every]
+    assert list(map(timeless, found)) == list(map(timeless, expected))
 
 
 def test_a_loss_that_overflows_on_test_images_alone_is_divergence(config, train, tmp_path, monkeypatch):
