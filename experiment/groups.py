@@ -1,5 +1,6 @@
 """Which runs of a sweep train together: those that compile to one program, in chunks."""
 
+import itertools
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -28,14 +29,14 @@ def grouped(
       finished: runs that need no training, but may be of a population that does.
     """
     known = {run.name: run for run in (*finished, *runs)}
-    begun: dict[str, Group] = {}  # by the name of each of its runs
+    groups, taken = [], set()
     for run in runs:
-        names = [] if run.name in begun else folder.read_population(workdir / run.name) or []
-        if all(name in known and name not in begun for name in names) and len(names) <= (at_most or len(names)):
-            group = [known[name] for name in names]
-            begun |= dict.fromkeys(names, group)
-    groups = [group for name, group in begun.items() if name == group[0].name]
-    return groups + _by_program([run for run in runs if run.name not in begun], workdir, at_most)
+        names = None if run.name in taken else folder.read_population(workdir / run.name)
+        free = names and all(name in known and name not in taken for name in names)
+        if free and len(names) <= (at_most or len(names)):
+            groups.append([known[name] for name in names])
+            taken.update(names)
+    return groups + _by_program([run for run in runs if run.name not in taken], workdir, at_most)
 
 
 def _by_program(runs: Sequence[Planned], workdir: Path, at_most: int | None) -> list[Group]:
@@ -49,10 +50,8 @@ def _by_program(runs: Sequence[Planned], workdir: Path, at_most: int | None) -> 
     for runs_alike in alike.values():
         largest = largest_population(runs_alike[0].config) if at_most is None else at_most
         sizes = chunk_sizes(len(runs_alike), largest, jax.device_count())
-        while runs_alike:
-            size = sizes.pop(0)
-            groups.append(runs_alike[:size])
-            runs_alike = runs_alike[size:]
+        waiting = iter(runs_alike)
+        groups += [list(itertools.islice(waiting, size)) for size in sizes]
     return groups
 
 
@@ -61,14 +60,9 @@ def chunk_sizes(runs: int, largest: int, devices: int) -> list[int]:
 
     What then is left over, less than one for each device, is a population by itself, on one device.
     """
-    spread = runs - runs % devices if devices > 1 and largest >= devices else runs
-    rest = [runs - spread] if spread < runs else []
-    if not spread:
-        return _even(runs, largest)
-    share = devices if spread < runs or (devices > 1 and largest >= devices) else 1
-    return [share * size for size in _even(spread // share, largest // share)] + [
-        size for left in rest for size in _even(left, largest)
-    ]
+    share = devices if 1 < devices <= largest else 1
+    whole, left = divmod(runs, share)
+    return [share * size for size in _even(whole, largest // share)] + _even(left, largest)
 
 
 def _even(runs: int, largest: int) -> list[int]:
