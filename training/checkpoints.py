@@ -124,7 +124,7 @@ def latest_step(folder: Path) -> int:
 
 
 def read(folder: Path, step: int, like: State) -> tuple[State, Progress]:
-    """The state and the progress at a saved step, on the first device.
+    """The state, in arrays of NumPy, and the progress at a saved step.
 
     Args:
       like: has the shapes and types (arrays or abstract).
@@ -134,12 +134,11 @@ def read(folder: Path, step: int, like: State) -> tuple[State, Progress]:
     """
     path = checkpoint_path(folder, step)
     check(path)
-    sharding = jax.sharding.SingleDeviceSharding(jax.devices()[0])
-    abstract = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding), like)
+    host = jax.tree.map(lambda leaf: np.empty(leaf.shape, leaf.dtype), like)  # a device might not hold all members
     try:
         with ocp.Checkpointer(_handler()) as reader:
             _refuse_others(path, reader.metadata(path).item_metadata['state'].tree, like)
-            items = ocp.args.Composite(state=ocp.args.StandardRestore(abstract), progress=ocp.args.JsonRestore())
+            items = ocp.args.Composite(state=ocp.args.StandardRestore(host), progress=ocp.args.JsonRestore())
             saved = reader.restore(path, args=items)
         return State(*saved['state']), Progress(**saved['progress'])
     except UNREADABLE as error:

@@ -9,6 +9,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.sharding import Sharding
 
 
@@ -18,8 +19,13 @@ def vectorised(function: Callable[..., Any], size: int, axes: Sequence[int | Non
 
 
 def together(members: Sequence[Any]) -> Any:
-    """Trees of the same structure as one tree."""
-    return members[0] if len(members) == 1 else jax.tree.map(lambda *leaves: jnp.stack(leaves), *members)
+    """Trees of the same structure as one tree; what is on the host stays there, since no device need hold it all."""
+    return members[0] if len(members) == 1 else jax.tree.map(_stacked, *members)
+
+
+def _stacked(*leaves: Any) -> Any:
+    on_host = all(isinstance(leaf, np.ndarray | np.generic) for leaf in leaves)
+    return np.stack(leaves) if on_host else jnp.stack(leaves)
 
 
 def member(tree: Any, index: int, size: int) -> Any:

@@ -4,6 +4,7 @@ import functools
 import json
 from pathlib import Path
 
+import jax
 from ml_collections import ConfigDict
 
 from configs.errors import ConfigError
@@ -35,7 +36,7 @@ def restore_selected(config: ConfigDict, spec: Spec, folder: Path) -> tuple[Mode
         raise ConfigError(
             f'--workdir={folder}: {error}; remove its result.json, if it has one, and train again'
         ) from error
-    return model, state.params, step
+    return model, jax.device_put(state.params), step
 
 
 @functools.lru_cache(maxsize=4)

@@ -16,6 +16,7 @@ import data
 from tests.experiments import small
 from training import checkpoints, loop, population
 from training.log import read_rows
+from training.step import State
 from training.track import Member
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -170,6 +171,7 @@ import sys, tempfile
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
 import jax
+import numpy as np
 sys.path.insert(0, sys.argv[1] + '/tests/training')
 import test_population as t
 from training import placement
@@ -183,12 +185,37 @@ for seed in range(4):
 with tempfile.TemporaryDirectory() as folder:
     together = t.train(configs, Path(folder) / 'together')
     (alone,) = t.train([configs[3]], Path(folder) / 'alone')
+    again, gathered = t.gone_on(configs, Path(folder) / 'cut')
 t.assert_equal_runs(together[3], alone)
+for one, other in zip(together, again, strict=True):
+    assert all(one[split] == other[split] for split in ('train', 'validation', 'test'))
+assert gathered == [{np.ndarray}, {np.ndarray}], gathered
 print('spread')
 """
 
 
-def test_members_are_spread_over_devices():
+def gone_on(configs, folder):
+    """Results of an interrupted population, and the types of the arrays that it made one, to go on and at its end."""
+    gathered, together = [], population.together
+
+    def noted(members):
+        made = together(members)
+        if isinstance(members[0], State):
+            gathered.append({type(leaf) for leaf in jax.tree.leaves(made)})
+        return made
+
+    def report(row, steps):
+        if row['step'] >= 10:
+            raise Killed
+
+    with pytest.raises(Killed):
+        train(configs, folder, report)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(population, 'together', noted)
+        return train(configs, folder), gathered
+
+
+def test_members_are_spread_over_devices_and_never_gathered_on_one():
     environment = os.environ | {'XLA_FLAGS': '--xla_force_host_platform_device_count=2', 'JAX_PLATFORMS': 'cpu'}
     done = subprocess.run(
         [sys.executable, '-c', SPREAD, str(ROOT)], capture_output=True, text=True, env=environment, check=False
