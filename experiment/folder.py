@@ -1,6 +1,5 @@
 """The run folder: the interface between training and everything after it."""
 
-import hashlib
 import json
 import logging
 import os
@@ -13,6 +12,7 @@ from ml_collections import ConfigDict
 
 from configs import base
 from configs.errors import ConfigError
+from files.checksums import CHECKSUM, checksum, with_checksum
 from files.reading import Damaged, may_pass, read_json, read_json_if_whole
 from files.text import clean
 from files.writing import StorageError, write_json
@@ -20,7 +20,6 @@ from files.writing import StorageError, write_json
 CONFIG, RESULT, FAILED, LOG = 'config.json', 'result.json', 'failed.json', 'log.txt'
 MANIFEST = 'sweep.json'  # of a sweep's folder
 POPULATION = 'population.json'  # of a run that trains with others: the names of their folders, its own included
-CHECKSUM = 'sha256'  # field of a result: of all others
 
 logger = logging.getLogger(__name__)
 
@@ -30,17 +29,6 @@ def write_result(folder: Path, result: dict[str, Any]) -> dict[str, Any]:
     result = with_checksum(result)
     write_json(folder / RESULT, result)
     return result
-
-
-def with_checksum(result: dict[str, Any]) -> dict[str, Any]:
-    """A result with its own checksum."""
-    return result | {CHECKSUM: checksum(result)}
-
-
-def checksum(result: dict[str, Any]) -> str:
-    """SHA-256 of a result's fields, in one order and spelling, without its own."""
-    fields = {name: value for name, value in result.items() if name != CHECKSUM}
-    return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()
 
 
 def read_result(folder: Path) -> dict[str, Any] | None:

@@ -1,19 +1,33 @@
-"""Checksums of files, and over a folder that is written once: whether it is still what was written."""
+"""Checksums of files, of JSON objects, and over a folder that is written once: whether it is still what was written."""
 
 import hashlib
+import json
 import os
 from pathlib import Path
+from typing import Any
 
 from files.reading import Damaged, unreadable
 from files.writing import PARTIAL, write_bytes
 
 SEAL = 'SHA256SUMS'  # as the command sha256sum writes it, so `sha256sum --check SHA256SUMS` reads it too
+CHECKSUM = 'sha256'  # field of a JSON object: of all others
 
 
 def sha256(path: Path) -> str:
     """Of a file, in hexadecimal."""
     with path.open('rb') as file:
         return hashlib.file_digest(file, 'sha256').hexdigest()
+
+
+def with_checksum(fields: dict[str, Any]) -> dict[str, Any]:
+    """A JSON object with its own checksum."""
+    return fields | {CHECKSUM: checksum(fields)}
+
+
+def checksum(fields: dict[str, Any]) -> str:
+    """SHA-256 of a JSON object's fields, in one order and spelling, without its own."""
+    others = {name: value for name, value in fields.items() if name != CHECKSUM}
+    return hashlib.sha256(json.dumps(others, sort_keys=True).encode()).hexdigest()
 
 
 def seal(folder: Path) -> None:

@@ -10,7 +10,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from experiment.folder import CHECKSUM, CONFIG, FAILED, RESULT, checksum
+from experiment.folder import CONFIG, FAILED, RESULT
+from files.checksums import CHECKSUM, checksum
 from files.reading import Damaged, read_json
 from files.text import clean
 

@@ -14,8 +14,8 @@ import data
 import models
 from analysis.heads.trained import Trained
 from configs import base
-from experiment.folder import with_checksum
 from experiment.validate import validate
+from files.checksums import with_checksum
 
 
 def _merge(tree: dict, changes: dict) -> dict:

@@ -15,9 +15,9 @@ from analysis.page import write
 from analysis.reading import runs
 from configs import base
 from experiment import sweeps
-from experiment.folder import with_checksum
 from experiment.manifest import open_sweep
 from experiment.run import execute
+from files.checksums import with_checksum
 
 FIELDS = {
     'data.name': 'synthetic',

@@ -13,7 +13,7 @@ import pytest
 
 from analysis import statistics, tables
 from analysis.reading import runs
-from experiment.folder import with_checksum
+from files.checksums import with_checksum
 from tests.analysis.conftest import Workdir
 
 COUNTS = (3, 5, 10)  # seeds

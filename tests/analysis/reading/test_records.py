@@ -6,8 +6,8 @@ import os
 import pytest
 
 from analysis.reading import runs
-from experiment.folder import with_checksum
 from files import reading
+from files.checksums import with_checksum
 
 
 def _change(path, **changes):

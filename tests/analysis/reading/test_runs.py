@@ -6,7 +6,7 @@ import pytest
 
 from analysis.reading import runs
 from configs.errors import ConfigError
-from experiment.folder import with_checksum
+from files.checksums import with_checksum
 
 
 def test_arms_keep_the_authors_order_and_group_seeds(workdir):
