@@ -12,10 +12,11 @@ from pathlib import Path
 from configs.errors import ConfigError
 from experiment.folder import CONFIG, FAILED, MANIFEST, POPULATION, RESULT
 from files.writing import clear_partials, open_own, writing
+from training.divergence import NOTE
 from training.log import METRICS
 
 LOCK = 'lock'
-WRITTEN = (CONFIG, RESULT, FAILED, MANIFEST, POPULATION, METRICS)  # by none but the holder
+WRITTEN = (CONFIG, RESULT, FAILED, MANIFEST, POPULATION, METRICS, NOTE)  # by none but the holder
 PATIENCE = 2.0  # seconds: the workers of a sweep that was killed need a moment to end
 
 logger = logging.getLogger(__name__)

@@ -159,7 +159,7 @@ def _check_numerics(run: Run, before: State, after: State, arguments: Fed) -> No
     """Waits for a step, and where a member diverged in it looks for the operation that did it."""
     for index, diverged in enumerate(np.atleast_1d(after.sums.diverged)):
         track = run.tracks[index]
-        if diverged and track.first_bad_operation is None:
+        if diverged and track.diverged_step is None and track.first_bad_operation is None:
             own = population.member((before, run.keys, run.rates, arguments[2]), index, run.size)
             track.first_bad_operation = find_bad_operation(
                 run.config, run.dataset.spec, run.steps, *own[:3], *arguments[:2], own[3]

@@ -31,6 +31,8 @@ class Progress(NamedTuple):
     best_step: int = 0
     rows: dict[str, Any] = EMPTY._asdict()  # of metrics.jsonl: a training.log.Mark
     makers: Sequence[Maker] = ()  # who made the steps until here, each that differs from the one before it
+    diverged_step: int = 0  # by which loss or gradients were not finite; 0: they were, as in every checkpoint
+    first_bad_operation: str | None = None  # of that step; None: it was not looked for, or not found
 
     def after(self, spent: Spent, rows: Mark) -> 'Progress':
         """With more training behind it, and the rows that it wrote."""

@@ -10,6 +10,7 @@ from files.reading import Damaged
 from files.writing import writing
 from training import log
 from training.checkpoints import checkpoint_path, read_progress, steps
+from training.divergence import forget, noted
 from training.log import Mark
 from training.progress import Progress
 
@@ -19,13 +20,22 @@ SET_ASIDE = 'checkpoints_set_aside'
 
 
 def common_start(folders: Sequence[Path], rule: str) -> tuple[int, list[Progress | None]]:
-    """The newest step from which the runs in all `folders` can go on, as `resume` has it, and their progress there."""
+    """The newest step from which the runs in all `folders` can go on, as `resume` has it, and their progress there.
+
+    Those that have diverged by then need no checkpoint of it: their progress is as noted.
+    """
+    diverged = {folder: progress for folder in folders if (progress := noted(folder))}
     latest = None
     while True:
-        starts = [resume(folder, rule, latest) for folder in folders]
-        latest = min(step for step, _ in starts)
-        if all(step == latest for step, _ in starts):
-            return latest, [progress for _, progress in starts]
+        starts = {folder: resume(folder, rule, latest) for folder in folders if folder not in diverged}
+        last = max((one.diverged_step for one in diverged.values()), default=0)
+        latest = min((step for step, _ in starts.values()), default=last)
+        before = [folder for folder, one in diverged.items() if one.diverged_step > latest]
+        for folder in before:
+            forget(folder)
+            del diverged[folder]
+        if not before and all(step == latest for step, _ in starts.values()):
+            return latest, [diverged[folder] if folder in diverged else starts[folder][1] for folder in folders]
 
 
 def resume(folder: Path, rule: str, latest: int | None = None) -> tuple[int, Progress | None]:

@@ -7,12 +7,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import jax
+import numpy as np
 from ml_collections import ConfigDict
 
 from files.reading import Damaged
 from files.writing import StorageError
 from training import checkpoints
 from training.checkpoints import Checkpoints
+from training.divergence import note
 from training.log import EMPTY, Mark, MetricsLog, Row
 from training.progress import UNKNOWN, Maker, Progress, Spent
 from training.resume import set_aside
@@ -31,14 +34,14 @@ class Member(NamedTuple):
 
 
 class Track:
-    """A member's files and progress. Once it has diverged it leaves no more rows and no more checkpoints."""
+    """A member's files and progress. Once it has diverged it leaves no rows, and a note in place of checkpoints."""
 
     def __init__(self, member: Member, steps: int, compile_seconds: float, start: int, progress: Progress | None):
         """`start` and `progress` are of training.resume.common_start."""
         self.config, self.folder, self.report, self.steps = member.config, member.folder, member.report, steps
-        self.diverged_step: int | None = None
-        self.first_bad_operation: str | None = None  # of that step; None: it was not looked for, or not found
         self.progress = (progress or Progress(0.0)).by(member.maker)
+        self.diverged_step: int | None = self.progress.diverged_step or None
+        self.first_bad_operation = self.progress.first_bad_operation
         makers = self.progress.makers
         if len(makers) > 1 and makers is not progress.makers:  # one was added just now
             logger.warning(
@@ -55,12 +58,14 @@ class Track:
             opened.pop_all()
 
     def restore(self, step: int, like: State) -> State:
-        """The state at a saved step; `like` has the shapes and types.
+        """The state at a saved step; `like` has the shapes and types. Of one that has diverged, any: none looks at it.
 
         Raises:
           StorageError: it was damaged since this run began, or other code made it, which looking at its checksums did
             not tell; it is set aside, so that the run goes on without it when it begins again.
         """
+        if self.diverged_step is not None:
+            return jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), like)
         self.checkpoints.wait()
         try:
             return checkpoints.read(self.folder, step, like)[0]
@@ -94,6 +99,7 @@ class Track:
         if self.diverged_step is None and not math.isfinite(scores['loss']):
             self.diverged_step = step
         if self.diverged_step is not None:
+            self._note()
             return
         self.row({'step': step, 'validation_accuracy': scores['accuracy'], 'validation_loss': scores['loss']})
         self.progress = self.progress.validated(step, scores)
@@ -101,7 +107,9 @@ class Track:
 
     def interrupted(self, step: int, spent: Spent, state: State) -> None:
         """Saves a step at which nothing else would be saved, and waits until it is."""
-        if self.diverged_step is None and step > self.saved:
+        if self.diverged_step is not None:
+            self._note()
+        elif step > self.saved:
             self._save(step, spent, state, validated=False)
         self.checkpoints.wait()
 
@@ -109,6 +117,15 @@ class Track:
         self.progress = self.progress.after(spent, self.log.mark())
         self.checkpoints.save(step, state, self.progress, validated=validated)
         self.saved = step
+
+    def _note(self) -> None:
+        if not self.progress.diverged_step:
+            self.progress = self.progress._replace(
+                diverged_step=self.diverged_step,
+                first_bad_operation=self.first_bad_operation,
+                rows=self.log.mark()._asdict(),
+            )
+            note(self.folder, self.progress)
 
     def finished(self, result: dict[str, Any]) -> None:
         """Logs how the run ended, as `result` (of training.loop.train) has it."""

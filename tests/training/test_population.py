@@ -1,9 +1,11 @@
 """Runs that train together do as they would alone."""
 
 import copy
+import functools
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -14,7 +16,10 @@ import pytest
 
 import data
 from tests.experiments import small
-from training import checkpoints, loop, population
+from tests.reliability.runs import timeless
+from training import checkpoints, interruption, loop, population
+from training.divergence import NOTE
+from training.interruption import Interrupted
 from training.log import read_rows
 from training.step import State
 from training.track import Member
@@ -114,6 +119,18 @@ def test_a_population_whose_members_all_diverge_ends_early(config, tmp_path):
     assert checkpoints.latest_step(tmp_path / '0') < 12
 
 
+def test_what_has_diverged_stays_so_when_it_is_asked_again(config, tmp_path):
+    config.train.clip_norm, config.checkpoint.count = 0.0, 12
+    configs, told = differing(config), []
+    for one in configs:
+        one.train.learning_rate = 1e30
+    first = train(configs, tmp_path)
+    rows = [rows_of(tmp_path / str(index)) for index in range(3)]
+    assert train(configs, tmp_path, lambda row, steps: told.append(row)) == first
+    assert train(configs[:1], tmp_path, lambda row, steps: told.append(row)) == first[:1]
+    assert ([rows_of(tmp_path / str(index)) for index in range(3)], told) == (rows, [])
+
+
 class Killed(Exception):
     pass
 
@@ -150,6 +167,82 @@ def test_members_go_on_from_the_newest_step_that_all_have(config, tmp_path):
     for index, (one, other) in enumerate(zip(whole, resumed, strict=True)):
         assert all(one[split] == other[split] for split in ('train', 'validation', 'test'))
         assert rows_of(tmp_path / 'whole' / str(index)) == rows_of(tmp_path / 'cut' / str(index))
+
+
+def cut_off(configs, folder, kind, step, of=0):
+    """Trains until a member reports a row of a kind, and of that step."""
+
+    def report(row, steps):
+        if row['step'] >= step and kind in row:
+            raise Killed
+
+    folders = [folder / str(index) for index in range(len(configs))]
+    for one in folders:
+        one.mkdir(parents=True)
+    reports = [report if index == of else lambda row, steps: None for index in range(len(configs))]
+    with pytest.raises(Killed):
+        loop.train(list(map(Member, configs, folders, reports)), data.load(configs[0].data))
+
+
+def between_saves(configs, folder):
+    """One has saved the ninth step, and one has not."""
+    cut_off(configs, folder, 'validation_loss', 9, of=2)
+    return 8
+
+
+def by_a_signal(configs, folder, after):
+    """At a step that would not be saved else."""
+    told = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(interruption, 'requested', lambda: signal.SIGTERM if max(told, default=0) >= after else None)
+        with pytest.raises(Interrupted):
+            train(configs, folder, lambda row, steps: told.append(row['step']))
+    step = checkpoints.latest_step(folder / '0')
+    assert step % 6
+    return step
+
+
+def between_results(configs, folder):
+    train(configs, folder)
+    return 12
+
+
+def behind_the_divergence(configs, folder):
+    """The others have lost what they saved of its step."""
+    cut_off(configs, folder, 'train_loss', 3)
+    for index in '02':
+        shutil.rmtree(folder / index / 'checkpoints' / '2')
+    return 1
+
+
+def with_a_damaged_note(configs, folder):
+    cut_off(configs, folder, 'train_loss', 9)
+    path = folder / '1' / NOTE
+    path.write_text(path.read_text().replace('"diverged_step": 2', '"diverged_step": 3'))
+    return 0
+
+
+@pytest.mark.parametrize(
+    ('saves', 'cut'),
+    [(12, between_saves), (2, functools.partial(by_a_signal, after=3)), (2, functools.partial(by_a_signal, after=8)),
+     (12, between_results), (12, behind_the_divergence), (12, with_a_damaged_note)],
+    ids=['between saves', 'signal', 'later signal', 'between results', 'behind', 'damaged'],
+)  # fmt: skip
+def test_a_population_goes_on_though_a_member_has_diverged(config, tmp_path, saves, cut):
+    """It has no checkpoint of where the others are, and they have none of where it was: each keeps the newest two."""
+    config.train.clip_norm, config.log.every, config.checkpoint.count = 0.0, 1, saves
+    config.checkpoint.select = 'last'
+    configs, told = differing(config), []
+    configs[1].train.learning_rate = 1e30
+    whole = train(configs, tmp_path / 'whole')
+    assert [result.get('diverged_step') for result in whole] == [None, 2 if saves == 12 else 3, None]
+    step = cut(configs, tmp_path / 'cut')
+    again = train(configs, tmp_path / 'cut', lambda row, steps: told.append(row['step']))
+    assert min(told, default=13) == step + 1
+    assert list(map(timeless, again)) == list(map(timeless, whole))
+    for one, other in ((tmp_path / name / index for name in ('whole', 'cut')) for index in '012'):
+        assert rows_of(one) == rows_of(other)
+        assert (one / NOTE).exists() == (other / NOTE).exists() == (one.name == '1')
 
 
 def test_members_differ_from_their_first_draw_as_runs_do(config):
