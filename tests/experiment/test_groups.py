@@ -1,8 +1,9 @@
 import itertools
+import json
 
 import pytest
 
-from experiment import schedule, sweeps
+from experiment import folder, schedule, sweeps
 from experiment.groups import chunk_sizes, grouped, label
 
 
@@ -47,6 +48,26 @@ def test_on_a_cpu_every_run_trains_alone_unless_asked(config, tmp_path):
     runs = sweeps.plan(config, [{'seed': seed} for seed in range(3)])
     assert [len(group) for group in grouped(runs, tmp_path)] == [1, 1, 1]
     assert [len(group) for group in grouped(runs, tmp_path, at_most=2)] == [2, 1]
+
+
+def test_populations_that_were_begun_go_on_as_they_were_if_they_can(config, tmp_path):
+    runs = sweeps.plan(config, [{'seed': seed} for seed in range(6)])
+    folders = [tmp_path / run.name for run in runs]
+    for one in folders:
+        one.mkdir()
+    folder.write_population([folders[4], folders[2], folders[0]])
+    folder.write_population([folders[1], folders[4]])  # which takes a run of the first
+
+    def seeds(of, **options):
+        return [[run.config.seed for run in group] for group in grouped(of, tmp_path, **options)]
+
+    assert seeds(runs, at_most=10) == [[4, 2, 0], [1, 3, 5]]
+    assert seeds(runs[:4], at_most=10, finished=runs[4:]) == [[4, 2, 0], [1, 3]]
+    assert seeds(runs[:4], at_most=10) == [[0, 1, 2, 3]]  # one of theirs is no run of this sweep
+    assert seeds(runs, at_most=2) == [[1, 4], [0, 2], [3, 5]]
+    for names in ([runs[5].name] * 2, [runs[3].name], ['stranger', runs[5].name], [], 'x', [5]):
+        (folders[5] / folder.POPULATION).write_text(json.dumps({'runs': names}))
+        assert seeds(runs, at_most=10) == [[4, 2, 0], [1, 3, 5]]
 
 
 @pytest.mark.parametrize('runs', [1, 3, 8, 33])
