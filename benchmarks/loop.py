@@ -29,7 +29,7 @@ from training import population
 from training.optimiser import Rates
 from training.placement import cores_allowed
 from training.programs import compile_programs
-from training.strategy import PARTS
+from training.strategy import AT_ONCE, IN_TURN
 
 CORES = flags.DEFINE_integer('cores', None, 'Cores to use; left out: all.', lower_bound=1)
 CASE = flags.DEFINE_string('case', None, 'Which model, by its name in the table; left out: all.')
@@ -39,7 +39,7 @@ flags.adopt_module_key_flags(options)
 STEPS = 16  # of the arm with several steps a dispatch, and of one timing of the others
 SINGLE = 'one by one'
 DISPATCH = f'{STEPS} steps a dispatch'
-IN_PARTS = f'in {PARTS} parts'
+IN_PARTS = {f'in {parts} parts': parts for parts in (AT_ONCE, IN_TURN)}
 
 
 class Case(NamedTuple):
@@ -99,7 +99,7 @@ def measure(case: Case, members: Sequence[int], *, seconds: float, fewest: int) 
     config, dataset = experiment(case)
     arms = {SINGLE: runner(config, dataset, 1, 1), DISPATCH: runner(config, dataset, STEPS, 1)}
     arms |= {f'{size} together': runner(config, dataset, 1, size) for size in members}
-    arms |= {IN_PARTS: runner(config, dataset, 1, 1, PARTS)}
+    arms |= {name: runner(config, dataset, 1, 1, parts) for name, parts in IN_PARTS.items()}
     times = benchmarks.time_in_turns(arms, seconds=seconds, fewest=fewest)
     sizes = {f'{size} together': size for size in members}
     a_step = {name: taken / STEPS / sizes.get(name, 1) for name, taken in times.items()}

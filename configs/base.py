@@ -72,7 +72,7 @@ def get_config() -> ConfigDict:
     train.label_smoothing = 0.1  # in [0, 1)
     train.clip_norm = 1.0  # largest global norm of a gradient; 0: off
     train.compute_dtype = 'float32'  # float32 | bfloat16, over float32 params
-    train.accumulate = placeholder(int)  # parts of a batch: less memory, but for convolutions on a CPU; None: chosen
+    train.accumulate = placeholder(int)  # parts of a batch, for less memory (docs/performance.md); None: chosen
     train.steps_per_dispatch = placeholder(int)  # steps of a call, which takes as long for fewer on a GPU; None: chosen
     train.eval_batch_size = 500  # images; changes speed alone
 

@@ -14,7 +14,7 @@ class Traits(NamedTuple):
 
     convolves: bool  # pixels or tokens meet in a convolution across channels
     keeps_barriers: bool  # it says by optimisation barriers what is worth an array of its own
-    leaves_cores_idle: bool  # its convolutions are too small to share among a CPU's cores
+    leaves_cores_idle: bool  # many of its products are too small to share among a CPU's cores
 
 
 def traits(config: ConfigDict) -> Traits:
@@ -30,5 +30,5 @@ def traits(config: ConfigDict) -> Traits:
             or POSITIONS[config.positions.name].keeps_barriers
             or config.remat  # XLA would see what rematerialisation repeats
         ),
-        leaves_cores_idle=False,
+        leaves_cores_idle=config.mixer in ('attention', 'identity'),
     )

@@ -11,19 +11,17 @@ from collections.abc import Sequence
 import jax
 from ml_collections import ConfigDict
 
+from configs import base
 from models.patches import patch_grid
 from models.traits import traits
 from training.placement import Placement, cores_allowed
 
 STEPS_PER_DISPATCH = 16  # at most; on accelerators a step of a small model takes less time than its dispatch
-LARGE_STEP = 2e9  # FLOPs; smaller ones gain by several a dispatch
-# A batch in parts, on a CPU: as many as these leave rows of tokens for products to be large, for each core and channel.
-PARTS = 8  # at most
-ROWS_A_CORE, ROWS_A_CHANNEL = 256, 4  # below the latter, adding up the params' gradients takes what the caches give
-LARGE_FOR_CACHES = 1e9  # FLOPs of a step, for each core, whose arrays no longer fit
-LONG_RUN = 3e11  # FLOPs, some seconds, that earn the time to compile a loop
-AT_ONCE = 2  # parts of a convolving model, for cores to compute at the same time
-LONG_RUN_AT_ONCE = 3e12  # FLOPs that earn the time to compile these
+AT_ONCE = 2  # parts of a batch, for a CPU's cores to compute at the same time
+IN_TURN = 4  # parts of a batch, one after the other, for the caches of a CPU's only core
+ROWS_A_CHANNEL = 4  # tokens of such a part at least, beside which adding up the params' gradients is little
+LARGE_STEP = 2e9  # FLOPs from which on parts gain; smaller ones gain by several a dispatch
+LONG_RUN = 3e12  # FLOPs, half a minute on two cores, that earn the time to compile parts
 LARGEST_FEED = 256 << 20  # bytes of images that a call brings along, at most, but for those of a single step
 
 
@@ -87,35 +85,37 @@ def parts_of_a_batch(
 ) -> int:
     """Equal parts of a batch that are differentiated by themselves: `train.accumulate`, else by backend and model.
 
-    On a CPU a large step's arrays are many times what its caches hold. Taken one by one, parts of it find theirs there,
-    and are still large enough for products on all cores. Convolutions, which are slow inside a loop, stay whole; only
-    those of narrow ResNets leave cores idle, which two parts at the same time fill (models.traits).
-
-    Args:
-      flops: of a step, of which the run takes `steps`, to make up for the time to compile.
+    Some on a CPU, for a run of `steps` steps of `flops` each that makes up for the time to compile them. Of several
+    cores XLA leaves one idle wherever a product is too small to share, and fills it from another part that it computes
+    at the same time; not where that is rare (models.traits): convolutions, but in narrow ResNets, and recurrence gain
+    nothing or lose. One core has nothing to fill, but parts one after the other find more of their arrays in its
+    caches; convolutions are slow in such a loop.
     """
     if config.train.accumulate is not None:
         return config.train.accumulate
-    if jax.default_backend() != 'cpu' or where.size > 1 or len(where.devices) > 1:
+    alone = jax.default_backend() == 'cpu' and where.size == len(where.devices) == 1
+    if not alone or flops < LARGE_STEP or flops * steps < LONG_RUN:
         return 1
-    batch, cores, model = config.train.batch_size, len(cores_allowed()), traits(config.model)
-    if model.convolves:
-        gains = model.leaves_cores_idle and cores > 1 and batch % AT_ONCE == 0
-        return AT_ONCE if gains and flops >= LARGE_STEP and flops * steps >= LONG_RUN_AT_ONCE else 1
-    if flops < LARGE_FOR_CACHES * cores or flops * steps < LONG_RUN:
-        return 1
-    rows = batch * math.prod(patch_grid(image_shape, config.model.patch_size))
-    most = min(PARTS, rows // max(ROWS_A_CORE * cores, ROWS_A_CHANNEL * config.model.embed_dim))
-    return max((parts for parts in range(1, most + 1) if batch % parts == 0), default=1)
+    model, batch = config.model, config.train.batch_size
+    if len(cores_allowed()) > 1:
+        parts = AT_ONCE if traits(model).leaves_cores_idle else 1
+    elif traits(model).convolves:
+        parts = 1
+    else:
+        tokens = batch * math.prod(patch_grid(image_shape, model.patch_size))
+        parts = IN_TURN if tokens >= IN_TURN * ROWS_A_CHANNEL * model.embed_dim else 1
+    return parts if batch % parts == 0 else 1
 
 
 def parts_at_once(config: ConfigDict) -> bool:
-    """Whether the parts of a batch are written out, rather than taken one by one in a loop, which saves memory.
+    """Whether the parts of a batch are written out rather than taken one after the other, in a loop, for memory.
 
-    Those of a model that convolves are, on a CPU: convolutions are ten times slower inside a loop there, and XLA
-    computes several parts at the same time.
+    On a CPU as many as its cores compute at the same time are, and those of a model that convolves: convolutions are
+    ten times slower inside a loop there.
     """
-    return jax.default_backend() == 'cpu' and traits(config.model).convolves
+    if jax.default_backend() != 'cpu':
+        return False
+    return traits(config.model).convolves or (base.parts(config) <= AT_ONCE and len(cores_allowed()) > 1)
 
 
 def largest_population(config: ConfigDict) -> int:

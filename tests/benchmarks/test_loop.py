@@ -4,7 +4,8 @@ from benchmarks import loop
 def test_a_row_has_every_arm_and_the_baseline_gains_nothing_over_itself():
     case = loop.Case('tiny', 8, 8, loop.SMALL | {'model.embed_dim': 16, 'model.depth': 1})
     row = loop.measure(case, (2, 4, 8), seconds=0.0, fewest=2)
-    assert set(row['arms']) == {loop.SINGLE, loop.DISPATCH, '2 together', '4 together', '8 together', loop.IN_PARTS}
+    others = {loop.SINGLE, loop.DISPATCH, '2 together', '4 together', '8 together'}
+    assert set(row['arms']) == {*others, *loop.IN_PARTS}
     assert row['arms'][loop.SINGLE]['gain'] == {'median': 1.0, 'low': 1.0, 'high': 1.0}
     assert all(arm['ms'] > 0 for arm in row['arms'].values())
     assert 'tiny' in loop.to_markdown([row])
@@ -13,7 +14,12 @@ def test_a_row_has_every_arm_and_the_baseline_gains_nothing_over_itself():
 def test_the_arms_train():
     case = loop.Case('tiny', 8, 8, loop.SMALL | {'model.embed_dim': 16, 'model.depth': 1})
     config, dataset = loop.experiment(case)
-    for dispatch, size, parts in ((1, 1, 1), (loop.STEPS, 1, 1), (1, 2, 1), (1, 1, loop.PARTS)):
+    for dispatch, size, parts in (
+        (1, 1, 1),
+        (loop.STEPS, 1, 1),
+        (1, 2, 1),
+        *((1, 1, parts) for parts in loop.IN_PARTS.values()),
+    ):
         run = loop.runner(config, dataset, dispatch, size, parts)
         run()
         assert (run() == 2 * loop.STEPS).all()

@@ -125,51 +125,69 @@ def two_cores(monkeypatch):
 @pytest.mark.parametrize(
     ('fields', 'flops', 'steps', 'expected'),
     [
-        ({}, 1e10, 10_000, 8),
+        ({}, 1e10, 10_000, 2),
         ({'train.accumulate': 1}, 1e10, 10_000, 1),
         ({'train.accumulate': 4}, 1e6, 10, 4),
         ({}, 1e10, 10, 1),  # over before the larger program is compiled
-        ({}, 1.9e9, 10**9, 1),  # small steps
-        ({'train.batch_size': 25}, 1e10, 10_000, 1),  # no two parts alike of 500 rows of tokens
-        ({'train.batch_size': 50}, 1e10, 10_000, 2),
-        ({'model.patch_size': 7}, 1e10, 10_000, 4),
-        ({'model.embed_dim': 384}, 1e10, 10_000, 4),  # so that to add up its gradients is little of a part
+        ({}, 1e8, 10**9, 1),  # small steps
+        ({'train.batch_size': 25}, 1e10, 10_000, 1),
         ({'model.mixer': 'conv'}, 1e10, 10_000, 1),
-        ({'model.mixer': 'depthwise_conv'}, 1e10, 10_000, 8),
+        ({'model.mixer': 'depthwise_conv'}, 1e10, 10_000, 1),
         ({'model.name': 'resnet'}, 1e10, 10_000, 1),
         ({'model.name': 'resnet', 'model.resnet_width': 16}, 1e10, 10_000, 2),
-        ({'model.name': 'resnet', 'model.resnet_width': 16}, 1e10, 200, 1),
     ],
 )
-def test_long_runs_of_large_steps_are_computed_in_parts(two_cores, fields, flops, steps, expected):
+def test_long_runs_of_large_steps_on_several_cores_have_two_parts(two_cores, fields, flops, steps, expected):
+    config = base.get_config()
+    config.update_from_flattened_dict(fields)
+    assert parts_of_a_batch(config, ALONE, IMAGE, flops, steps) == expected
+
+
+def test_a_population_or_an_accelerator_has_one_part(two_cores, monkeypatch):
+    config = base.get_config()
+    assert parts_of_a_batch(config, ALONE, IMAGE, 1e10, 10_000) == 2
+    assert parts_of_a_batch(config, placement.of(2, 128), IMAGE, 1e10, 10_000) == 1
+    monkeypatch.setattr(strategy.jax, 'default_backend', lambda: 'gpu')
+    assert parts_of_a_batch(config, ALONE, IMAGE, 1e10, 10_000) == 1
+
+
+@pytest.mark.parametrize(
+    ('fields', 'flops', 'steps', 'expected'),
+    [
+        ({}, 1e10, 10_000, 4),
+        ({'model.mixer': 'gru'}, 1e10, 10_000, 4),
+        ({}, 1e10, 10, 1),
+        ({}, 1.9e9, 10**9, 1),
+        ({'train.batch_size': 126}, 1e10, 10_000, 1),
+        ({'model.embed_dim': 1024}, 1e10, 10_000, 1),  # as much work to add up its gradients as the caches save
+        ({'model.mixer': 'conv'}, 1e10, 10_000, 1),
+        ({'model.name': 'resnet', 'model.resnet_width': 16}, 1e10, 10_000, 1),
+        ({'train.accumulate': 2}, 1e10, 10_000, 2),
+    ],
+)
+def test_one_core_takes_parts_one_after_the_other(monkeypatch, fields, flops, steps, expected):
+    monkeypatch.setattr(strategy, 'cores_allowed', lambda: [3])
     config = base.get_config()
     config.model.patch_size = 4
     config.update_from_flattened_dict(fields)
     assert parts_of_a_batch(config, ALONE, IMAGE, flops, steps) == expected
 
 
-def test_one_core_has_parts_of_smaller_steps(two_cores, monkeypatch):
+@pytest.mark.parametrize(
+    ('backend', 'cores', 'mixer', 'parts', 'expected'),
+    [
+        ('cpu', [0, 1], 'attention', 2, True),
+        ('cpu', [0, 1], 'attention', 4, False),
+        ('cpu', [3], 'attention', 2, False),
+        ('cpu', [0, 1], 'conv', 8, True),
+        ('cpu', [3], 'conv', 8, True),
+        ('gpu', [0, 1], 'attention', 2, False),
+        ('gpu', [0, 1], 'conv', 2, False),
+    ],
+)
+def test_parts_are_in_a_loop_for_memory_but_where_that_is_slow(monkeypatch, backend, cores, mixer, parts, expected):
+    monkeypatch.setattr(strategy.jax, 'default_backend', lambda: backend)
+    monkeypatch.setattr(strategy, 'cores_allowed', lambda: cores)
     config = base.get_config()
-    config.model.patch_size = 7
-    monkeypatch.setattr(strategy, 'cores_allowed', lambda: [3])
-    assert parts_of_a_batch(config, ALONE, IMAGE, 1.9e9, 10_000) == 8
-    assert parts_of_a_batch(config, ALONE, IMAGE, 0.9e9, 10_000) == 1
-    config.model.name, config.model.resnet_width = 'resnet', 16
-    assert parts_of_a_batch(config, ALONE, IMAGE, 1e10, 10_000) == 1  # no other core to leave idle
-
-
-def test_a_population_or_an_accelerator_has_one_part(two_cores, monkeypatch):
-    config = base.get_config()
-    config.model.patch_size = 4
-    assert parts_of_a_batch(config, placement.of(2, 128), IMAGE, 1e10, 10_000) == 1
-    monkeypatch.setattr(strategy.jax, 'default_backend', lambda: 'gpu')
-    assert parts_of_a_batch(config, ALONE, IMAGE, 1e10, 10_000) == 1
-
-
-def test_parts_are_taken_one_by_one_for_memory_but_where_a_loop_is_slow(monkeypatch):
-    config, at_once = base.get_config(), {}
-    for backend, mixer in itertools.product(('cpu', 'gpu'), ('attention', 'conv')):
-        monkeypatch.setattr(strategy.jax, 'default_backend', lambda backend=backend: backend)
-        config.model.mixer = mixer
-        at_once[backend, mixer] = strategy.parts_at_once(config)
-    assert [case for case, yes in at_once.items() if yes] == [('cpu', 'conv')]
+    config.model.mixer, config.train.accumulate = mixer, parts
+    assert strategy.parts_at_once(config) is expected
