@@ -31,8 +31,9 @@ def test_runs_that_differ_in_seed_and_rates_train_together(config, tmp_path):
 def test_what_changes_the_program_parts(config, tmp_path, field):
     others = {
         'checkpoint.select': 'last', 'model.positions.name': 'none', 'model.dropout': 0.1, 'deterministic': True,
-        'train.clip_norm': 2.0, 'train.warmup': 0.2, 'data.train_fraction': 0.5,
+        'train.clip_norm': 2.0, 'train.warmup': 0.2, 'data.train_fraction': 0.5, 'checkpoint.count': 3,
     }  # fmt: skip
+    config.checkpoint.count = 2  # of one there is nothing to select
     runs = sweeps.plan(config, [{}, {field: others.get(field, 2)}])
     assert [len(group) for group in grouped(runs, tmp_path, at_most=10)] == [1, 1]
 
