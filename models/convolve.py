@@ -96,7 +96,11 @@ def _plainly(
 
 
 def _on_cpu(there: Iterable[Compute], elsewhere: Iterable[Compute], **options: Any) -> list[Compute]:
-    """One of each two functions that compute the same, by where the program will run; `options` are for `there`."""
+    """One of each two functions that compute the same, by where the program will run; `options` are for `there`.
+
+    By where it is lowered for rather than by the backend: of the two models.accounting counts the dearer, and so sees a
+    plain convolution on a CPU too, whose own forms have products that are others', or none.
+    """
     return [
         functools.partial(jax.lax.platform_dependent, cpu=functools.partial(one, **options), default=other)
         for one, other in zip(there, elsewhere, strict=True)
