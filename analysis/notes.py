@@ -12,6 +12,11 @@ _SELECTED = {  # by rule; `last` asks validation nothing, which it was held to a
 }
 
 
+# Under a table of pairs; over how many tests p is corrected follows.
+PAIRS = 'Pairs were named by the sweep. Difference: the mean over seeds, with the interval of that pair alone'
+TESTED = 'p: a two-sided t-test paired by seed'
+
+
 def budget_notes(finished: list[records.Run]) -> list[str]:
     """How long finished runs trained, and on what they were selected and tested."""
     results = [run.result for run in finished]

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from analysis import statistics
-from analysis.notes import budget_notes, commit_of, origin_notes, speed_notes, tuning_notes, width_notes
+from analysis.notes import PAIRS, TESTED, budget_notes, commit_of, origin_notes, speed_notes, tuning_notes, width_notes
 from analysis.reading import records, runs
 from analysis.wording import capped, distinct, listed
 
@@ -144,11 +144,9 @@ def _pairs_notes(pairs: pd.DataFrame) -> list[str]:
     if pairs.empty:
         return []
     tested = int(pairs['p_value'].notna().sum())
-    note = 'Pairs were named by the sweep. Difference: the mean over seeds, with the interval of that pair alone'
+    note = PAIRS
     if tested:
-        note += '; p: a two-sided t-test paired by seed' + (
-            f', Holm-corrected over {tested} pairs' if tested > 1 else ''
-        )
+        note += f'; {TESTED}' + (f', Holm-corrected over {tested} pairs' if tested > 1 else '')
     if tested < len(pairs):
         note += '. Pairs with an unfinished run, or without two seeds in common, are not tested'
     return [f'{note}.']

@@ -13,9 +13,9 @@ from ml_collections import ConfigDict
 from configs import base
 from configs.errors import ConfigError
 from files.checksums import CHECKSUM, checksum, with_checksum
-from files.reading import Damaged, may_pass, read_json, read_json_if_whole
+from files.reading import Damaged, read_json_if_whole, read_own_json
 from files.text import clean
-from files.writing import StorageError, write_json
+from files.writing import write_json
 
 CONFIG, RESULT, FAILED, LOG = 'config.json', 'result.json', 'failed.json', 'log.txt'
 MANIFEST = 'sweep.json'  # of a sweep's folder
@@ -39,10 +39,8 @@ def read_result(folder: Path) -> dict[str, Any] | None:
     Raises StorageError: it could not be read just now.
     """
     try:
-        result = read_json(folder / RESULT)
-    except Damaged as error:
-        if may_pass(error.__cause__):
-            raise StorageError.of_reading(folder / RESULT, error.__cause__) from error
+        result = read_own_json(folder / RESULT)
+    except Damaged:
         result = None
     if result and result.get(CHECKSUM) == checksum(result):
         return result

@@ -10,9 +10,9 @@ from configs.errors import ConfigError
 from experiment import folder
 from experiment.figure import check_figure
 from experiment.sweeps import Planned
-from files.reading import Damaged, may_pass, read_json, read_json_if_whole
+from files.reading import Damaged, read_json_if_whole, read_own_json
 from files.text import clean
-from files.writing import StorageError, write_json
+from files.writing import write_json
 
 logger = logging.getLogger(__name__)
 
@@ -69,7 +69,7 @@ def _read(path: Path) -> tuple[str | None, dict[str, str]]:
     trained can pass for something else. Raises StorageError when it cannot be read just now.
     """
     try:
-        manifest = read_json(path)
+        manifest = read_own_json(path)
         if manifest is None:
             return None, {}
         config, rows = manifest.get('config'), manifest.get('runs')
@@ -80,7 +80,5 @@ def _read(path: Path) -> tuple[str | None, dict[str, str]]:
             raise Damaged('is no list of runs')
         return config, {name: clean(str(row.get('arm'))) for name, row in zip(names, rows, strict=True)}
     except Damaged as error:
-        if may_pass(error.__cause__):
-            raise StorageError.of_reading(path, error.__cause__) from error
         logger.warning('%s %s; it is written anew', path, error)
         return None, {}

@@ -57,6 +57,19 @@ def read_json(path: Path) -> dict | None:
     return content
 
 
+def read_own_json(path: Path) -> dict | None:
+    """`read_json` of a file that somebody would act on the absence of.
+
+    Raises StorageError where that it could not be read may pass: it is then neither damaged nor absent.
+    """
+    try:
+        return read_json(path)
+    except Damaged as error:
+        if may_pass(error.__cause__):
+            raise StorageError.of_reading(path, error.__cause__) from error
+        raise
+
+
 def read_json_if_whole(path: Path) -> dict | None:
     """`read_json`, or None as well where the file is damaged."""
     try:

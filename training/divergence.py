@@ -4,8 +4,8 @@ import logging
 from pathlib import Path
 
 from files.checksums import CHECKSUM, checksum, with_checksum
-from files.reading import Damaged, may_pass, read_json
-from files.writing import StorageError, write_json, writing
+from files.reading import Damaged, read_own_json
+from files.writing import write_json, writing
 from training import log
 from training.log import Mark
 from training.progress import Progress
@@ -29,7 +29,7 @@ def noted(folder: Path) -> Progress | None:
     """
     path = folder / NOTE
     try:
-        fields = read_json(path)
+        fields = read_own_json(path)
         if fields is None:
             return None
         if fields.get(CHECKSUM) != checksum(fields):
@@ -39,8 +39,6 @@ def noted(folder: Path) -> Progress | None:
             raise Damaged(f'is not of this run and its {log.METRICS}')
         return progress
     except (Damaged, LookupError, ValueError, TypeError, AttributeError, OverflowError) as error:
-        if may_pass(error.__cause__):
-            raise StorageError.of_reading(path, error.__cause__) from error
         logger.warning('%s %s; the run goes on as if it were not there', path, error)
         return None
 
