@@ -78,13 +78,11 @@ def _compare(arms: Sequence[runs.Arm], datasets: list[tuple]) -> tuple[statistic
     of_best = statistics.indistinguishable_from_best(scores, incomplete, SIGNIFICANCE, one_image)
     pairs = runs.pairs(arms)
     met = statistics.differences(scores, pairs, incomplete, one_image)
-    rows = [_pair_row(arms[key], arms[other], one) for (key, other), one in zip(pairs, met, strict=True)]
+    rows = [
+        (arms[key].label, arms[other].label, *interval, p_value)
+        for (key, other), (interval, p_value) in zip(pairs, met, strict=True)
+    ]
     return of_best, pd.DataFrame(rows, columns=PAIR)
-
-
-def _pair_row(arm: runs.Arm, other: runs.Arm, met: statistics.Difference) -> tuple[Any, ...]:
-    interval = met.interval
-    return arm.label, other.label, interval.mean, interval.low, interval.high, interval.count, met.p_value
 
 
 def _row(arm: runs.Arm, key: int, comparison: statistics.Comparison) -> dict[str, Any]:

@@ -35,6 +35,7 @@ POLICIES = {
 }
 
 
+PAIR = ('policy', 'arm', 'against', 'resolution', 'difference', 'low', 'high', 'n', 'p_value')  # columns of pairs
 MOST_TOKENS = 16_384  # of an image; attention weights of one head are then a gigabyte
 
 
@@ -267,10 +268,8 @@ def _pairs(arms: Sequence[runs.Arm], scores: pd.DataFrame) -> pd.DataFrame:
         values = {place: dict(scored) for place, scored in enumerate(of_arms)}
         met = statistics.differences(values, asked, incomplete, one_image)
         for (place, other), (interval, p_value) in zip(asked, met, strict=True):
-            row = {'policy': policy, 'arm': arms[place].label, 'against': arms[other].label, 'resolution': side}
-            row |= {'difference': interval.mean, 'low': interval.low, 'high': interval.high, 'n': interval.count}
-            rows.append(row | {'p_value': p_value})
-    return pd.DataFrame(rows)
+            rows.append((policy, arms[place].label, arms[other].label, side, *interval, p_value))
+    return pd.DataFrame(rows, columns=PAIR)
 
 
 def _warnings(arms: Sequence[runs.Arm], evaluated: Sequence[Sequence[Ready]], scores: pd.DataFrame) -> list[str]:

@@ -112,7 +112,7 @@ def _blocks(found: Extrapolation) -> Iterator[tuple[str, pd.DataFrame]]:
             f"{_split(found).capitalize()} accuracy, %. Coordinates '{policy}': {POLICIES[policy]}.",
             pd.DataFrame(rows),
         )
-        pairs = found.pairs[found.pairs['policy'] == policy] if len(found.pairs) else found.pairs
+        pairs = found.pairs[found.pairs['policy'] == policy]
         if len(pairs):
             yield f"Pairs, difference in points. Coordinates '{policy}'.", _pair_cells(pairs, headings)
 
