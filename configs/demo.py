@@ -9,6 +9,7 @@ whole table. Five minutes on two cores.
 """
 
 import itertools
+from typing import Any
 
 from ml_collections import ConfigDict
 
@@ -25,14 +26,19 @@ def get_config(variant: str = '') -> ConfigDict:
 
 
 def sweep() -> list[dict]:
-    arms = {}
+    return with_seeds(arms(), SEEDS)
+
+
+def arms() -> dict[str, dict[str, Any]]:
+    """The fields of each arm by its label."""
+    fields_of = {}
     for heads, name in itertools.product(HEADS, POSITIONS):
         attention = f'attention, {heads} head{"s" * (heads > 1)}'
-        arms[f'{attention}, {name}'] = {
+        fields_of[f'{attention}, {name}'] = {
             'model.positions.name': name,
             'model.num_heads': heads,
             'against': None if name == 'none' else f'{attention}, none',
         }
-    arms['convolution 3 x 3'] = {'model.mixer': 'conv', 'model.positions.name': 'none'}
-    arms['ResNet-18, width 1/4'] = {'model.name': 'resnet', 'model.resnet_width': 16}
-    return with_seeds(arms, SEEDS)
+    fields_of['convolution 3 x 3'] = {'model.mixer': 'conv', 'model.positions.name': 'none'}
+    fields_of['ResNet-18, width 1/4'] = {'model.name': 'resnet', 'model.resnet_width': 16}
+    return fields_of

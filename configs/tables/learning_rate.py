@@ -4,7 +4,7 @@
 
 Positions {none, sinusoidal_2d, learned_1d, rnn} x heads {1, 4}, the convolution of the same backbone and ResNet-18 at a
 quarter of its width, each at 1/4, 1/2, 1, 2 and 4 times the learning rate that other tables on the same data give to
-every arm; three seeds each: 150 runs. `tuned` in the rows of `sweep()` has the table report, for each arm, the rate
+every arm; five seeds each: 250 runs. `tuned` in the rows of `sweep()` has the table report, for each arm, the rate
 with the highest mean accuracy on validation, and name what it left. On Fashion-MNIST (`python -m data.prepare
 fashion_mnist`); `:tiny` is configs/demo.py's data and budget.
 
@@ -22,6 +22,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from configs import demo, digits, fashion_mnist
+from configs.tables import with_seeds
 
 FACTORS = (0.25, 0.5, 1.0, 2.0, 4.0)
 
@@ -33,4 +34,4 @@ def get_config(variant: str = '') -> ConfigDict:
 def sweep(variant: str = '') -> list[dict[str, Any]]:
     written = get_config(variant).train.learning_rate
     rates = [{'train.learning_rate': factor * written, 'tuned': 'train.learning_rate'} for factor in FACTORS]
-    return [row | rate for row in demo.sweep() for rate in rates]
+    return [row | rate for row in with_seeds(demo.arms(), 5) for rate in rates]

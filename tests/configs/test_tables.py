@@ -17,10 +17,10 @@ EXPECTED = {
     'data_scaling': ((5, 15), (5, 10)),
     'extrapolation': ((5, 9), (5, 9)),
     'injection': ((5, 23), (5, 23)),
-    'learning_rate': ((3, 10), (3, 10)),
+    'learning_rate': ((5, 10), (5, 10)),
     'local_to_global': ((5, 9), (5, 9)),
     'mixers': ((5, 12), (5, 9)),
-    'positions_by_heads': ((5, 66), (5, 17)),
+    'positions_by_heads': ((5, 66), (5, 33)),
 }
 UNDRAWN = ('positions_by_heads', 'extrapolation', 'learning_rate')  # without a figure of their own
 
