@@ -4,8 +4,8 @@ It is jax.lax.conv_general_dilated, and the tests hold it equal to that.
 """
 
 import functools
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -14,7 +14,13 @@ from jaxtyping import Array
 
 from models import depthwise, winograd
 
-Compute = Callable[..., Array]
+
+class Forms(NamedTuple):
+    """How a convolution is computed, and how its gradients are."""
+
+    convolve: Callable[[Array, Array], Array]  # image, kernel
+    to_image: Callable[[Array, Array], Array]  # gradient, kernel
+    to_kernel: Callable[[Array, Array], Array]  # image, gradient
 
 
 def convolve(
@@ -44,67 +50,71 @@ def convolve(
     sides, sizes = _spatial(x, numbers.lhs_spec), _spatial(kernel, numbers.rhs_spec)
     pads = jax.lax.padtype_to_pads(sides, sizes, strides, padding) if isinstance(padding, str) else padding
     options |= {'dimension_numbers': numbers, 'feature_group_count': feature_group_count}
-    plainly = _plainly(x, kernel, strides, pads, **options)
+    plain = _plain(x, kernel, strides, pads, **options)
     simple = _is_simple(strides, numbers)
-    dense = simple and feature_group_count == 1 and x.dtype == kernel.dtype == jnp.float32
-    plan = winograd.plan(x.shape, kernel.shape, pads) if dense else None
     if simple and feature_group_count == x.shape[-1] == kernel.shape[-1] > 1:
-        by_sums = depthwise.depthwise, depthwise.to_image, functools.partial(depthwise.to_kernel, sizes=sizes)
-        compute, to_x, to_kernel = _on_cpu(by_sums, plainly, pads=pads)
-    elif plan:
-        by_tiles = winograd.convolve, winograd.to_image, winograd.to_kernel
-        compute, to_x, to_kernel = _on_cpu(by_tiles, plainly, plan=plan)
-    else:
-        _, to_x, to_kernel = plainly
-        compute = functools.partial(_convolve_roomy, strides=strides, pads=pads, **options)
-        if feature_group_count == 1:
-            to_x = functools.partial(_to_image, sides=sides, strides=strides, pads=pads, **options)
+        to_kernel = functools.partial(depthwise.to_kernel, sizes=sizes)
+        by_sums = Forms(depthwise.depthwise, depthwise.to_image, to_kernel)
+        return _differentiable(_on_cpu(by_sums, plain, pads=pads))(x, kernel)
+    dense = simple and feature_group_count == 1 and x.dtype == kernel.dtype == jnp.float32
+    if plan := winograd.plan(x.shape, kernel.shape, pads) if dense else None:
+        by_tiles = Forms(winograd.convolve, winograd.to_image, winograd.to_kernel)
+        # Its values of tiles are the forward pass's as well, which XLA sees where no barrier is between.
+        return _differentiable(_on_cpu(by_tiles, plain, plan=plan), barrier=False)(x, kernel)
+    roomy = plain._replace(convolve=functools.partial(_convolve_roomy, strides=strides, pads=pads, **options))
+    if feature_group_count == 1:
+        to_image = functools.partial(_to_image, sides=sides, strides=strides, pads=pads, **options)
+        roomy = roomy._replace(to_image=to_image)
+    return _differentiable(roomy)(x, kernel)
+
+
+def _differentiable(forms: Forms, barrier: bool = True) -> Callable[[Array, Array], Array]:
+    """The convolution with the gradients of `forms`, which read its arguments behind a barrier or as they are."""
 
     @jax.custom_vjp
     def convolution(x, kernel):
-        return compute(x, kernel)
+        return forms.convolve(x, kernel)
 
     def forward(x, kernel):
-        return compute(x, kernel), (x, kernel)
+        return forms.convolve(x, kernel), (x, kernel)
 
     def backward(saved, gradient):
-        # Winograd's values are the forward pass's as well, which XLA sees without the barrier.
-        x, kernel = saved if plan else jax.lax.optimization_barrier(saved)
-        return to_x(gradient, kernel), to_kernel(x, gradient)
+        x, kernel = jax.lax.optimization_barrier(saved) if barrier else saved
+        return forms.to_image(gradient, kernel), forms.to_kernel(x, gradient)
 
     convolution.defvjp(forward, backward)
-    return convolution(x, kernel)
+    return convolution
 
 
-def _plainly(
-    x: Array, kernel: Array, strides: Sequence[int], pads: Sequence[tuple[int, int]], **options: Any
-) -> tuple[Compute, Compute, Compute]:
-    """XLA's convolution of arrays like these, its gradient of the image, and that of the kernel."""
+def _plain(x: Array, kernel: Array, strides: Sequence[int], pads: Sequence[tuple[int, int]], **options: Any) -> Forms:
+    """XLA's convolution of arrays like these, and what it makes of the gradients."""
     image, weights = jax.typeof(x), jax.typeof(kernel)
 
-    def compute(x, kernel):
+    def convolve(x, kernel):
         return jax.lax.conv_general_dilated(x, kernel, strides, pads, **options)
 
     # Transposes of what is linear in each argument; jax.vjp would trace the forward pass once more.
-    def to_x(gradient, kernel):
-        return jax.linear_transpose(lambda x: compute(x, kernel), image)(gradient)[0]
+    def to_image(gradient, kernel):
+        return jax.linear_transpose(lambda x: convolve(x, kernel), image)(gradient)[0]
 
     def to_kernel(x, gradient):
-        return jax.linear_transpose(lambda kernel: compute(x, kernel), weights)(gradient)[0]
+        return jax.linear_transpose(lambda kernel: convolve(x, kernel), weights)(gradient)[0]
 
-    return compute, to_x, to_kernel
+    return Forms(convolve, to_image, to_kernel)
 
 
-def _on_cpu(there: Iterable[Compute], elsewhere: Iterable[Compute], **options: Any) -> list[Compute]:
+def _on_cpu(there: Forms, elsewhere: Forms, **options: Any) -> Forms:
     """One of each two functions that compute the same, by where the program will run; `options` are for `there`.
 
     By where it is lowered for rather than by the backend: of the two models.accounting counts the dearer, and so sees a
     plain convolution on a CPU too, whose own forms have products that are others', or none.
     """
-    return [
-        functools.partial(jax.lax.platform_dependent, cpu=functools.partial(one, **options), default=other)
-        for one, other in zip(there, elsewhere, strict=True)
-    ]
+    return Forms(
+        *(
+            functools.partial(jax.lax.platform_dependent, cpu=functools.partial(one, **options), default=other)
+            for one, other in zip(there, elsewhere, strict=True)
+        )
+    )
 
 
 def _is_simple(strides: Sequence[int], numbers: ConvDimensionNumbers) -> bool:
