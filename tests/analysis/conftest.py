@@ -16,6 +16,7 @@ from analysis.heads.trained import Trained
 from configs import base
 from experiment.validate import validate
 from files.checksums import with_checksum
+from tests.analysis.arms import BEST, CLOSE, POOR
 
 
 def _merge(tree: dict, changes: dict) -> dict:
@@ -113,3 +114,15 @@ def trained():
 def images():
     """images(trained, count) -> test images of its data."""
     return lambda one, count=3: data.load(one.config.data).test.images[:count]
+
+
+@pytest.fixture
+def three_arms(workdir):
+    for label, mixer, accuracies in (
+        ('poor', 'identity', POOR),
+        ('best', 'attention', BEST),
+        ('close', 'conv', CLOSE),
+    ):
+        for seed, accuracy in enumerate(accuracies):
+            workdir.add(label, seed, accuracy, {'model.mixer': mixer}, {'test.examples': 1000})
+    return workdir

@@ -1,0 +1,103 @@
+"""Under a table stands what a reviewer asks for."""
+
+import pytest
+
+from analysis import formats, tables
+from analysis.reading import runs
+from tests.analysis.arms import as_printed
+
+
+def test_notes_hold_what_a_reviewer_asks_for(three_arms):
+    table = tables.make_table(runs.read(three_arms.write()))
+    for text in (formats.to_markdown(table), as_printed(table)):
+        assert '660 steps of 128 images, 84,480 images seen' in text
+        assert 'validation: 10% of train, stratified' in text
+        assert 'Each run met the test set (1,000 images) once, at its end' in text
+        assert '(± 1.1 points at 97%) is not in them' in text
+        assert 'Seeds: 0, 1, 2.' in text
+        assert 'Student t' in text
+        assert 'paired by seed, Holm-corrected over 2 arms' in text
+        assert '1 x cpu' in text
+        assert 'jax 0.10.2' in text
+        assert '0123456789' in text
+        assert 'Warning' not in text
+
+
+def test_a_window_s_flops_are_said_to_be_those_computed(three_arms):
+    assert 'Forward FLOPs are per image.' in formats.to_markdown(tables.make_table(runs.read(three_arms.write())))
+    three_arms.add('near', 0, 0.9, {'model.window': 3}, {'test.examples': 1000})
+    said = 'per image; those of attention in windows count pairs that are computed and then masked.'
+    assert said in formats.to_markdown(tables.make_table(runs.read(three_arms.write())))
+
+
+def test_a_kernel_that_was_not_the_one_asked_for_is_told(workdir):
+    """Else its speeds would be taken for those of the other."""
+    asked = {'model.attention_kernel': 'cudnn'}
+    workdir.add('asked', 0, 0.9, asked, {'test.examples': 1000, 'kernel_fallback': 'the backend is cpu'})
+    workdir.add('plain', 0, 0.9, result={'test.examples': 1000})
+    said = "Attention fell back from the kernel asked for to XLA's: the backend is cpu."
+    assert said in formats.to_markdown(tables.make_table(runs.read(workdir.write())))
+
+
+@pytest.mark.parametrize(
+    ('results', 'said', 'unsaid'),
+    [
+        ([{'population': {'size': 3}}] * 2, ['in populations of 3:', 'of a whole population'], ['differ in size']),
+        (
+            [{'population': {'size': 1}}, {'population': {'size': 8}}],
+            ['populations of 1 to 8', 'may differ in speed'],
+            [],
+        ),
+        ([{'population': {'size': 1}}] * 2, [], ['population', 'processes']),
+        ([{'population': {'size': 1, 'processes': 2}}] * 2, ['2 processes trained at the same time'], ['populations']),
+        (
+            [{'compilation_cache': {'hits': 50, 'misses': 0}}, {'compilation_cache': {'hits': 0, 'misses': 53}}],
+            ['0 to 50 came from the compilation cache, 0 to 53 were compiled'],
+            ['population'],
+        ),
+    ],
+)
+def test_what_shared_a_machine_or_a_cache_is_said(workdir, results, said, unsaid):
+    for seed, result in enumerate(results):
+        workdir.add('arm', seed, 0.9, result=result)
+    notes = ' '.join(tables.make_table(runs.read(workdir.write())).notes)
+    assert all(text in notes for text in said)
+    assert not any(text in notes for text in unsaid)
+
+
+def test_a_budget_that_differs_is_said(three_arms):
+    three_arms.add('short', 0, 0.9, {'train.epochs': 30.0}, {'steps': 330, 'images_seen': 42240, 'test.examples': 1000})
+    text = formats.to_markdown(tables.make_table(runs.read(three_arms.write())))
+    assert 'Arms differ in budget: 330 to 660 steps of 128 images, 42,240 to 84,480 images seen' in text
+
+
+def test_a_width_that_was_solved_is_said_beside_the_reference(three_arms):
+    solved = {'width': {'embed_dim': 52, 'mlp_ratio': 2.0}, 'reference': {'params': 138_890}, 'params': 139_446}
+    written = {'model.mixer': 'conv', 'model.depth': 5, 'model.mlp_ratio': 2.0}
+    other = {'width': {'resnet_width': 17}, 'reference': {'flops': 2_000_000}, 'forward_flops': 1_970_000}
+    coarse = solved | {'width': {'embed_dim': 56, 'mlp_ratio': 132 / 56}}
+    for seed in (0, 1):
+        three_arms.add('conv 3 x 3', seed, 0.9, written, {'test.examples': 1000, **solved})
+    three_arms.add('resnet', 0, 0.9, {'model.name': 'resnet'}, {'test.examples': 1000, **other})
+    three_arms.add('coarse', 0, 0.9, {'model.depth': 6}, {'test.examples': 1000, **coarse})
+    (note,) = (note for note in tables.make_table(runs.read(three_arms.write())).notes if 'reference' in note)
+    assert note == (
+        'Widths were solved to match a reference arm. '
+        'conv 3 x 3: embed_dim 52 (reference 138,890 params; +0.4%); '
+        'resnet: resnet_width 17 (reference 2,000,000 FLOPs; -1.5%); '
+        'coarse: embed_dim 56, mlp_ratio 2.357 (reference 138,890 params; +0.4%).'
+    )
+
+
+@pytest.mark.parametrize(
+    'result',
+    [
+        {'width': {'embed_dim': 64, 'mlp_ratio': 4.0}, 'reference': None},
+        {'width': 'wide', 'reference': 'params'},
+        {'reference': {'params': 0}},
+        {'reference': {'params': 'many', 'seconds': 3}},
+    ],
+)
+def test_nothing_is_said_of_a_width_that_was_not_solved(three_arms, result):
+    three_arms.add('plain', 0, 0.9, {'model.depth': 5}, {'test.examples': 1000, **result})
+    assert 'reference' not in formats.to_markdown(tables.make_table(runs.read(three_arms.write())))
