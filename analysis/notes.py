@@ -12,9 +12,10 @@ _SELECTED = {  # by rule; `last` asks validation nothing, which it was held to a
 }
 
 
-# Under a table of pairs; over how many tests p is corrected follows.
+# Of differences; over how many tests p is corrected follows.
 PAIRS = 'Pairs were named by the sweep. Difference: the mean over seeds, with the interval of that pair alone'
 TESTED = 'p: a two-sided t-test paired by seed'
+SPREAD = 'Differences that spread over seeds by less than one test image are taken to spread by one.'
 
 
 def budget_notes(finished: list[records.Run]) -> list[str]:

@@ -1,6 +1,6 @@
 """What a few seeds allow one to say: intervals, paired tests, and which arms the data cannot tell from the best."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Hashable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -11,8 +11,10 @@ from scipy import stats
 # are equal on paper (0.97 - 0.96, 0.96 - 0.95) have a spread of 1e-17, and t claims p = 1e-15 from two seeds.
 NOISE = 1e-6
 
+SIGNIFICANCE = 0.05
+
 Values = Sequence[float] | np.ndarray  # one number per seed
-Arm = str | int  # what names one
+Arm = Hashable  # what names one
 
 
 class Interval(NamedTuple):
@@ -87,33 +89,33 @@ def sampling_half_width(accuracy: float, images: int) -> float:
     return float(z * spread / (1 + z**2 / images))
 
 
-def paired_p_value(first: Values, second: Values, resolution: float = 0.0) -> float | None:
-    """Two-sided p-value that two arms have the same mean, from values paired by seed; None for fewer than two pairs.
+def paired_difference(first: Values, second: Values, resolution: float = 0.0) -> Difference:
+    """What `first` has more than `second`, from values paired by seed; of one pair a mean alone, of none nothing.
 
-    Student's paired t-test, made safe where the differences have next to no spread and t would be infinite.
-    Accuracies are counts over a test set, so the differences of two or three seeds tie by chance often enough, and
-    p = 0 would be a false claim. `resolution` is the step in which values can move (one image: 1 / test examples);
-    the spread (standard deviation of the differences) is taken to be at least that. Without a resolution, equal
-    differences are tested by sign flips (Fisher 1935): 2^(1 - n), the smallest p that n pairs can give when no
-    spread is assumed. Differences that are all zero have p = 1.
+    Student's paired t interval and two-sided test, made safe where the differences have next to no spread and t would
+    be infinite. Accuracies are counts over a test set, so the differences of two or three seeds tie by chance often
+    enough, and p = 0 would be a false claim. `resolution` is the step in which values can move (one image: 1 / test
+    examples); the spread (standard deviation of the differences) is taken to be at least that. Without a resolution,
+    equal differences have no interval, and are tested by sign flips (Fisher 1935): 2^(1 - n), the smallest p that n
+    pairs can give when no spread is assumed. Differences that are all zero have p = 1.
 
     Raises ValueError when lengths differ or a value is not finite.
     """
     first, second = _finite(first), _finite(second)
     if len(first) != len(second):
         raise ValueError(f'paired values must come in pairs: {len(first)} and {len(second)} values')
-    count = len(first)
+    differences, count = first - second, len(first)
     if count < 2:
-        return None
+        return Difference(mean_and_interval(differences), None)
+    mean, spread = float(differences.mean()), max(float(differences.std(ddof=1)), resolution)
     scale = max(np.abs(first).max(), np.abs(second).max())
-    differences = first - second
-    if np.abs(differences).max() <= NOISE * scale:
-        return 1.0
-    if differences.std(ddof=1) < resolution:
-        return float(2 * stats.t.sf(abs(differences.mean()) / (resolution / np.sqrt(count)), count - 1))
-    if _is_constant(differences, scale):
-        return 2.0 ** (1 - count)
-    return float(stats.ttest_rel(first, second).pvalue)
+    equal = np.abs(differences).max() <= NOISE * scale
+    if spread <= NOISE * scale:
+        return Difference(Interval(mean, np.nan, np.nan, count), 1.0 if equal else 2.0 ** (1 - count))
+    error = spread / np.sqrt(count)
+    low, high = stats.t.interval(0.95, count - 1, loc=mean, scale=error)
+    p_value = 1.0 if equal else float(2 * stats.t.sf(abs(mean) / error, count - 1))
+    return Difference(Interval(mean, float(low), float(high), count), p_value)
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
@@ -134,26 +136,23 @@ def holm(p_values: Sequence[float]) -> list[float]:
 def differences(
     values: Mapping[Arm, Mapping[int, float]],
     pairs: Sequence[tuple[Arm, Arm]],
-    incomplete: Collection[Arm] = (),
-    resolution: float = 0.0,
+    resolutions: Sequence[float | None],
 ) -> list[Difference]:
     """The first arm's value less the second's, for each of `pairs`, tested over the seeds that both have.
 
-    `values[arm][seed]` is a score. The tests are those of `paired_p_value`, which explains `resolution`, Holm-corrected
-    over those of `pairs` that can be tested: of two arms that are both complete, and have two seeds in common. For
-    pairs that were named before anyone saw the scores, the chance that one of those that are truly equal has p <= 0.05
-    is at most 5%, however they overlap (Holm 1979). Pairs with an arm in `incomplete` have no difference at all: the
-    survivors of an arm are not a fair sample of it.
+    `values[arm][seed]` is a score. The tests are those of `paired_difference`, Holm-corrected over those of `pairs`
+    that can be tested, which takes two seeds in common. For pairs that were named before anyone saw the scores, the
+    chance that one of those that are truly equal has p <= 0.05 is at most 5%, however they overlap (Holm 1979).
+
+    `resolutions` has for each pair the step in which its values move, which `paired_difference` explains, or None where
+    the two cannot be compared and have no difference at all: an arm's runs are not all there, and the survivors are no
+    fair sample of it, or the two were tested on different images.
     """
     found = []
-    for first, second in pairs:
-        known = first not in incomplete and second not in incomplete
-        seeds = sorted(values[first].keys() & values[second].keys()) if known else []
-        ours, theirs = (_finite([values[arm][seed] for seed in seeds]) for arm in (first, second))
-        scale = max((*np.abs(ours), *np.abs(theirs)), default=0.0)
-        spread = len(seeds) > 1 and not _is_constant(ours - theirs, scale)
-        interval = mean_and_interval(ours - theirs, complete=spread)
-        found.append(Difference(interval, paired_p_value(theirs, ours, resolution)))
+    for (first, second), resolution in zip(pairs, resolutions, strict=True):
+        seeds = [] if resolution is None else sorted(values[first].keys() & values[second].keys())
+        ours, theirs = ([values[arm][seed] for seed in seeds] for arm in (first, second))
+        found.append(paired_difference(ours, theirs, resolution or 0.0))
     tested = [place for place, one in enumerate(found) if one.p_value is not None]
     for place, p_value in zip(tested, holm([found[place].p_value for place in tested]), strict=True):
         found[place] = found[place]._replace(p_value=p_value)
@@ -163,15 +162,16 @@ def differences(
 def indistinguishable_from_best(
     values: Mapping[Arm, Mapping[int, float]],
     incomplete: Collection[Arm] = (),
-    significance: float = 0.05,
+    significance: float = SIGNIFICANCE,
     resolution: float = 0.0,
 ) -> Comparison:
     """The arm with the highest mean, and the arms not distinguishable from it at `significance`.
 
     `values[arm][seed]` is a score, higher being better. Each arm meets the best in a paired test over the seeds that
-    both have, Holm-corrected over the arms tested (`differences`, which explains `resolution`). Arms in `incomplete` (a
-    run diverged, failed or is missing) are left out, neither best nor tested: the survivors of an arm are not a fair
-    sample of it. So are arms of one seed, which no test can weigh.
+    both have, Holm-corrected over the arms tested (`differences`; `paired_difference` explains `resolution`). Arms in
+    `incomplete` (a run diverged, failed or is missing) are left out, neither best nor tested: the survivors of an arm
+    are not a fair sample of it. So are arms of one seed, which no test can weigh. Where no arm can be tested against
+    the highest, none is best: it would be best of itself.
 
     What the marks promise: an arm that is truly as good as the best keeps its mark in at least 95% of tables. The
     best is picked by the same data, so when *all* of k arms are equal, the chance that *some* arm loses its mark is
@@ -186,8 +186,10 @@ def indistinguishable_from_best(
     # Means that differ by rounding alone tie, and the first in the author's order is printed as best.
     best = next(arm for arm in candidates if highest - means[arm] <= NOISE * abs(highest))
     others = [arm for arm in candidates if arm != best]
-    met = differences(values, [(arm, best) for arm in others], resolution=resolution)
+    met = differences(values, [(arm, best) for arm in others], [resolution] * len(others))
     tested = {arm: difference for arm, difference in zip(others, met, strict=True) if difference.p_value is not None}
+    if not tested:
+        return Comparison(None, (), {})
     alike = tuple(arm for arm, difference in tested.items() if difference.p_value > significance)
     return Comparison(best, alike, tested)
 

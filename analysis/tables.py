@@ -1,19 +1,27 @@
 """The table of a sweep: one row per arm, its best arms marked, and under it what a reviewer asks for."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import pandas as pd
 
-from analysis import statistics
-from analysis.notes import PAIRS, TESTED, budget_notes, commit_of, origin_notes, speed_notes, tuning_notes, width_notes
+from analysis import pairs, statistics
+from analysis.notes import (
+    PAIRS,
+    SPREAD,
+    TESTED,
+    budget_notes,
+    commit_of,
+    origin_notes,
+    speed_notes,
+    tuning_notes,
+    width_notes,
+)
 from analysis.reading import records, runs
 from analysis.wording import capped, distinct, listed
 
-SIGNIFICANCE = 0.05
 UNTESTED = statistics.Difference(statistics.mean_and_interval([]), None)
 SPEEDS = ('images_per_second', 'flops_per_second', 'mfu', 'host_gap_share')
-PAIR = ('arm', 'against', 'difference', 'low', 'high', 'n', 'p_value')  # columns of a table's pairs
 CONSTANT = ('params', 'forward_flops', 'steps', 'images_seen')  # what the runs of an arm should share
 
 
@@ -41,8 +49,11 @@ class Table(NamedTuple):
 def make_table(sweep: runs.Sweep) -> Table:
     """The table of what `runs.read` found."""
     finished = [run for arm in sweep.arms for run in arm.finished]
-    datasets = _test_sets(finished)
-    of_best, of_pairs = _compare(sweep.arms, datasets)
+    sets = pairs.test_sets(sweep.arms)
+    datasets = distinct(one for of_arm in sets for one in of_arm)
+    scores = [{run.seed: run.result.accuracy for run in arm.finished} for arm in sweep.arms]
+    of_best = _compare(sweep.arms, datasets, scores)
+    of_pairs = pairs.compare(sweep.arms, sets, {'': scores}).drop(columns='condition')
     arms = pd.DataFrame([_row(arm, key, of_best) for key, arm in enumerate(sweep.arms)])
     arms = arms.astype(dict.fromkeys((*CONSTANT, 'train_step_flops'), 'Int64'))
     warnings = [*sweep.warnings, *_warnings(sweep, finished, datasets)]
@@ -50,39 +61,25 @@ def make_table(sweep: runs.Sweep) -> Table:
     if finished and len(datasets) == 1:
         notes[0] += _sampling_note(arms, of_best, datasets[0][1])
     notes += _pairs_notes(of_pairs)
+    if of_best.differences or of_pairs['p_value'].notna().any():
+        notes.append(SPREAD)
     if finished:
         notes += [*budget_notes(finished), *tuning_notes(sweep.arms), *width_notes(sweep.arms)]
         notes += [*speed_notes(finished), *origin_notes(finished)]
-    of_runs = pd.DataFrame([_run_row(arm, run) for arm in sweep.arms for run in arm.runs]).astype({'seed': 'Int64'})
+    of_runs = pd.DataFrame([_run_row(arm, run) for arm in sweep.arms for run in arm.runs]).astype(
+        {'seed': 'Int64', 'test_examples': 'Int64'}
+    )
     return Table(arms, of_pairs, of_runs, (*notes, *(f'Warning: {warning}.' for warning in capped(warnings))))
 
 
-def _test_sets(finished: Sequence[records.Run]) -> list[tuple[str | None, int, str | None]]:
-    """What the arms were tested on, each once: name, images and fingerprint; one that is unknown may be that known."""
-    known = distinct(run.result.test_data for run in finished if run.result.test_data)
-    usual = known[0] if known else None
-    return distinct(
-        (records.config_text(run, 'data.name'), run.result.test_examples, run.result.test_data or usual)
-        for run in finished
-    )
-
-
-def _compare(arms: Sequence[runs.Arm], datasets: list[tuple]) -> tuple[statistics.Comparison, pd.DataFrame]:
-    """Compares arms with the best and with whom they ask for. `datasets` are those they were tested on."""
-    # Each is named by its place: labels need not be unique.
-    # Accuracies on different test sets have no best, and a lone arm is best of nothing: no marks then.
-    has_best = len(datasets) == 1 and len(arms) > 1
-    incomplete = [key for key, arm in enumerate(arms) if not has_best or not arm.complete]
-    scores = {key: {run.seed: run.result.accuracy for run in arm.finished} for key, arm in enumerate(arms)}
-    one_image = 1 / datasets[0][1] if has_best else 0.0
-    of_best = statistics.indistinguishable_from_best(scores, incomplete, SIGNIFICANCE, one_image)
-    pairs = runs.pairs(arms)
-    met = statistics.differences(scores, pairs, incomplete, one_image)
-    rows = [
-        (arms[key].label, arms[other].label, *interval, p_value)
-        for (key, other), (interval, p_value) in zip(pairs, met, strict=True)
-    ]
-    return of_best, pd.DataFrame(rows, columns=PAIR)
+def _compare(
+    arms: Sequence[runs.Arm], datasets: Sequence[pairs.TestSet], scores: Sequence[Mapping[int, float]]
+) -> statistics.Comparison:
+    """Compares arms with the best, by their places: labels need not be unique."""
+    # Accuracies on different test sets have no best: no marks then.
+    incomplete = [place for place, arm in enumerate(arms) if len(datasets) > 1 or not arm.complete]
+    one_image = 1 / datasets[0][1] if datasets else 0.0
+    return statistics.indistinguishable_from_best(dict(enumerate(scores)), incomplete, resolution=one_image)
 
 
 def _row(arm: runs.Arm, key: int, comparison: statistics.Comparison) -> dict[str, Any]:
@@ -114,9 +111,10 @@ def _row(arm: runs.Arm, key: int, comparison: statistics.Comparison) -> dict[str
 
 
 def _run_row(arm: runs.Arm, run: records.Run) -> dict[str, Any]:
-    accuracies = (None, None) if run.result is None else (run.result.accuracy, run.result.validation_accuracy)
     row = {'arm': arm.label, 'seed': run.seed, 'run': run.name, 'status': run.status}
-    return row | dict(zip(('test_accuracy', 'validation_accuracy'), accuracies, strict=True))
+    result = run.result
+    told = (None,) * 3 if result is None else (result.accuracy, result.test_examples, result.validation_accuracy)
+    return row | dict(zip(('test_accuracy', 'test_examples', 'validation_accuracy'), told, strict=True))
 
 
 def _statistics_note(arms: pd.DataFrame, comparison: statistics.Comparison) -> str:
@@ -127,26 +125,30 @@ def _statistics_note(arms: pd.DataFrame, comparison: statistics.Comparison) -> s
     if len(arms) == 1:
         return note.rstrip()
     if comparison.best is None:
-        return f'{note}No arm is marked: that takes one of two seeds or more, every run finished, and one test set.'
+        return (
+            f'{note}No arm is marked: that takes two arms with two seeds in common, every run finished, one test set.'
+        )
     if tested:
         corrected = f', Holm-corrected over {tested} arms' if tested > 1 else ''
-        note += f'Arms meet the best in a two-sided t-test paired by seed{corrected}, at {SIGNIFICANCE}. '
+        note += f'Arms meet the best in a two-sided t-test paired by seed{corrected}, at {statistics.SIGNIFICANCE}. '
         note += 'Against best: the mean difference over seeds, with the interval of that pair alone. '
     if tested < len(arms) - 1:
         note += 'Arms of one seed, with an unfinished run, or without two seeds in common with the best are not tested.'
     return note.rstrip()
 
 
-def _pairs_notes(pairs: pd.DataFrame) -> list[str]:
+def _pairs_notes(of_pairs: pd.DataFrame) -> list[str]:
     """How the pairs that the sweep asks for were tested."""
-    if pairs.empty:
+    if of_pairs.empty:
         return []
-    tested = int(pairs['p_value'].notna().sum())
+    tested = int(of_pairs['p_value'].notna().sum())
     note = PAIRS
     if tested:
         note += f'; {TESTED}' + (f', Holm-corrected over {tested} pairs' if tested > 1 else '')
-    if tested < len(pairs):
-        note += '. Pairs with an unfinished run, or without two seeds in common, are not tested'
+    if tested < len(of_pairs):
+        note += (
+            '. Pairs with an unfinished run, tested on different images, or without two seeds in common are not tested'
+        )
     return [f'{note}.']
 
 

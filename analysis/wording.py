@@ -6,6 +6,7 @@ from typing import Any
 import pandas as pd
 
 from analysis.reading.records import UNFINISHED
+from analysis.statistics import SIGNIFICANCE
 from configs.errors import ConfigError
 from files.text import clean
 
@@ -31,10 +32,11 @@ def percent(mean: float, low: float, high: float, form: str = '.2f') -> str:
 
 
 def p_value(value: float | None, named: bool = False) -> str:
-    """`0.012`, or `< 0.001`; `named`, `p = 0.012` or `p < 0.001`."""
+    """`0.012`, or `< 0.001`; `named`, `p = 0.012` or `p < 0.001`. Never rounded to the other side of SIGNIFICANCE."""
     if pd.isna(value):
         return NONE
-    sign, shown = ('< ', '0.001') if value < 0.001 else ('= ' if named else '', f'{value:.3f}')
+    digits = next(digits for digits in range(3, 17) if (round(value, digits) > SIGNIFICANCE) == (value > SIGNIFICANCE))
+    sign, shown = ('< ', '0.001') if value < 0.001 else ('= ' if named else '', f'{value:.{digits}f}')
     return f'{"p " if named else ""}{sign}{shown}'
 
 

@@ -16,8 +16,9 @@ import jax.numpy as jnp
 import pandas as pd
 from ml_collections import ConfigDict
 
-from analysis import statistics
+from analysis import pairs, statistics
 from analysis.reading import records, runs
+from analysis.wording import distinct
 from configs.errors import ConfigError
 from data.spec import Spec
 from experiment import folder
@@ -258,18 +259,23 @@ def _summary(arms: Sequence[runs.Arm], scores: pd.DataFrame) -> pd.DataFrame:
 
 
 def _pairs(arms: Sequence[runs.Arm], scores: pd.DataFrame) -> pd.DataFrame:
-    """The differences of pairs, tested as in the table of a sweep; a policy and a resolution are a family of tests."""
-    asked = runs.pairs(arms)
-    incomplete = [place for place, arm in enumerate(arms) if not arm.complete]
-    one_image = 1 / int(scores['examples'].min())
+    """The differences of pairs, tested as in the table of a sweep; a resolution is a family of tests."""
     rows = []
-    for (policy, side), here in scores.groupby(['policy', 'resolution'], sort=False):
-        of_arms = [of_arm(here, arm)[['seed', 'accuracy']].values.tolist() for arm in arms]
-        values = {place: dict(scored) for place, scored in enumerate(of_arms)}
-        met = statistics.differences(values, asked, incomplete, one_image)
-        for (place, other), (interval, p_value) in zip(asked, met, strict=True):
-            rows.append((policy, arms[place].label, arms[other].label, side, *interval, p_value))
-    return pd.DataFrame(rows, columns=PAIR)
+    sets = [
+        [
+            (name, examples, images)
+            for name, _, images in of_one
+            for examples in distinct(of_arm(scores, arm)['examples'])
+        ]
+        for arm, of_one in zip(arms, pairs.test_sets(arms), strict=True)
+    ]
+    for side, here in scores.groupby('resolution', sort=False):
+        by_policy = {
+            policy: [dict(of_arm(of_policy, arm)[['seed', 'accuracy']].values.tolist()) for arm in arms]
+            for policy, of_policy in here.groupby('policy', sort=False)
+        }
+        rows.append(pairs.compare(arms, sets, by_policy).assign(resolution=side))
+    return pd.concat(rows).rename(columns={'condition': 'policy'})[[*PAIR]]
 
 
 def _warnings(arms: Sequence[runs.Arm], evaluated: Sequence[Sequence[Ready]], scores: pd.DataFrame) -> list[str]:

@@ -12,7 +12,7 @@ from analysis.extrapolation import written
 from analysis.extrapolation.figure import extrapolation_figure
 from analysis.extrapolation.measure import POLICIES, Extrapolation, measure, parse_policies, parse_resolutions
 from analysis.formats import LABELS
-from analysis.notes import PAIRS, TESTED, budget_note, in_short, origin_notes
+from analysis.notes import PAIRS, SPREAD, TESTED, budget_note, in_short, origin_notes
 from analysis.reading import records
 from analysis.wording import capped, distinct, p_value, percent, runs_counted
 from experiment import environment
@@ -72,7 +72,10 @@ def notes(found: Extrapolation) -> list[str]:
         'tie.',
     ]
     if not found.pairs.empty:
-        lines.append(f'{PAIRS}; {TESTED}, Holm-corrected over the pairs of a column.')
+        lines.append(
+            f'{PAIRS}; {TESTED}, Holm-corrected over the pairs of a size, of which those that no choice of coordinates '
+            f'changes count once. {SPREAD}'
+        )
     positions = dict.fromkeys(one.config.model.positions.name for one in ready if one.has_tokens)
     learned = [name for name in positions if POSITIONS[name].learned_places]
     if learned:

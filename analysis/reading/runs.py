@@ -134,7 +134,8 @@ def _listed_arms(workdir: Path, entries: list[Entry], warnings: list[str]) -> li
         warnings.append(f'arm {label} covers {len(groups)} configs; each has its own row')
         groups[0] += [run for run in runs if not run.config]
         for group, differs in zip(groups, _differences(groups), strict=True):
-            arms.append(Arm(clean(f'{label} ({differs or group[0].name})'), _one_run_a_seed(group, warnings)))
+            name = clean(f'{label} ({differs or group[0].name})')
+            arms.append(Arm(name, _one_run_a_seed(group, warnings), against=against))
     return arms
 
 
@@ -153,6 +154,8 @@ def _tuned_runs(label: str, listed: list[tuple[Entry, Run]], warnings: list[str]
         left = f'{undecided[0].text} is {undecided[0].why}'
         ready = f'{len(tuning.tried) - len(undecided)} of {len(tuning.tried)}'
         warnings.append(f'{", ".join(fields)} of {label} was chosen among {ready} settings: {left}')
+    if len({frozenset(run.seed for run in group) for _, group in settings}) > 1:
+        warnings.append(f'{", ".join(fields)} of {label} was chosen among settings of different seeds')
     return settings[tuning.chosen][1], tuning
 
 

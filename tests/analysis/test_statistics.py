@@ -9,6 +9,10 @@ from scipy import stats
 from analysis import statistics
 
 
+def p_value_of(first, second, resolution=0.0):
+    return statistics.paired_difference(first, second, resolution).p_value
+
+
 def test_interval_of_a_hand_computed_example():
     # Mean 2, standard error 1 / sqrt(3), t(0.975, 2) = 4.302653.
     interval = statistics.mean_and_interval([1.0, 2.0, 3.0])
@@ -41,7 +45,7 @@ def test_a_score_that_is_not_finite_is_refused(value):
     with pytest.raises(ValueError, match='finite'):
         statistics.mean_and_interval([0.5, value])
     with pytest.raises(ValueError, match='finite'):
-        statistics.paired_p_value([0.5, value], [0.5, 0.6])
+        p_value_of([0.5, value], [0.5, 0.6])
 
 
 @pytest.mark.parametrize('count', [2, 3, 5])
@@ -50,7 +54,7 @@ def test_a_score_that_is_not_finite_is_refused(value):
 def test_false_positive_rate_holds_for_accuracies_in_steps_of_one_image(count, images, resolution_is_known):
     draws = np.random.default_rng(count).binomial(images, 0.97, size=(1000, 2, count)) / images
     resolution = resolution_is_known / images
-    rate = np.mean([statistics.paired_p_value(*pair, resolution) < 0.05 for pair in draws])
+    rate = np.mean([p_value_of(*pair, resolution) < 0.05 for pair in draws])
     assert rate <= 0.05 + 3 * math.sqrt(0.05 * 0.95 / len(draws))
 
 
@@ -59,19 +63,19 @@ def test_paired_test_sees_through_what_seeds_share():
     generator = np.random.default_rng(0)
     shared = generator.normal(0.8, 0.05, size=8)
     noise = generator.normal(0, 0.001, size=8)
-    assert statistics.paired_p_value(shared, shared + 0.005 + noise) < 0.001
+    assert p_value_of(shared, shared + 0.005 + noise) < 0.001
 
 
 def test_paired_test_of_a_hand_computed_example():
     # Differences 1, 2, 3: t = 2 / (1 / sqrt(3)) = 3.4641 with 2 degrees of freedom; p = 1 - t / sqrt(t^2 + 2).
     t = 2 * math.sqrt(3)
-    p_value = statistics.paired_p_value([2.0, 4.0, 6.0], [1.0, 2.0, 3.0])
+    p_value = p_value_of([2.0, 4.0, 6.0], [1.0, 2.0, 3.0])
     assert p_value == pytest.approx(1 - t / math.sqrt(t**2 + 2))
 
 
 def test_equal_arms_have_p_one():
-    assert statistics.paired_p_value([0.9, 0.8, 0.7], [0.9, 0.8, 0.7]) == 1.0
-    assert statistics.paired_p_value([0.1 + 0.2, 0.6], [0.3, 0.1 + 0.5]) == 1.0
+    assert p_value_of([0.9, 0.8, 0.7], [0.9, 0.8, 0.7]) == 1.0
+    assert p_value_of([0.1 + 0.2, 0.6], [0.3, 0.1 + 0.5]) == 1.0
 
 
 @pytest.mark.parametrize('count', [2, 3, 6])
@@ -79,28 +83,44 @@ def test_equal_differences_fall_back_on_the_sign_flip_test(count):
     # On paper every difference is 0.01; in floating point they differ in the last bits, and t would report 1e-15.
     first = [0.97 - 0.01 * step for step in range(count)]
     second = [0.96 - 0.01 * step for step in range(count)]
-    assert statistics.paired_p_value(first, second) == 2.0 ** (1 - count)
+    assert p_value_of(first, second) == 2.0 ** (1 - count)
     narrow = np.float32(first).astype(float), np.float32(second).astype(float)
-    assert statistics.paired_p_value(*narrow) == 2.0 ** (1 - count)
+    assert p_value_of(*narrow) == 2.0 ** (1 - count)
 
 
 def test_equal_differences_of_a_known_step_are_judged_by_their_size():
     first, second, third = [0.97, 0.96, 0.98], [0.58, 0.57, 0.59], [0.96, 0.95, 0.97]
-    assert statistics.paired_p_value(first, second, resolution=0.01) < 0.001
+    assert p_value_of(first, second, resolution=0.01) < 0.001
     # One image apart in each of three seeds: t = 1 / (1 / sqrt(3)), with 2 degrees of freedom.
     t = math.sqrt(3)
-    p_value = statistics.paired_p_value(first, third, resolution=0.01)
+    p_value = p_value_of(first, third, resolution=0.01)
     assert p_value == pytest.approx(1 - t / math.sqrt(t**2 + 2))
 
 
 def test_fewer_than_two_pairs_give_no_p_value():
-    assert statistics.paired_p_value([], []) is None
-    assert statistics.paired_p_value([0.9], [0.1]) is None
+    assert p_value_of([], []) is None
+    assert p_value_of([0.9], [0.1]) is None
+
+
+@pytest.mark.parametrize('resolution', [0.0, 1e-3, 0.1])
+def test_an_interval_leaves_zero_out_where_the_test_does(resolution):
+    for draw in np.random.default_rng(0).normal(0.02, 0.02, size=(100, 2, 4)):
+        (_, low, high, _), p_value = statistics.paired_difference(*draw, resolution)
+        assert (low > 0 or high < 0) == (p_value < 0.05)
+
+
+def test_differences_spread_by_one_step_at_least():
+    # t(0.975, 2) = 4.302653; the spread 0.01 is the step's.
+    for second in ([0.96, 0.95, 0.97], [0.961, 0.95, 0.97]):
+        interval, _ = statistics.paired_difference([0.97, 0.96, 0.98], second, resolution=0.01)
+        assert interval.half_width == pytest.approx(4.302653 * 0.01 / math.sqrt(3))
+    wide, _ = statistics.paired_difference([0.97, 0.96, 0.98], [0.9, 0.8, 0.7], resolution=0.01)
+    assert wide == pytest.approx(statistics.mean_and_interval([0.07, 0.16, 0.28]))
 
 
 def test_unpaired_values_are_refused():
     with pytest.raises(ValueError, match='pairs'):
-        statistics.paired_p_value([0.1, 0.2], [0.1])
+        p_value_of([0.1, 0.2], [0.1])
 
 
 def test_holm_on_a_hand_computed_example():
@@ -139,18 +159,20 @@ def test_the_difference_to_the_best_is_of_the_pairs_that_are_tested():
 
 def test_named_pairs_are_tested_over_their_seeds_and_corrected_together():
     values = {'a': {0: 0.9, 1: 0.8, 2: 0.97}, 'b': {1: 0.6, 0: 0.8, 2: 0.67, 9: 0.1}, 'c': {0: 0.91, 1: 0.83, 2: 0.9}}
-    found = statistics.differences(values, [('b', 'a'), ('a', 'c'), ('c', 'b')])
+    pairs = [('b', 'a'), ('a', 'c'), ('c', 'b')]
+    found = statistics.differences(values, pairs, [0.0] * 3)
     assert found[0].interval == pytest.approx(statistics.mean_and_interval([-0.1, -0.2, -0.3]))
-    alone = [statistics.differences(values, [pair])[0].p_value for pair in (('b', 'a'), ('a', 'c'), ('c', 'b'))]
-    assert alone[0] == statistics.paired_p_value([0.8, 0.6, 0.67], [0.9, 0.8, 0.97])
+    alone = [statistics.differences(values, [pair], [0.0])[0].p_value for pair in pairs]
+    assert alone[0] == p_value_of([0.8, 0.6, 0.67], [0.9, 0.8, 0.97])
     assert [one.p_value for one in found] == statistics.holm(alone)
 
 
 def test_pairs_that_cannot_be_tested_count_in_no_correction():
     values = {'a': {0: 0.9, 1: 0.8}, 'b': {0: 0.7, 1: 0.65}, 'once': {1: 0.5}, 'apart': {5: 0.9, 6: 0.8}}
     pairs = [('a', 'b'), ('once', 'a'), ('apart', 'a'), ('b', 'left'), ('left', 'b')]
-    tested, once, apart, *left = statistics.differences(values | {'left': {0: 1.0, 1: 1.0}}, pairs, incomplete=['left'])
-    assert tested.p_value == statistics.paired_p_value([0.9, 0.8], [0.7, 0.65])
+    values['left'] = {0: 1.0, 1: 1.0}
+    tested, once, apart, *left = statistics.differences(values, pairs, [0.0, 0.0, 0.0, None, None])
+    assert tested.p_value == p_value_of([0.9, 0.8], [0.7, 0.65])
     assert once.interval.mean == pytest.approx(-0.3)
     assert math.isnan(once.interval.low)
     assert apart.interval.count == 0
@@ -174,14 +196,14 @@ def test_sampling_error_is_wilson_s(right, images):
 
 def test_pairs_common_seeds_only():
     values = {'best': {0: 0.9, 1: 0.8, 2: 0.95}, 'other': {2: 0.9, 0: 0.83, 7: 0.1}}
-    expected = statistics.paired_p_value([0.9, 0.95], [0.83, 0.9])
+    expected = p_value_of([0.9, 0.95], [0.83, 0.9])
     assert statistics.indistinguishable_from_best(values).differences['other'].p_value == expected
 
 
 def test_an_arm_that_cannot_be_tested_is_neither_marked_nor_different():
     values = {'lucky': {0: 0.99}, 'best': {0: 0.9, 1: 0.91}, 'apart': {5: 0.9, 6: 0.9}}
     comparison = statistics.indistinguishable_from_best(values)
-    assert comparison == ('best', (), {})
+    assert comparison == (None, (), {})  # it would be best of itself
 
 
 def test_single_seeds_crown_no_best():

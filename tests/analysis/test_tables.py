@@ -22,8 +22,8 @@ def test_csv_round_trips_to_equal_numbers(three_arms):
     interval = statistics.mean_and_interval(CLOSE)
     assert back.loc[2, ['test_accuracy', 'low', 'high']].tolist() == list(interval[:3])
     # Holm's: the smaller of two is doubled, the larger stays.
-    assert back.loc[0, 'p_value'] == pytest.approx(2 * statistics.paired_p_value(BEST, POOR))
-    assert back.loc[2, 'p_value'] == pytest.approx(statistics.paired_p_value(BEST, CLOSE))
+    assert back.loc[0, 'p_value'] == pytest.approx(2 * statistics.paired_difference(BEST, POOR).p_value)
+    assert back.loc[2, 'p_value'] == pytest.approx(statistics.paired_difference(BEST, CLOSE).p_value)
     assert math.isnan(back.loc[1, 'p_value'])
 
 
@@ -37,8 +37,9 @@ def test_the_table_can_be_computed_again_from_the_rows_of_its_runs(three_arms):
     by_seed = rows[rows['status'] == 'finished'].pivot(index='seed', columns='arm', values='test_accuracy')
     arms = table.arms.set_index('arm')
     assert by_seed.mean().to_dict() == pytest.approx(arms['test_accuracy'].drop('gone').to_dict())
-    p_value = statistics.paired_p_value(by_seed['best'].to_numpy(), by_seed['close'].to_numpy(), 1 / 1000)
-    assert p_value == pytest.approx(arms.loc['close', 'p_value'])
+    (images,) = rows['test_examples'].dropna().unique()
+    difference = statistics.paired_difference(by_seed['best'].to_numpy(), by_seed['close'].to_numpy(), 1 / images)
+    assert difference.p_value == pytest.approx(arms.loc['close', 'p_value'])
     against = statistics.mean_and_interval((by_seed['poor'] - by_seed['best']).to_numpy())
     found = arms.loc['poor', ['difference', 'difference_low', 'difference_high']].tolist()
     assert found == pytest.approx(list(against[:3]))
@@ -121,6 +122,28 @@ def test_other_images_under_one_name_have_no_best(workdir):
     assert 'tested on different data' in formats.to_markdown(table)
 
 
+def test_pairs_are_compared_where_their_own_test_set_is_one(workdir):
+    for seed in (0, 1, 2):
+        workdir.add('best', seed, BEST[seed])
+        workdir.add('close', seed, CLOSE[seed], {'model.depth': 5})
+        workdir.add('elsewhere', seed, POOR[seed], {'data.name': 'cifar10'})
+    table = tables.make_table(_compared(workdir, close=['best'], elsewhere=['best']))
+    close, elsewhere = table.pairs.itertuples()
+    assert close.p_value == statistics.paired_difference(CLOSE, BEST, 1 / 360).p_value
+    assert math.isnan(elsewhere.p_value)
+    assert math.isnan(elsewhere.difference)
+    assert 'tested on different images' in ' '.join(table.notes)
+
+
+def test_no_arm_is_best_of_those_that_nothing_was_tested_against(workdir):
+    for seed in (0, 1):
+        workdir.add('poor', seed, POOR[seed])
+    workdir.add('one seed', 0, 0.99, {'model.depth': 5})
+    table = tables.make_table(runs.read(workdir.write()))
+    assert table.arms['mark'].tolist() == ['', '']
+    assert 'No arm is marked' in table.notes[0]
+
+
 def test_results_that_do_not_tell_their_images_are_compared_as_ever(workdir):
     for seed in (0, 1, 2):
         workdir.add('older', seed, BEST[seed])
@@ -144,7 +167,8 @@ def test_pairs_that_are_asked_for_are_tested_in_every_format(three_arms):
     ]
     values = {'poor': POOR, 'best': BEST, 'close': CLOSE}
     pairs = [('poor', 'best'), ('poor', 'close'), ('best', 'close')]
-    p_values = statistics.holm([statistics.paired_p_value(values[one], values[other], 1e-3) for one, other in pairs])
+    alone = [statistics.paired_difference(values[one], values[other], 1e-3).p_value for one, other in pairs]
+    p_values = statistics.holm(alone)
     assert table.pairs['p_value'].tolist() == pytest.approx(p_values)
     for row, (one, other) in zip(table.pairs.itertuples(), pairs, strict=True):
         expected = statistics.mean_and_interval([a - b for a, b in zip(values[one], values[other], strict=True)])
@@ -177,7 +201,7 @@ def test_a_pair_with_an_unfinished_run_stands_untested(three_arms):
     untested, tested = table.pairs.itertuples(index=False)
     assert math.isnan(untested.difference)
     assert math.isnan(untested.p_value)
-    assert tested.p_value == pytest.approx(statistics.paired_p_value(CLOSE, BEST, 1e-3))
+    assert tested.p_value == pytest.approx(statistics.paired_difference(CLOSE, BEST, 1e-3).p_value)
     assert any('Pairs with an unfinished run' in note for note in table.notes)
     assert re.search(r'poor +\| best +\| +- \| +0 \| +- \|', formats.to_markdown(table))
 

@@ -87,7 +87,7 @@ def drawn(name, arms, seeds, tables=TABLES):
 @pytest.mark.parametrize(('name', 'resolution'), [*dict.fromkeys(CASES, 0.0).items(), *RESOLUTION.items()])
 def test_an_arm_differs_from_itself_at_no_more_than_the_nominal_rate(name, resolution, seeds):
     scores, _ = drawn(name, 2, seeds)
-    p_values = np.array([statistics.paired_p_value(*pair, resolution) for pair in scores])
+    p_values = np.array([statistics.paired_difference(*pair, resolution).p_value for pair in scores])
     for level in (0.01, NOMINAL, 0.2):
         assert np.mean(p_values <= level) <= level + error(level, TABLES), level
 
@@ -155,7 +155,7 @@ def test_of_named_pairs_that_are_equal_any_is_told_apart_at_no_more_than_the_nom
     any_apart = 0
     for table in scores:
         values = {arm: dict(enumerate(own)) for arm, own in enumerate(table)}
-        found = statistics.differences(values, pairs, resolution=RESOLUTION.get(name, 0.0))
+        found = statistics.differences(values, pairs, [RESOLUTION.get(name, 0.0)] * len(pairs))
         any_apart += min(one.p_value for one in found) <= NOMINAL
     assert any_apart / len(scores) <= NOMINAL + error(NOMINAL, len(scores))
 
@@ -164,7 +164,7 @@ def test_a_difference_that_is_there_is_found():
     """Else a test that never says anything would pass all of the above."""
     scores, _ = drawn('shared_seeds', 2, 5, 500)
     scores[:, 1] -= 0.02
-    found = np.mean([statistics.paired_p_value(*pair) <= NOMINAL for pair in scores])
+    found = np.mean([statistics.paired_difference(*pair).p_value <= NOMINAL for pair in scores])
     assert found > 0.9
 
 

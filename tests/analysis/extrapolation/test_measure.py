@@ -161,17 +161,22 @@ def test_pairs_that_the_sweep_asks_for_are_tested_at_each_resolution(copied):
     assert list(zip(found.pairs['policy'], found.pairs['resolution'], strict=True)) == [
         (policy, side) for side in SIDES for policy in POLICIES
     ]
+    alone = {}
     for row in found.pairs.itertuples():
         here = found.scores.query('policy == @row.policy and resolution == @row.resolution')
         early, late = (here.query('arm == @arm')['accuracy'].to_numpy() for arm in ('attention', 'late'))
         assert (row.arm, row.against, row.n) == ('late', 'attention', 2)
         assert row.difference == pytest.approx(np.mean(early[2:] - early[:2]))
-        assert row.p_value == statistics.paired_p_value(early[:2], late, 1 / 50)
+        alone[row.policy, row.resolution] = statistics.paired_difference(late, early[:2], 1 / 50).p_value
+    # At the trained size both policies are one test; at the other they are two, corrected together.
+    corrected = found.pairs.set_index(['policy', 'resolution'])['p_value']
+    assert corrected[:, 8].tolist() == [alone['extend', 8]] * 2
+    assert corrected[:, 12].tolist() == statistics.holm([alone[policy, 12] for policy in POLICIES])
     text = ' '.join(report.to_markdown(found).split())
     for policy in POLICIES:
         assert f"Pairs, difference in points. Coordinates '{policy}'." in text
     assert '| late | attention | ' in text
-    assert 'Holm-corrected over the pairs of a column' in text
+    assert 'Holm-corrected over the pairs of a size' in text
 
 
 def test_what_is_not_finished_or_cannot_be_read_is_counted_and_named(copied):

@@ -1,0 +1,66 @@
+"""The pairs of arms that a sweep asks to compare, tested as one family."""
+
+from collections.abc import Mapping, Sequence
+
+import pandas as pd
+
+from analysis import statistics
+from analysis.reading import records, runs
+from analysis.wording import distinct
+
+COLUMNS = ('arm', 'against', 'difference', 'low', 'high', 'n', 'p_value')
+
+TestSet = tuple[str | None, int, str | None]  # a dataset's name, how many of its images, and their fingerprint
+
+
+def test_sets(arms: Sequence[runs.Arm]) -> list[list[TestSet]]:
+    """What the finished runs of each arm were tested on, each once; a fingerprint that is unknown may be the known."""
+    known: dict[str | None, str] = {}  # by name
+    for run in (run for arm in arms for run in arm.finished if run.result.test_data):
+        known.setdefault(records.config_text(run, 'data.name'), run.result.test_data)
+
+    def of(run: records.Run) -> TestSet:
+        name = records.config_text(run, 'data.name')
+        return name, run.result.test_examples, run.result.test_data or known.get(name)
+
+    return [distinct(of(run) for run in arm.finished) for arm in arms]
+
+
+def compare(
+    arms: Sequence[runs.Arm], sets: Sequence[Sequence[TestSet]], scores: Mapping[str, Sequence[Mapping[int, float]]]
+) -> pd.DataFrame:
+    """A row for each condition and each pair that `arms` ask for; differences are of fractions, in [0, 1].
+
+    Arms that are not complete, or were tested on different images, are not compared. All tests are one family, in which
+    a pair counts once where a condition changes neither of its arms.
+
+    Args:
+      sets: what each arm was tested on.
+      scores: by condition (its name, or '' where there is but one), for each arm an accuracy by seed.
+    """
+    asked = runs.pairs(arms)
+    values = {(condition, place): of for condition, of_arms in scores.items() for place, of in enumerate(of_arms)}
+
+    def first_alike(condition: str, place: int) -> tuple[str, int]:
+        return next((one, place) for one in scores if values[one, place] == values[condition, place])
+
+    places = {
+        (condition, pair): tuple(first_alike(condition, place) for place in pair)
+        for condition in scores
+        for pair in asked
+    }
+    once = distinct(places.values())
+    resolutions = [_resolution(arms, sets, *(place for _, place in pair)) for pair in once]
+    found = dict(zip(once, statistics.differences(values, once, resolutions), strict=True))
+    rows = []
+    for (condition, (place, other)), pair in places.items():
+        interval, p_value = found[pair]
+        rows.append((condition, arms[place].label, arms[other].label, *interval, p_value))
+    return pd.DataFrame(rows, columns=('condition', *COLUMNS))
+
+
+def _resolution(arms: Sequence[runs.Arm], sets: Sequence[Sequence[TestSet]], first: int, second: int) -> float | None:
+    """One image of the test set that two arms share; None where they cannot be compared."""
+    shared = distinct((*sets[first], *sets[second]))
+    comparable = arms[first].complete and arms[second].complete and len(shared) == 1
+    return 1 / shared[0][1] if comparable else None
