@@ -19,6 +19,8 @@ RESOLUTIONS = flags.DEFINE_list('resolutions', None, 'Sides of square images in 
 COORDINATES = flags.DEFINE_list('coordinates', None, 'With --resolutions: extend, rescale, or both (the default).')
 SPLIT = flags.DEFINE_enum('split', 'test', ['train', 'validation', 'test'], 'Examples to evaluate on.')
 
+flags.register_validator('workdir', bool, 'the name of a folder would do')
+
 
 def main() -> None:
     from training.program_cache import use_cache

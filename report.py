@@ -14,6 +14,8 @@ from experiment import command
 WORKDIR = flags.DEFINE_string('workdir', None, 'Folder that sweep.py or train.py wrote.', required=True)
 TABLE = flags.DEFINE_bool('table', True, 'Print the table and write it; --notable where sweep.py did just now.')
 
+flags.register_validator('workdir', bool, 'the name of a folder would do')
+
 
 def main() -> None:
     from analysis.reading import runs

@@ -79,9 +79,8 @@ def write_tables(workdir: str | Path, table: Table) -> list[Path]:
     """
     contents = {'table.md': to_markdown(table), 'table.tex': to_latex(table)}
     contents |= {'table.csv': output.to_csv(table.arms), 'table_runs.csv': output.to_csv(table.runs)}
-    if not table.pairs.empty:
-        contents['table_pairs.csv'] = output.to_csv(table.pairs)
-    return [output.write(Path(workdir) / name, content) for name, content in contents.items()]
+    written = [output.write(Path(workdir) / name, content) for name, content in contents.items()]
+    return written + output.write_table(Path(workdir) / 'table_pairs.csv', table.pairs)
 
 
 def to_markdown(table: Table) -> str:

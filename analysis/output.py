@@ -39,6 +39,14 @@ def to_csv(frame: pd.DataFrame) -> str:
     return frame.assign(**texts).to_csv(index=False, lineterminator='\n')
 
 
+def write_table(path: Path, frame: pd.DataFrame) -> list[Path]:
+    """Writes a frame as CSV, as `write` does; where it is empty, one that an earlier table left there is removed."""
+    if not frame.empty:
+        return [write(path, to_csv(frame))]
+    path.unlink(missing_ok=True)
+    return []
+
+
 def write(path: Path, content: str | bytes) -> Path:
     """Writes a file whole or not at all. Raises ConfigError: a folder that cannot be written is the user's to mend."""
     try:

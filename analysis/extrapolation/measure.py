@@ -38,6 +38,7 @@ POLICIES = {
 
 PAIR = ('policy', 'arm', 'against', 'resolution', 'difference', 'low', 'high', 'n', 'p_value')  # columns of pairs
 MOST_TOKENS = 16_384  # of an image; attention weights of one head are then a gigabyte
+MOST_PIXELS = 4_096  # of a side
 
 
 class Ready(NamedTuple):
@@ -108,6 +109,12 @@ def check_resolutions(ready: Sequence[Ready], sides: Sequence[int]) -> None:
         raise ConfigError(
             f'--resolutions={sides[-1]} makes {most:,} tokens of an image; sizes with {MOST_TOKENS:,} or fewer would do'
         )
+    if sides[-1] > MOST_PIXELS:
+        raise ConfigError(f'--resolutions={sides[-1]} is more than {MOST_PIXELS:,} pixels; that or fewer would do')
+    # A ResNet has no patches; the figure counts its images in them.
+    largest = max((one.config.model.patch_size for one in ready if not one.has_tokens), default=1)
+    if sides[0] < largest:
+        raise ConfigError(f'--resolutions={sides[0]} is less than model.patch_size={largest}; that or more would do')
     for side in sides:
         if side % multiple:
             fitting = sorted({side // multiple * multiple or multiple, (side // multiple + 1) * multiple})

@@ -35,9 +35,10 @@ def report(workdir: str | Path, resolutions: Sequence[str], policies: Sequence[s
         ('extrapolation.md', to_markdown(found)),
         ('extrapolation.csv', output.to_csv(found.summary)),
         (written.RUNS, output.to_csv(written.rows(found))),
-        *([] if found.pairs.empty else [('extrapolation_pairs.csv', output.to_csv(found.pairs))]),
     ):
         print(output.write(workdir / name, content))
+    for path in output.write_table(workdir / 'extrapolation_pairs.csv', found.pairs):
+        print(path)
     for path in write_figure(extrapolation_figure(found.arms, found.scores), workdir / 'extrapolation'):
         print(path)
 

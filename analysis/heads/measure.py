@@ -59,8 +59,7 @@ def measure_run(workdir: Path, split: str = 'test', images: int = 256, load: Loa
     pruning = pd.DataFrame({'heads_left': total - np.arange(total + 1), 'heads': total, 'accuracy': removed.accuracy})
     notes = (
         f'{len(chosen.labels):,} {split} images of {trained.spec.name}, params of step {trained.step:,}.',
-        f'Accuracy without heads: on {removed.examples:,} {split} images; the order of removal, from the least '
-        'important, is that of the validation images.',
+        _removal_note(f'{removed.examples:,} {split} images'),
     )
     return Measured(heads, pruning, {workdir.name: alike}, notes)
 
@@ -75,7 +74,7 @@ def measure_sweep(
     Raises:
       ConfigError: none of its runs can be measured.
     """
-    measured: list[Measured] = []
+    measured: dict[str, Measured] = {}  # by run
     notes = list(sweep.warnings)
     for arm in sweep.arms:
         lack = next(filter(None, (lacks_attention(run.config) for run in arm.finished)), '')
@@ -93,15 +92,24 @@ def measure_sweep(
             for table in (found.heads, found.pruning):
                 for place, (name, value) in enumerate({'arm': arm.label, 'seed': run.seed, 'run': run.name}.items()):
                     table.insert(place, name, value)
-            measured.append(found)
+            measured[run.name] = found
     if not measured:
         raise ConfigError(f'--workdir={workdir}: no run with attention weights in it ({"; ".join(notes)})')
     notes.insert(0, f'Means over seeds and heads, on up to {images:,} {split} images of each run.')
-    notes.insert(1, f'Accuracy without heads: on up to {MOST_REMOVAL_IMAGES:,} of them.')
-    heads, pruning = (pd.concat([getattr(found, name) for found in measured], ignore_index=True) for name in TABLES)
-    alike = {name: matrix for found in measured for name, matrix in found.likeness.items()}
+    notes.insert(1, _removal_note(f'up to {MOST_REMOVAL_IMAGES:,} {split} images'))
+    heads, pruning = (
+        pd.concat([getattr(found, name) for found in measured.values()], ignore_index=True) for name in TABLES
+    )
+    alike = {name: matrix for name, found in measured.items() for matrix in found.likeness.values()}
     incomplete = frozenset(arm.label for arm in sweep.arms if not arm.complete)
     return Measured(heads, pruning, alike, tuple(notes), incomplete)
+
+
+def _removal_note(images: str) -> str:
+    return (
+        f'Accuracy without heads: on {images}; the order of removal, from the least important, is that of the '
+        'validation images.'
+    )
 
 
 _likeness = jax.jit(likeness)

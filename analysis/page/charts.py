@@ -60,14 +60,20 @@ def trade_offs(rows: Sequence[Row]) -> Picture | None:
             )
             for row, cost in known
         ]
-        means = [float(np.mean(curve.marks[0].values)) for curve in curves]
-        front = pareto_front([cost for _, cost in known], means, less_is_better)
+        # Not of arms with a run that did not finish: survivors would win.
+        compared = [curve.marks[0] for curve in curves if curve.marks[0].complete]
+        front = pareto_front(
+            [mark.x for mark in compared], [float(np.mean(mark.values)) for mark in compared], less_is_better
+        )
         panels.append(
             Panel('test accuracy, %', tuple(curves), f'Accuracy against {title}', (0.0, 100.0), x_label, front)
         )
     if not panels:
         return None
-    caption = [seeds_note([row.arm for row in finished]), 'On the Pareto front no other arm is better in both.']
+    caption = [
+        seeds_note([row.arm for row in finished]),
+        'On the Pareto front no other arm of finished runs is better in both.',
+    ]
     caption += missing_notes([row.arm for row in rows])
     best = '; '.join(f'{panel.title.lower()}: {_on_front(panel)}' for panel in panels)
     figure = line_figure(panels, x_label='', caption=' '.join(caption), share_y=True)
@@ -85,7 +91,12 @@ def _cost(row: Row, name: str) -> float | None:
 
 
 def _on_front(panel: Panel) -> str:
-    at = {(curve.marks[0].x, float(np.mean(curve.marks[0].values))): curve.label for curve in panel.curves}
+    at = {
+        (mark.x, float(np.mean(mark.values))): curve.label
+        for curve in panel.curves
+        for mark in curve.marks
+        if mark.complete
+    }
     return ', then '.join(f'{at[point]} at {point[1]:.2f}%' for point in panel.front)
 
 

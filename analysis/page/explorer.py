@@ -28,6 +28,7 @@ from models.positions import POSITIONS, AbsolutePositions, NoPositions
 
 IMAGES = 6  # of a run, when there is room
 ROOM = 5_000_000  # characters for attention, of the 10 MB that a page may have
+LEFT_OUT = 'left out, so that this page stays small; a report of this run alone shows it'
 VIEWS = {
     'weights': 'as it is',
     'content': 'by content alone',
@@ -59,7 +60,7 @@ def explorer(
     sets: dict[str, dict[str, Any]] = {}
     shown = []
     for one in chosen:
-        about = {'name': one.run.name, 'arm': one.row.label, 'number': one.row.number, 'seed': one.run.seed}
+        about = _about(one.row, one.run)
         try:
             trained = load(one.folder)
             which = json.dumps(trained.config.data.to_dict(), sort_keys=True)
@@ -71,14 +72,12 @@ def explorer(
             shown.append(about | _of_run(trained, split, of_run, alike) | {'set': sets[which]['number']})
         except Exception as error:  # whatever a damaged checkpoint raises, the other runs can be shown
             without.append(about | {'why': why(error)})
-    without += [
-        {'name': one.run.name, 'arm': one.row.label, 'number': one.row.number, 'seed': one.run.seed, 'why': LEFT_OUT}
-        for one in left_out
-    ]
+    without += [_about(one.row, one.run) | {'why': LEFT_OUT} for one in left_out]
     return {'runs': shown + without, 'sets': list(sets.values()), 'views': VIEWS}
 
 
-LEFT_OUT = 'left out, so that this page stays small; a report of this run alone shows it'
+def _about(row: Row, run: records.Run) -> dict[str, Any]:
+    return {'name': run.name, 'arm': row.label, 'number': row.number, 'seed': run.seed}
 
 
 def fit(wanted: Sequence[Wanted], room: int = ROOM) -> tuple[list[Wanted], int, list[Wanted]]:
@@ -86,24 +85,24 @@ def fit(wanted: Sequence[Wanted], room: int = ROOM) -> tuple[list[Wanted], int, 
 
     Two images of every arm go before more runs, and more runs before more images.
     """
-    firsts = list({one.row.number: one for one in reversed(wanted)}.values())[::-1]
-    order = firsts + [one for one in wanted if not any(one is first for first in firsts)]
-    chosen, total, images = [], 0, 2 if 2 * sum(one.size for one in firsts) <= room else 1
-    for one in order:
-        if total + images * one.size <= room:
-            chosen.append(one)
-            total += images * one.size
-    each = sum(one.size for one in chosen)
+    numbers = [one.row.number for one in wanted]
+    is_first = [number not in numbers[:place] for place, number in enumerate(numbers)]
+    images = 2 if 2 * sum(one.size for one, first in zip(wanted, is_first, strict=True) if first) <= room else 1
+    chosen, each = set(), 0  # places in `wanted`, and the size of an image of all these
+    for place in sorted(range(len(wanted)), key=lambda place: not is_first[place]):
+        if images * (each + wanted[place].size) <= room:
+            chosen.add(place)
+            each += wanted[place].size
     images = max(images, min(IMAGES, room // each)) if each else images
-    kept = [one for one in wanted if any(one is other for other in chosen)]
-    return kept, images, [one for one in wanted if not any(one is other for other in chosen)]
+    kept, left_out = ([one for place, one in enumerate(wanted) if (place in chosen) == keep] for keep in (True, False))
+    return kept, images, left_out
 
 
 def _wanted(workdir: Path, rows: Sequence[Row]) -> tuple[list[Wanted], list[dict[str, Any]]]:
     wanted, without = [], []
     for row in rows:
         for run in row.arm.runs:
-            about = {'name': run.name, 'arm': row.label, 'number': row.number, 'seed': run.seed}
+            about = _about(row, run)
             if run.status != records.FINISHED:
                 without.append(about | {'why': f'{run.status} {run.detail}'.strip()})
                 continue

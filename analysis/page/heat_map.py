@@ -49,7 +49,8 @@ def grids(rows: Sequence[Row]) -> list[Grid]:
         fields = flatten(config or {})
         place = tuple(fields.get(name) for name in FIELDS)
         if not lacks_attention(config) and None not in place:
-            rest = {name: value for name, value in fields.items() if name not in NOT_ALIKE}
+            tuned = row.arm.tuning.fields if row.arm.tuning else ()  # a choice for each arm, and no difference
+            rest = {name: value for name, value in fields.items() if name not in (*NOT_ALIKE, *tuned)}
             if fields.get('model.positions.content') is False:
                 place = f'{place[0]} alone', place[1]
             group = groups.setdefault(json.dumps(rest, sort_keys=True), Grid({}, rest))
@@ -87,6 +88,7 @@ def heat_map(rows: Sequence[Row]) -> Picture | None:
         figure.colorbar(mesh, cax=figure.add_axes(bar)).set_label('test accuracy, %')
     about = '; '.join(
         f'{name} with {heads} head{"s" * (heads != 1)} {100 * means[row.number]:.2f}%'
+        + ('' if row.arm.complete else f' ({len(row.arm.finished)} of {len(row.arm.runs)} runs)')
         for grid in found
         for (name, heads), row in grid.rows.items()
     )
@@ -103,8 +105,9 @@ def _draw(axes: Axes, grid: Grid, means: dict[int, float], limits: tuple[float, 
     for (name, heads), row in grid.rows.items():
         interval = statistics.mean_and_interval([run.result.accuracy for run in row.arm.finished], row.arm.complete)
         light = (100 * interval.mean - low) / ((high - low) or 1) > 0.5
+        survivors = '' if row.arm.complete else f'\n{len(row.arm.finished)} of {len(row.arm.runs)} runs'
         axes.text(
-            grid.heads.index(heads) + 0.5, grid.positions.index(name) + 0.5, percent(*interval[:3], '.1f'),
+            grid.heads.index(heads) + 0.5, grid.positions.index(name) + 0.5, percent(*interval[:3], '.1f') + survivors,
             ha='center', va='center_baseline', fontsize=SMALL,
             color=ON_LIGHT if light else ON_DARK, url=f'#arm-{row.number}',
         )  # fmt: skip

@@ -26,9 +26,9 @@ class Section(NamedTuple):
 
 
 def sections(
-    workdir: Path, sweep: runs.Sweep, rows: Sequence[Row], measured: Measured | None, why: str, load: Load
+    workdir: Path, sweep: runs.Sweep, rows: Sequence[Row], measured: Measured | None, no_heads: str, load: Load
 ) -> list[Section]:
-    """The sections of pictures, in order."""
+    """The sections of pictures, in order; `no_heads` says why nothing was `measured`."""
 
     def drawn(*found: Picture | None) -> list[Picture]:
         return [picture for picture in found if picture is not None]
@@ -52,7 +52,7 @@ def sections(
             [*([] if scaling else [NO_SCALING]), BEYOND if beyond else asked],
             drawn(scaling, beyond),
         ),
-        Section('heads', 'Heads', *_head_pictures(measured, why)),
+        Section('heads', 'Heads', *_head_pictures(measured, no_heads)),
         Section('attention-map', 'An attention map', *_attention_map(workdir, rows, load)),
         Section('positions', 'Positions, before and after training', *_position_pictures(workdir, rows, load)),
     ]
@@ -66,9 +66,9 @@ BEYOND = f'Beyond the trained length, coordinates {"; ".join(f"{name!r}: {what}"
 NO_SCALING = 'The arms do not differ in the amount of data, and the sweep asks for no figure of its own.'
 
 
-def _head_pictures(measured: Measured | None, why: str) -> tuple[list[str], list[Picture]]:
+def _head_pictures(measured: Measured | None, no_heads: str) -> tuple[list[str], list[Picture]]:
     if measured is None:
-        return [f'Nothing is known of heads: {why}.'], []
+        return [f'Nothing is known of heads: {no_heads}.'], []
     about = 'Accuracy as heads are removed, from the least to the most important'
     pruning = Picture(
         'pruning',

@@ -176,6 +176,13 @@ def test_files_are_written_whole(three_arms):
     assert not list(folder.glob('.*'))
 
 
+def test_pairs_of_an_earlier_table_do_not_stay(three_arms):
+    folder = three_arms.write()
+    (folder / 'table_pairs.csv').write_text('of an earlier sweep')
+    formats.write_tables(folder, tables.make_table(runs.read(folder)))
+    assert not (folder / 'table_pairs.csv').exists()
+
+
 def test_a_folder_that_cannot_be_written_is_one_line_after_its_table(three_arms, capsys):
     folder = three_arms.write()
     (folder / 'table.md').mkdir()  # stands in the way of the rename; permissions would not stop root

@@ -206,6 +206,14 @@ def test_a_pair_with_an_unfinished_run_stands_untested(three_arms):
     assert re.search(r'poor +\| best +\| +- \| +0 \| +- \|', formats.to_markdown(table))
 
 
+def test_each_row_of_a_label_over_several_configs_is_compared(three_arms):
+    for seed in range(3):
+        three_arms.add('close', seed, CLOSE[seed], {'model.depth': 7})
+    table = tables.make_table(_compared(three_arms, close=['best']))
+    assert table.pairs['against'].tolist() == ['best', 'best']
+    assert [label.startswith('close (') for label in table.pairs['arm']] == [True, True]
+
+
 def test_a_pair_whose_other_is_not_there_is_a_warning(three_arms):
     table = tables.make_table(_compared(three_arms, poor=['bset', 'close', 'poor']))
     assert table.pairs['against'].tolist() == ['close']

@@ -23,7 +23,15 @@ def test_percent_has_one_format_for_the_mean_and_its_interval(numbers, form, tex
 
 @pytest.mark.parametrize(
     ('value', 'text', 'named'),
-    [(0.0123, '0.012', 'p = 0.012'), (0.0009, '< 0.001', 'p < 0.001'), (1.0, '1.000', 'p = 1.000'), (None, '-', '-')],
+    [
+        (0.0123, '0.012', 'p = 0.012'),
+        (0.0009, '< 0.001', 'p < 0.001'),
+        (1.0, '1.000', 'p = 1.000'),
+        (None, '-', '-'),
+        (0.05, '0.050', 'p = 0.050'),
+        (0.04996, '0.050', 'p = 0.050'),
+        (0.0504558, '0.0505', 'p = 0.0505'),
+    ],
 )
-def test_a_p_value_is_never_zero(value, text, named):
+def test_a_p_value_is_never_zero_nor_on_the_other_side_of_significance(value, text, named):
     assert (p_value(value), p_value(value, named=True)) == (text, named)

@@ -269,7 +269,9 @@ def test_the_figure_has_a_panel_a_policy_and_marks_the_trained_length(found):
         (['8'], ['extent'], r'--coordinates=extent: extend, rescale or extend,rescale would do'),
         (['8'], [], r'--coordinates=: extend'),
         (['8', '14'], None, r'--resolutions=14 is no multiple of model\.patch_size=4; 12 or 16 would do'),
-        (['2'], None, r'--resolutions=2 is no multiple of model\.patch_size=4; 4 would do'),
+        (['2'], None, r'--resolutions=2 is less than model\.patch_size=4; that or more would do'),
+        (['8', '6'], None, r'--resolutions=6 is no multiple of model\.patch_size=4; 4 or 8 would do'),
+        (['4100'], None, r'--resolutions=4100 makes 1,050,625 tokens of an image'),
     ],
 )
 def test_flags_that_cannot_work_are_named(trained, resolutions, policies, message):

@@ -13,6 +13,7 @@ import models
 from analysis.heads import measure, report
 from analysis.heads import trained as module
 from analysis.heads.metrics import head_statistics
+from analysis.reading import runs
 from configs import base
 from configs.errors import ConfigError
 from experiment import folder
@@ -92,6 +93,15 @@ def test_a_run_is_what_its_attention_says_however_it_is_batched(trained, monkeyp
     monkeypatch.setattr(module, 'CAPTURED_BYTES', 5 * 4 * 2 * 16**2)  # batches of five of the twelve images
     own = measure.measure_run(trained, images=12).heads.drop(columns=['likeness', 'accuracy_lost'])
     pd.testing.assert_frame_equal(own, expected, rtol=1e-4)
+
+
+def test_likeness_is_found_by_its_run_whatever_its_folder_is_called(trained, tmp_path, monkeypatch):
+    (tmp_path / 'link').symlink_to(trained)
+    monkeypatch.chdir(trained)
+    for place in (tmp_path / 'link', Path('.')):
+        sweep = runs.read(place)
+        found = measure.measure_sweep(place, sweep, images=8)
+        assert list(found.likeness) == [sweep.arms[0].runs[0].name] == [trained.name]
 
 
 def test_of_a_sweep_the_means_of_each_arm(workdir, capsys):

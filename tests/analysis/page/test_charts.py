@@ -1,4 +1,5 @@
 import hashlib
+import itertools
 import json
 
 import numpy as np
@@ -63,7 +64,29 @@ def test_a_cell_of_the_map_has_an_interval_where_every_run_finished(workdir):
             workdir.add(f'{count}', seed, accuracy, fields, finished=(count, seed) != (4, 2))
     figure = heat_map.heat_map(rows(workdir)).figure
     texts = {text.get_text() for axes in figure.axes for text in axes.texts}
-    assert texts == {'97.0 ± 2.5', '96.5'}
+    assert texts == {'97.0 ± 2.5', '96.5\n2 of 3 runs'}
+
+
+def test_arms_that_chose_their_own_rates_share_a_map(workdir):
+    for place, (name, count) in enumerate(itertools.product(('none', 'learned_1d'), (1, 4))):
+        fields = {'model.positions.name': name, 'model.num_heads': count}
+        for rate in (0.1, 0.2):
+            validation = 0.9 if (rate == 0.2) == (place == 3) else 0.5
+            changes = {'train.learning_rate': rate}
+            workdir.add(f'{name}, {count}', 0, 0.9, fields | changes, {'validation.accuracy': validation})
+            workdir.listed[-1]['tuned'] = ['train.learning_rate']
+    (grid,) = heat_map.grids(rows(workdir))
+    assert len(grid.rows) == 4
+    assert {row.arm.config['train']['learning_rate'] for row in grid.rows.values()} == {0.1, 0.2}
+
+
+def test_survivors_are_on_no_front(workdir):
+    for seed, accuracy in enumerate((0.8, 0.81)):
+        workdir.add('whole', seed, accuracy)
+        workdir.add('survivor', seed, 0.99, {'model.depth': 2}, finished=seed == 0)
+    picture = charts.trade_offs(rows(workdir))
+    assert 'whole at 80.50%' in picture.alternative
+    assert 'survivor' not in picture.alternative
 
 
 def test_a_sweep_without_such_arms_has_no_map(workdir):

@@ -95,6 +95,13 @@ def test_a_choice_without_all_that_was_to_be_tried_says_so(workdir, tuned, kept)
     assert sweep.warnings == (f'{RATE} of arm was chosen among 2 of 3 settings: 0.4 is unfinished',)
 
 
+def test_a_choice_among_other_seeds_says_so(workdir, tuned):
+    for seed in (0, 1):
+        tuned('arm', 0.1, 0.5, seed=seed)
+    tuned('arm', 0.2, 0.6)
+    assert runs.read(workdir.write()).warnings == (f'{RATE} of arm was chosen among settings of different seeds',)
+
+
 def test_where_no_setting_can_be_chosen_the_first_stands_for_the_arm(workdir, tuned):
     workdir.add('other', 0)
     for rate in (0.1, 0.2):
