@@ -1,5 +1,7 @@
 """Attention by one kernel that never writes the weights down, where the backend has one that can."""
 
+import re
+
 import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
@@ -13,6 +15,7 @@ from models.positions.base import Heads
 KERNELS = ('xla', 'cudnn')
 LARGEST_HEAD = 128  # cuDNN's bound on every GPU that it supports; head_dim must be a multiple of HEAD_MULTIPLE
 HEAD_MULTIPLE = 8
+LEAST_CAPABILITY = 8.0  # of the GPU
 
 
 def fallback(config: ConfigDict, image_shape: tuple[int, int, int], dtype: DTypeLike) -> str:
@@ -25,6 +28,11 @@ def fallback(config: ConfigDict, image_shape: tuple[int, int, int], dtype: DType
     grid, head_dim = patch_grid(image_shape, config.patch_size), config.embed_dim // config.num_heads
     if jax.default_backend() != 'gpu':
         return f'the backend is {jax.default_backend()}, and cuDNN is of NVIDIA GPUs'
+    capability = str(getattr(jax.devices()[0], 'compute_capability', 'unknown'))  # of AMD's a name
+    if not re.fullmatch(r'\d+\.\d+', capability) or float(capability) < LEAST_CAPABILITY:
+        return (
+            f"cuDNN's attention takes compute capability {LEAST_CAPABILITY:.1f} or more, and this GPU's is {capability}"
+        )
     if not config.positions.content:
         return 'model.positions.content=False leaves no queries and keys'
     if config.window is not None and not windows.sees_all(grid, config.window):

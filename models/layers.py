@@ -32,11 +32,20 @@ def _gelu_and_derivative(x: Float[Array, '*shape']) -> tuple[Float[Array, '*shap
     return x * cdf, cdf + 0.5 * x * (1 - tanh * tanh) * slope * (1 + 3 * 0.044715 * square)
 
 
-def _gelu_backward(derivative: Float[Array, '*shape'], gradient: Float[Array, '*shape']) -> tuple[Array]:
-    return (gradient * derivative,)
+def _gelu_forward(x: Float[Array, '*shape']) -> tuple[Float[Array, '*shape'], Float[Array, '*shape']]:
+    # An accelerator waits for its memory: rather than write the derivative down it computes it once more.
+    value, derivative = _gelu_and_derivative(x)
+    return value, derivative if jax.default_backend() == 'cpu' else x
 
 
-gelu.defvjp(_gelu_and_derivative, _gelu_backward)
+def _gelu_backward(saved: Float[Array, '*shape'], gradient: Float[Array, '*shape']) -> tuple[Array]:
+    if jax.default_backend() != 'cpu':
+        # Without the barrier XLA finds the forward pass's tanh to be the same, and writes that down.
+        saved = _gelu_and_derivative(jax.lax.optimization_barrier(saved))[1]
+    return (gradient * saved,)
+
+
+gelu.defvjp(_gelu_forward, _gelu_backward)
 
 
 @jax.custom_vjp

@@ -1,3 +1,5 @@
+from types import SimpleNamespace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -33,6 +35,13 @@ def asked(**fields):
 @pytest.fixture
 def on_gpu(monkeypatch):
     monkeypatch.setattr(jax, 'default_backend', lambda: 'gpu')
+    monkeypatch.setattr(jax, 'devices', lambda: [SimpleNamespace(compute_capability='9.0')])
+
+
+@pytest.mark.parametrize('capability', ['7.5', 'gfx942'])
+def test_a_gpu_without_the_kernel_falls_back(capability, on_gpu, monkeypatch):
+    monkeypatch.setattr(jax, 'devices', lambda: [SimpleNamespace(compute_capability=capability)])
+    assert fused.fallback(asked(), (64, 1, 1), jnp.bfloat16).endswith(capability)
 
 
 @pytest.mark.parametrize('tokens', [4, 49, 64, 196, 197])

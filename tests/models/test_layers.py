@@ -15,13 +15,23 @@ def x():
     return 3 * jax.random.normal(jax.random.key(0), (2, 5, 16))
 
 
-def test_gelu_equals_jax_and_its_gradient_is_as_near_to_the_exact_one(x):
+@pytest.mark.parametrize('backend', ['cpu', 'gpu'])
+def test_gelu_equals_jax_and_its_gradient_is_as_near_to_the_exact_one(x, backend, monkeypatch):
+    """What the backward pass is handed depends on the backend."""
+    monkeypatch.setattr(jax, 'default_backend', lambda: backend)
     np.testing.assert_allclose(gelu(x), jax.nn.gelu(x), atol=1e-6)
     gradient = jax.grad(lambda x, function: jnp.sum(function(x)))
     with jax.enable_x64(True):
         exact = gradient(jnp.asarray(x, jnp.float64), jax.nn.gelu)
     ours, theirs = (np.abs(gradient(x, function) - np.asarray(exact)).max() for function in (gelu, jax.nn.gelu))
     assert 0 < ours <= theirs < 1e-5
+
+
+@pytest.mark.parametrize(('backend', 'is_input'), [('cpu', False), ('gpu', True)])
+def test_gelu_keeps_no_array_of_its_own_where_memory_is_what_takes_time(x, backend, is_input, monkeypatch):
+    monkeypatch.setattr(jax, 'default_backend', lambda: backend)
+    (kept,) = jax.tree.leaves(jax.vjp(gelu, x)[1])
+    assert np.array_equal(kept, x) == is_input
 
 
 def test_layer_norm_equals_flax_and_so_do_its_gradients(x):
