@@ -37,7 +37,7 @@ MEMBERS = flags.DEFINE_multi_integer('members', [2, 4, 8], 'Runs of a population
 flags.adopt_module_key_flags(options)
 
 STEPS = 16  # of the arm with several steps a dispatch, and of one timing of the others
-SINGLE = 'one by one'
+SINGLE, TOGETHER = 'one by one', '{} together'
 DISPATCH = f'{STEPS} steps a dispatch'
 IN_PARTS = {f'in {parts} parts': parts for parts in (AT_ONCE, IN_TURN)}
 
@@ -78,7 +78,9 @@ def main() -> None:
     cores = cores_allowed()
     if CORES.value:
         os.sched_setaffinity(0, cores[: CORES.value])  # before the backend starts, which counts them
-    cases = [case for case in CASES if CASE.value in (None, case.name)]
+    cases = [
+        case._replace(batch=options.BATCH.value or case.batch) for case in CASES if CASE.value in (None, case.name)
+    ]
     if not cases:
         raise ConfigError(f'--case={CASE.value!r}: {nearest(CASE.value, [case.name for case in CASES])}')
     if options.JSON.value:
@@ -95,20 +97,27 @@ def main() -> None:
 
 
 def measure(case: Case, members: Sequence[int], *, seconds: float, fewest: int) -> dict[str, Any]:
-    """A row: milliseconds of one run's step by each arm, and how many times as fast as one by one that is."""
+    """A row: milliseconds of one run's step by each arm, and how many times as fast as the base that is.
+
+    The base is what a run by itself would do: on a CPU step by step, on an accelerator several steps a dispatch, which
+    populations take there too. Parts of a batch are for a CPU's cores and caches.
+    """
     config, dataset = experiment(case)
+    on_cpu = jax.default_backend() == 'cpu'
     arms = {SINGLE: runner(config, dataset, 1, 1), DISPATCH: runner(config, dataset, STEPS, 1)}
-    arms |= {f'{size} together': runner(config, dataset, 1, size) for size in members}
-    arms |= {name: runner(config, dataset, 1, 1, parts) for name, parts in IN_PARTS.items()}
+    sizes = {TOGETHER.format(size): size for size in members}
+    arms |= {name: runner(config, dataset, 1 if on_cpu else STEPS, size) for name, size in sizes.items()}
+    arms |= {name: runner(config, dataset, 1, 1, parts) for name, parts in IN_PARTS.items() if on_cpu}
     times = benchmarks.time_in_turns(arms, seconds=seconds, fewest=fewest)
-    sizes = {f'{size} together': size for size in members}
     a_step = {name: taken / STEPS / sizes.get(name, 1) for name, taken in times.items()}
+    base = SINGLE if on_cpu else DISPATCH
     return {
         'model': case.name,
         'batch': case.batch,
         'rounds': len(times[SINGLE]),
+        'base': base,
         'arms': {
-            name: {'ms': float(np.median(taken)), 'gain': benchmarks.ratio(a_step[SINGLE], taken)._asdict()}
+            name: {'ms': float(np.median(taken)), 'gain': benchmarks.ratio(a_step[base], taken)._asdict()}
             for name, taken in a_step.items()
         },
     }
@@ -158,8 +167,9 @@ def to_markdown(rows: list[dict[str, Any]]) -> str:
 
     table = pd.DataFrame(
         [
-            {'model': row['model'], 'batch': row['batch'], f'{SINGLE}, ms a step': f'{row["arms"][SINGLE]["ms"]:.2f}'}
-            | {name: gain(row, name) for name in row['arms'] if name != SINGLE}
+            {'model': row['model'], 'batch': row['batch']}
+            | {f'{row["base"]}, ms a step': f'{row["arms"][row["base"]]["ms"]:.2f}'}
+            | {name: gain(row, name) for name in row['arms'] if name != row['base']}
             for row in rows
         ]
     )

@@ -6,6 +6,7 @@ JSON = flags.DEFINE_string('json', None, 'File to write the measurements to, bes
 SECONDS = flags.DEFINE_float(
     'seconds', None, 'Time for the rounds of each row; left out: what the benchmark usually takes.', lower_bound=0.0
 )
+BATCH = flags.DEFINE_integer('batch', None, "Images of a batch; left out: each row's own.", lower_bound=1)
 
 
 def seconds(usual: float) -> float:

@@ -33,13 +33,13 @@ from data.spec import Dataset, Spec, Split
 from experiment import command, folder
 from files.writing import write_json
 from models import Params
+from models.fused import fallback
 from training.optimiser import Rates
 from training.placement import cores_allowed
 from training.programs import compile_programs
 from training.step import build_model
 
 SIZES = flags.DEFINE_list('sizes', None, 'Which sizes; left out: all.')
-BATCH = flags.DEFINE_integer('batch', None, "Images of a step; left out: each size's own.", lower_bound=1)
 PEERS = flags.DEFINE_string(
     'peers', '.venv-bench/bin/python', 'Python with requirements/bench.txt, on a CPU; empty: no peers.'
 )
@@ -128,7 +128,7 @@ def main() -> None:
         for name in SIZES.value or ALL_SIZES:
             size = ALL_SIZES[name]
             size = size._replace(
-                batch=BATCH.value or size.batch, fields=size.fields | {'model.attention_kernel': KERNEL.value}
+                batch=options.BATCH.value or size.batch, fields=size.fields | {'model.attention_kernel': KERNEL.value}
             )
             print(f'measuring {size.label} ...', file=sys.stderr, flush=True)
             rows.append(measure(size, peer, DTYPE.value, seconds=options.seconds(USUAL), fewest=FEWEST))
@@ -193,9 +193,10 @@ def experiment(size: Size, dtype: str) -> tuple[ConfigDict, Dataset]:
 
 def runner(config: ConfigDict, dataset: Dataset) -> Callable[[], Any]:
     """A training step, each call from where the last one ended."""
+    reason = fallback(config.model, dataset.spec.image_shape, np.dtype(config.train.compute_dtype))
+    if reason:
+        raise ConfigError(f'--kernel={config.model.attention_kernel}: {reason}; --kernel=xla would do')
     program = compile_programs(config, dataset, 10_000, only=jax.devices()[:1])  # as many as the peer has
-    if program.kernel_fallback:
-        raise ConfigError(f'--kernel={config.model.attention_kernel}: {program.kernel_fallback}; --kernel=xla would do')
     key = jax.random.key(0)
     state, rates = program.initial_state(key), Rates.of(config.train)
     images, labels = jax.device_put(tuple(dataset.train))

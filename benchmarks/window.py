@@ -1,12 +1,13 @@
 """What a window saves: windowed attention against a dense mask, and against full attention; forward and backward.
 
-python -m benchmarks.window
+python -m benchmarks.window [--tokens=4096] [--batch=8]
 
 Prints the section of RESULTS.md. On two idle cores it takes some ten minutes, and up to 60% of the memory.
 """
 
 import math
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,6 +20,7 @@ from flax import nnx
 
 import benchmarks
 from benchmarks import options
+from configs.errors import ConfigError
 from experiment import command, folder
 from files.writing import write_json
 from models import windows
@@ -28,6 +30,7 @@ from models.patches import grid_coordinates
 from models.positions import NoPositions, Shape
 
 QUICK = flags.DEFINE_bool('quick', False, 'A few small rows and rounds, to see that it runs.')
+TOKENS = flags.DEFINE_multi_integer('tokens', None, 'Only the rows of so many tokens; left out: all.', lower_bound=1)
 flags.adopt_module_key_flags(options)
 
 HEADS, HEAD_DIM = 4, 16
@@ -73,21 +76,38 @@ that plans more than {LARGEST_SHARE:.0%} of the memory available is not run.
 
 
 def main() -> None:
+    tables = chosen(QUICK_TABLES if QUICK.value else TABLES, TOKENS.value, options.BATCH.value)
     if options.JSON.value:
         folder.make_folder(Path(options.JSON.value).parent)  # before the minutes that the measurements take
     machine = benchmarks.machine()
     print(f'{INTRODUCTION}\n{benchmarks.describe(machine)}\n')
     rows = []
-    for title, cases in (QUICK_TABLES if QUICK.value else TABLES).items():
+    for title, cases in tables.items():
         measured = []
         for case in cases:
             print(f'measuring {case} ...', file=sys.stderr, flush=True)
             measured.append(measure(case, seconds=options.seconds(0.2 if QUICK.value else 6.0), fewest=3))
+            print(to_markdown(measured[-1:]), file=sys.stderr, flush=True)
         print(f'### {title}\n\n{to_markdown(measured)}\n', flush=True)
         rows += measured
     print(summary(rows))
     if options.JSON.value:
         write_json(Path(options.JSON.value), {'machine': machine, 'rows': rows})
+
+
+def chosen(tables: dict[str, list[Case]], tokens: Sequence[int] | None, batch: int | None) -> dict[str, list[Case]]:
+    """The rows of so many tokens, with another batch where one is given. Raises ConfigError where none is left."""
+    sizes = sorted({math.prod(case.grid) for cases in tables.values() for case in cases})
+    for count in tokens or ():
+        if count not in sizes:
+            raise ConfigError(f'--tokens={count}: {", ".join(map(str, sizes))} would do')
+    kept = {
+        title: [
+            case._replace(batch=batch or case.batch) for case in cases if not tokens or math.prod(case.grid) in tokens
+        ]
+        for title, cases in tables.items()
+    }
+    return {title: cases for title, cases in kept.items() if cases}
 
 
 def measure(case: Case, *, seconds: float, fewest: int) -> dict[str, Any]:

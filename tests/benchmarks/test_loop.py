@@ -1,3 +1,6 @@
+import jax
+import jax.numpy as jnp
+
 from benchmarks import loop
 
 
@@ -9,6 +12,18 @@ def test_a_row_has_every_arm_and_the_baseline_gains_nothing_over_itself():
     assert row['arms'][loop.SINGLE]['gain'] == {'median': 1.0, 'low': 1.0, 'high': 1.0}
     assert all(arm['ms'] > 0 for arm in row['arms'].values())
     assert 'tiny' in loop.to_markdown([row])
+
+
+def test_on_an_accelerator_runs_alone_and_together_take_as_many_steps_a_dispatch(monkeypatch):
+    case = loop.Case('tiny', 8, 8, loop.SMALL | {'model.embed_dim': 16, 'model.depth': 1})
+    asked = []
+    monkeypatch.setattr(jax, 'default_backend', lambda: 'gpu')
+    monkeypatch.setattr(loop, 'runner', lambda config, dataset, *arm: asked.append(arm) or (lambda: jnp.zeros(3)))
+    row = loop.measure(case, (32,), seconds=0.0, fewest=2)
+    assert asked == [(1, 1), (loop.STEPS, 1), (loop.STEPS, 32)]
+    assert row['base'] == loop.DISPATCH
+    assert row['arms'][loop.DISPATCH]['gain'] == {'median': 1.0, 'low': 1.0, 'high': 1.0}
+    assert f'{loop.DISPATCH}, ms a step' in loop.to_markdown([row])
 
 
 def test_the_arms_train():

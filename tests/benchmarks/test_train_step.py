@@ -54,6 +54,14 @@ def test_the_peers_compute_the_same(size):
     assert 'small' in train_step.to_markdown([row])
 
 
+def test_a_kernel_that_cannot_be_is_refused_before_anything_is_compiled(monkeypatch):
+    size = train_step.ALL_SIZES['vit64']
+    size = size._replace(fields=size.fields | {'model.attention_kernel': 'cudnn'})
+    monkeypatch.setattr(train_step, 'compile_programs', None)
+    with pytest.raises(ConfigError, match=r'--kernel=cudnn: the backend is cpu.*--kernel=xla would do'):
+        train_step.runner(*train_step.experiment(size, 'bfloat16'))
+
+
 def test_a_python_that_is_not_there_is_named():
     with pytest.raises(ConfigError, match=r'--peers=/nowhere/python: No such file.*make bench'):
         train_step.Peer('/nowhere/python')

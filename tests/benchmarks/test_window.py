@@ -10,6 +10,7 @@ import pytest
 import benchmarks
 from benchmarks import window
 from benchmarks.window import FULL, MASKED, WINDOWED, Case
+from configs.errors import ConfigError
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -42,6 +43,17 @@ def test_what_would_not_fit_in_memory_is_not_run(monkeypatch):
     assert row['arms'][WINDOWED]['ms'] > 0
     assert row['arms'][FULL]['ms'] is None
     assert 'needs 0.0 GiB' in window.to_markdown([row])
+
+
+def test_rows_are_chosen_by_their_tokens():
+    chosen = window.chosen(window.TABLES, [4096, 49], 8)
+    assert [(case.grid, case.batch) for cases in chosen.values() for case in cases] == [
+        *[((1, 4096), 8), ((7, 7), 8), ((7, 7), 8), ((1, 49), 8)],
+        *[((64, 64), 8)] * 2,
+    ]
+    assert window.chosen(window.TABLES, None, None) == window.TABLES
+    with pytest.raises(ConfigError, match='--tokens=48: 16, 49, '):
+        window.chosen(window.TABLES, [48], None)
 
 
 def test_the_summary_says_how_the_goals_were_met():
