@@ -21,11 +21,11 @@ from models.traits import traits
 from training.log import Row
 from training.loop import total_steps
 from training.placement import cores_allowed
-from training.programs import Programs, compile_programs
+from training.programs import MOST_KEPT, Programs, compile_programs
 from training.track import Member
 
 LARGEST_SHARE = 0.9  # of the device's memory that the plan of a population may take
-COMPILED_AHEAD = 3  # groups whose programs are compiled while others train; each keeps its programs in memory
+FEWEST_AHEAD = 3  # groups whose programs are compiled while others train, however few cores there are
 
 
 def run_all(
@@ -62,7 +62,7 @@ def run_all(
                 display.of(0).end(1)
                 troubles |= _failed(run, workdir, 'its process died (out of memory?)', '', display.of(0))
         else:
-            troubles |= one_by_one(groups, workdir, display, 0 if on_cpu else COMPILED_AHEAD)
+            troubles |= one_by_one(groups, workdir, display, 0 if on_cpu else compiled_ahead())
     return troubles
 
 
@@ -77,6 +77,11 @@ def processes(asked: int | None) -> int:
     if asked > 1 and not on_cpu:
         raise ConfigError(f'--workers={asked}: one process takes all of an accelerator; 1 would do')
     return asked
+
+
+def compiled_ahead() -> int:
+    """Groups whose programs are compiled while others train on an accelerator: a small group trains for a second."""
+    return min(max(FEWEST_AHEAD, len(cores_allowed()) // 2), MOST_KEPT // 2)
 
 
 def slowest_first(groups: Sequence[Group]) -> list[Group]:

@@ -55,6 +55,8 @@ class Programs(NamedTuple):
     made: Made
 
 
+MOST_KEPT = 16  # configurations whose programs a process keeps; a group that does not fit is halved, and needs more
+
 # Where runs may differ and still share their programs: these are arguments of them.
 ARGUMENTS = ('learning_rate', 'weight_decay', 'label_smoothing')
 
@@ -102,7 +104,7 @@ class _Slot:
 _finding = threading.Lock()
 
 
-@functools.lru_cache(maxsize=8)
+@functools.lru_cache(maxsize=MOST_KEPT)
 def _slot(*which: Any) -> _Slot:
     return _Slot()
 

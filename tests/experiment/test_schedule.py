@@ -4,12 +4,14 @@ import json
 import threading
 
 import numpy as np
+import pytest
 
 import data
 from experiment import folder, schedule, sweeps
 from experiment.display import Display
 from experiment.groups import grouped
 from experiment.manifest import open_sweep
+from training import programs
 from training.programs import compile_programs
 
 
@@ -100,6 +102,13 @@ def test_programs_compiled_ahead_are_those_that_train(config, tmp_path):
     made_by = [compile_programs(run.config, dataset, 4).made.by for run in runs]
     assert made_by[0] == threading.get_ident()
     assert threading.get_ident() not in made_by[1:]
+
+
+@pytest.mark.parametrize(('cores', 'ahead'), [(1, 3), (6, 3), (16, 8), (192, 8)])
+def test_programs_compiled_ahead_are_still_there_when_their_turn_comes(cores, ahead, monkeypatch):
+    monkeypatch.setattr(schedule, 'cores_allowed', lambda: range(cores))
+    assert schedule.compiled_ahead() == ahead
+    assert ahead + 2 <= programs.MOST_KEPT
 
 
 def test_what_fails_ahead_fails_in_its_turn_alone(config, tmp_path, monkeypatch):
