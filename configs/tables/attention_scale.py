@@ -14,8 +14,8 @@ and LeCun's initialisation stand before them.
 
 What to expect of `:tiny`: with the scale 90.9 to 95.6%, whatever head_dim. Without it heads of up to 16 channels are
 not told from those with it but for width 128 (1.6 points, p = 0.02), those of 32 are 2.4 to 3.8 points behind (p of
-0.01 to 0.18), those of 64 come to 84 and 86% instead of 94 and 93, and one of 128 to 69.7% instead of 92.6 (p of 0.003
-or less; results/attention_scale/; half an hour on two cores that did other work too). The full form was not run so far.
+0.01 to 0.18), those of 64 come to 84 and 86% instead of 94 and 93, and one of 128 to 69.7% instead of 92.6 (p <
+0.004; results/attention_scale/; half an hour on two cores that did other work too). The full form was not run so far.
 """
 
 import itertools

@@ -5,10 +5,11 @@
 
 Attention, the convolution of the same backbone, and ResNet-18, each at the width at which it has as many params as
 attention (model.match='params'); the subsets are nested and balanced. Every run sees the same number of images, so
-small subsets are seen more often, and no arm trains longer than another. Attention has `learned_1d`; params are
-selected on the same 6,000 validation images whatever the subset. Five seeds each: 75 runs, a test of each convolution
-against attention on as many images, and a figure with a curve for each model. Fashion-MNIST, 20,000 steps of 128
-images; `:tiny` has 16 patches of 7 x 7, 2,000 steps, and no ResNet, whose steps take several times as long.
+small subsets are seen more often, and no arm trains longer than another. (A subset is the same for every seed, so
+intervals say nothing of other images.) Attention has `learned_1d`; params are selected on the same 6,000 validation
+images whatever the subset. Five seeds each: 75 runs, a test of each convolution against attention on as many images,
+and a figure with a curve for each model. Fashion-MNIST, 20,000 steps of 128 images; `:tiny` has 16 patches of 7 x 7,
+2,000 steps, and no ResNet, whose steps take several times as long.
 
 The shape is that of figure 4 in Dosovitskiy et al. 2021 (arXiv:2010.11929), few-shot accuracy over the size of random
 subsets of JFT. It differs in testing what was trained, without another dataset between, and by orders of magnitude.

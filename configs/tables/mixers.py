@@ -15,7 +15,7 @@ in n steps; how much that costs is the machine's to say.
 
 What to expect of `:tiny` (results/mixers/; four minutes on two cores with AVX-512, one a run; speeds of runs beside
 other work mean nothing): with 4 tokens all have 98%; with 16 and 64 convolution and GRU keep it, and attention, which
-nothing tells that neighbours matter, has 95%, 3.4 and 4.4 points behind convolution (p = 0.04 and 0.07). 64 tokens take
+nothing tells that neighbours matter, has 95%, 3.4 and 4.3 points behind convolution (p = 0.04 and 0.07). 64 tokens take
 attention 19 times as long as 4, convolution 9, GRU 15. With 16 a step of GRU takes 1.5 times as long as attention's,
 and multiplies as much: it waits for itself. The full form was not run so far.
 """
