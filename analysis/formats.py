@@ -1,27 +1,22 @@
 """A sweep's table on stdout, and as Markdown, LaTeX (booktabs) and CSV in the sweep's folder."""
 
 import io
-import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
 from pandas.io.formats.style import Styler
-from rich import box
-from rich.console import Console
-from rich.table import Table as Grid
-from rich.text import Text
 
 from analysis import output
 from analysis.output import escape_markdown
 from analysis.reading import runs
 from analysis.tables import Table, make_table
+from analysis.terminal import LABELS, WRAPPED, Terminal
 from analysis.wording import number, p_value, percent, runs_counted
 
 ACCURACY, AGAINST = 'Test accuracy, %', 'Against best, points'
 MARKS = {'best': '{} *', 'indistinguishable': '{} †', '': '{}'}
 MARKDOWN_MARKS = MARKS | {'best': '**{}**'}
-LABELS = ('Arm', 'Against')  # columns of text
 NOTES = r'p{0.95\linewidth}'  # LaTeX's column for them
 LATEX_SYMBOLS = str.maketrans({'±': r'$\pm$', '†': r'$^\dagger$', '…': r'\ldots{}', '<': '$<$', '>': '$>$'})
 
@@ -39,34 +34,17 @@ def report(workdir: str | Path, sweep: runs.Sweep) -> None:
 
 def print_table(table: Table, stream: io.TextIOBase | None = None) -> None:
     """Prints the table and its notes: aligned, with the best arm in bold on a terminal, whole lines elsewhere."""
-    console = Console(file=stream or sys.stdout, highlight=False)
-    _print_grid(console, _cells(table, MARKS), table.arms['mark'] == 'best')
+    terminal = Terminal(stream)
+    terminal.grid(_on_two_lines(_cells(table, MARKS)), table.arms['mark'] == 'best')
     if not table.pairs.empty:
-        _print_grid(console, pair_cells(table), [False] * len(table.pairs))
+        terminal.grid(_on_two_lines(pair_cells(table)))
     for note in notes(table, '*'):
-        console.print(_as_text(note, console), soft_wrap=not console.is_terminal)
+        terminal.line(note)
 
 
-def _print_grid(console: Console, cells: pd.DataFrame, bold: Iterable[bool]) -> None:
-    grid = Grid(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
-    for name in cells:
-        # Labels and reasons wrap on a narrow terminal; numbers never do.
-        wraps, justify = name in (*LABELS, 'n'), 'left' if name in LABELS else 'right'
-        heading = name if wraps else name.replace(' ', '\n', 1)
-        grid.add_column(heading, justify=justify, no_wrap=not wraps, overflow='fold')
-    for is_bold, row in zip(bold, cells.itertuples(index=False), strict=True):
-        grid.add_row(*(_as_text(cell, console) for cell in row), style='bold' if is_bold else None)
-    width = console.measure(grid, options=console.options.update(width=10_000)).maximum
-    if not console.is_terminal:
-        console.width = max(console.width, width)
-    elif console.width < width:
-        grid.padding = 0
-    console.print(grid)
-
-
-def _as_text(text: str, console: Console) -> Text:
-    # As Text, a label is never read as rich's markup.
-    return Text(output.printable(text, console.encoding))
+def _on_two_lines(cells: pd.DataFrame) -> pd.DataFrame:
+    """With headings of numbers broken after their first word."""
+    return cells.rename(columns=lambda name: name if name in WRAPPED else name.replace(' ', '\n', 1))
 
 
 def write_tables(workdir: str | Path, table: Table) -> list[Path]:

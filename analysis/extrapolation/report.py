@@ -11,9 +11,9 @@ from analysis.drawing.style import write_figure
 from analysis.extrapolation import written
 from analysis.extrapolation.figure import extrapolation_figure
 from analysis.extrapolation.measure import POLICIES, Extrapolation, measure, parse_policies, parse_resolutions
-from analysis.formats import LABELS
 from analysis.notes import PAIRS, SPREAD, TESTED, budget_note, in_short, origin_notes
 from analysis.reading import records
+from analysis.terminal import LABELS
 from analysis.wording import capped, distinct, p_value, percent, runs_counted
 from experiment import environment
 from models.positions import POSITIONS

@@ -1,20 +1,16 @@
 """What `analysis.heads.measure` found, as tables, notes and a figure."""
 
 import io
-import sys
 from pathlib import Path
 
 import pandas as pd
 from matplotlib.figure import Figure
-from rich import box
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from analysis import output
 from analysis.drawing.lines import Curve, Mark, Panel, line_figure
 from analysis.drawing.style import write_figure
 from analysis.heads.measure import TABLES, Measured, measure
+from analysis.terminal import Terminal
 from analysis.wording import number
 
 HEADINGS = {  # of columns that are numbers: heading, format, and what one unit is multiplied by
@@ -90,23 +86,10 @@ def distance_figure(measured: Measured) -> Figure:
 def print_heads(measured: Measured, stream: io.TextIOBase | None = None) -> None:
     """The table and its notes: of a run by layer and head, of a sweep the means by arm and layer."""
     cells = _sweep_cells(measured.heads) if 'arm' in measured.heads else _run_cells(measured.heads)
-    console = Console(file=stream or sys.stdout, highlight=False)
-
-    def as_text(text: str) -> Text:
-        # As Text, a label is never read as rich's markup.
-        return Text(output.printable(text, console.encoding))
-
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
-    for name in cells:
-        table.add_column(name, justify='left' if name == 'Arm' else 'right', no_wrap=name != 'Arm', vertical='bottom')
-    for row in cells.itertuples(index=False):
-        table.add_row(*map(as_text, row))
-    if not console.is_terminal:
-        console.width = max(console.width, console.measure(table, options=console.options.update(width=10_000)).maximum)
-    console.print(table)
-    console.print(as_text(_pruning_line(measured.pruning)), soft_wrap=not console.is_terminal)
-    for note in (*measured.notes, LEGEND):
-        console.print(as_text(note), soft_wrap=not console.is_terminal)
+    terminal = Terminal(stream)
+    terminal.grid(cells)
+    for line in (_pruning_line(measured.pruning), *measured.notes, LEGEND):
+        terminal.line(line)
 
 
 def _run_cells(heads: pd.DataFrame) -> pd.DataFrame:
