@@ -1,13 +1,15 @@
 """Checkpoints of a run: the latest few, and the best on validation.
 
-Orbax writes them in the background, and reads them. Each is sealed with checksums once it is whole (files.checksums),
-and believed only while they hold.
+Orbax writes them, beside the thread that trains, and reads them. Each is sealed with checksums once it is whole
+(files.checksums), and believed only while they hold.
 """
 
+import contextlib
 import logging
 import re
 import shutil
-import threading
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +31,10 @@ STEP = re.compile('[1-9][0-9]*', re.ASCII)  # how a checkpoint's folder is calle
 UNREADABLE = (OSError, LookupError, ValueError, TypeError, AttributeError)  # what Orbax raises for what it cannot read
 
 
+# One thread begins all saves of a process: begun in several, Orbax's take each other's signals. They end in others.
+_beginning, _ending = ThreadPoolExecutor(1, 'begin checkpoint'), ThreadPoolExecutor(thread_name_prefix='end checkpoint')
+
+
 class Checkpoints:
     """Saves the checkpoints of the run in `folder`, one at a time, while the run goes on."""
 
@@ -43,8 +49,7 @@ class Checkpoints:
             cleanup_tmp_directories=True,
         )
         self._folder = folder.absolute() / FOLDER
-        self._saving: threading.Thread | None = None
-        self._failure: BaseException | None = None
+        self._saving: Future[Future[None]] | None = None
         with writing(self._folder, Exception):
             self._manager = ocp.CheckpointManager(self._folder, options=options)
 
@@ -58,11 +63,10 @@ class Checkpoints:
         """
         self.wait()
         scores = progress.validation if validated else {'accuracy': -1.0, 'loss': 0.0}
-        args = ocp.args.Composite(state=ocp.args.StandardSave(state), progress=ocp.args.JsonSave(progress._asdict()))
-        with writing(self._folder / str(step), Exception):
-            self._manager.save(step, args=args, metrics={**scores, 'step': step})
-        self._saving = threading.Thread(target=self._finish, args=(step,), name=f'seal checkpoint {step}')
-        self._saving.start()
+        # A copy: the next training step is given what the device has, and may write over it.
+        own = ocp.args.StandardSave(jax.tree.map(np.array, state))
+        args = ocp.args.Composite(state=own, progress=ocp.args.JsonSave(progress._asdict()))
+        self._saving = _beginning.submit(self._begin, step, args, {**scores, 'step': step})
 
     def wait(self) -> None:
         """Until what is being saved is whole and sealed.
@@ -70,12 +74,9 @@ class Checkpoints:
         Raises:
           StorageError: it could not be; then nothing is left of it, and earlier checkpoints are as they were.
         """
-        if self._saving is not None:
-            self._saving.join()
-            self._saving = None
-        if self._failure is not None:
-            failure, self._failure = self._failure, None
-            raise failure
+        saving, self._saving = self._saving, None
+        if saving is not None:
+            saving.result().result()
 
     def close(self) -> None:
         """Waits, and lets go of Orbax's threads.
@@ -91,16 +92,27 @@ class Checkpoints:
             except Exception:  # of the save that `wait` told of
                 logger.debug('closing after a failed save', exc_info=True)
 
-    def _finish(self, step: int) -> None:
+    def _begin(self, step: int, args: ocp.args.Composite, metrics: dict[str, float]) -> Future[None]:
+        with self._whole_or_gone(step):
+            self._manager.save(step, args=args, metrics=metrics)
+        return _ending.submit(self._end, step)
+
+    def _end(self, step: int) -> None:
+        with self._whole_or_gone(step) as folder:
+            self._manager.wait_until_finished()
+            seal(folder)
+
+    @contextlib.contextmanager
+    def _whole_or_gone(self, step: int) -> Iterator[Path]:
+        """Leaves nothing of a save that fails, which `wait` then tells in the thread that trains."""
         folder = self._folder / str(step)
         try:
             with writing(folder, Exception):
-                self._manager.wait_until_finished()
-                seal(folder)
-        except BaseException as error:  # told by `wait`, in the thread that trains
-            self._failure = error
+                yield folder
+        except BaseException:
             for torn in [folder, *self._folder.glob(f'{step}.*')]:
                 shutil.rmtree(torn, ignore_errors=True)
+            raise
 
 
 def _rank(metrics: dict[str, float]) -> tuple[float, float, float]:
