@@ -20,9 +20,10 @@ from experiment import environment, folder
 from experiment.lock import locked
 from experiment.validate import validate
 from files.writing import open_own, writing
-from training import placement
+from training import checkpoints, placement, profile
 from training.log import Row
 from training.loop import train
+from training.resume import SET_ASIDE
 from training.track import Member
 
 
@@ -58,6 +59,7 @@ def execute_together(members: Sequence[Member], *, processes: int = 1, profiled:
     for member in members:
         validate(member.config)
         folder.refuse_others(member.folder, member.config)
+        _refuse_links(member.folder)
     results = {index: folder.read_result(member.folder) for index, member in enumerate(members)}
     waiting = [index for index, result in results.items() if result is None]
     names = [member.folder.name for member in members]
@@ -67,6 +69,13 @@ def execute_together(members: Sequence[Member], *, processes: int = 1, profiled:
         trained = _train([members[index] for index in waiting], processes, profiled)
         results |= dict(zip(waiting, trained, strict=True))
     return [results[index] for index in range(len(members))]
+
+
+def _refuse_links(workdir: Path) -> None:
+    """Raises ConfigError where a link would have this run move, write or delete what is another's."""
+    for name in (checkpoints.FOLDER, SET_ASIDE, profile.FOLDER):
+        if (workdir / name).is_symlink():
+            raise ConfigError(f'--workdir={workdir}: its {name} is a link; a folder of its own would do')
 
 
 def _train(members: Sequence[Member], processes: int, profiled: bool) -> list[dict[str, Any]]:

@@ -21,6 +21,7 @@ from configs.errors import ConfigError
 from data import cache, tfds_source
 from experiment import folder, sweeps
 from experiment.manifest import open_sweep
+from experiment.run import execute
 from files import reading
 from files.writing import StorageError
 from tests.analysis.conftest import Workdir
@@ -348,6 +349,22 @@ def test_a_dataset_s_name_leads_nowhere_but_to_a_dataset(prepared, name):
     data.name = name
     with pytest.raises(ConfigError, match='is not a dataset of TFDS'):
         tfds_source.spec(data)
+
+
+@pytest.mark.parametrize('name', ['checkpoints', 'checkpoints_set_aside', 'profile'])
+def test_no_link_leads_a_run_to_what_is_another_s(train, config, tmp_path, name):
+    """It would set aside the other's checkpoints, as of another model, and save its own in their place."""
+    victim, run = tmp_path / 'victim', tmp_path / 'run'
+    train(config, victim, until=20)
+    (victim / 'checkpoints').rename(victim / name)
+    before = sorted(victim.rglob('*'))
+    run.mkdir()
+    (run / name).symlink_to(victim / name)
+    config.model.embed_dim = 32
+    with pytest.raises(ConfigError, match=rf'--workdir=.*run: its {name} is a link; a folder of its own would do'):
+        execute(config, run, lambda row, steps: None)
+    assert sorted(victim.rglob('*')) == before
+    assert [path.name for path in run.iterdir()] == [name]
 
 
 def sources():
