@@ -91,6 +91,8 @@ def _train(members: Sequence[Member], processes: int, profiled: bool) -> list[di
             folder.make_folder(member.folder)
             stack.enter_context(locked(member.folder))
             folder.open_run(member.folder, member.config)
+            with writing(member.folder / folder.FAILED):
+                (member.folder / folder.FAILED).unlink(missing_ok=True)
             ended.append(folder.read_result(member.folder))
             stack.enter_context(_logged_to(member.folder / folder.LOG))
         folder.write_population([member.folder for member in members])

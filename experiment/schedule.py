@@ -1,8 +1,9 @@
 """Trains the runs of a sweep: on accelerators in populations, on a CPU of several cores in as many processes."""
 
 import concurrent.futures
+import contextlib
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from configs.errors import ConfigError
 from experiment import folder
 from experiment.display import Display
 from experiment.groups import Group, grouped, label
+from experiment.lock import locked
 from experiment.run import execute_together, load_data
 from experiment.sweeps import Planned
 from experiment.worker import Reporter
@@ -121,8 +123,6 @@ def run_group(group: Group, workdir: Path, reporter: Reporter, processes: int = 
       processes: how many train on this machine at the same time, this one included.
     """
     reporter.begin(label(group), len(group))
-    for run in group:
-        (workdir / run.name / folder.FAILED).unlink(missing_ok=True)
     report = foremost(reporter.row)
     members = [Member(run.config, workdir / run.name, report) for run in group]
     results = line = trace = None
@@ -162,10 +162,23 @@ def memory_limit() -> int | None:
 
 
 def _failed(run: Planned, workdir: Path, line: str, trace: str, reporter: Reporter) -> dict[str, str]:
-    folder.make_folder(workdir / run.name)
-    write_json(workdir / run.name / folder.FAILED, {'error': line, 'traceback': trace})
+    # Where there can be no note, or another process trains the run by now, its line at the end will do.
+    with _unless_everywhere():
+        folder.make_folder(workdir / run.name)
+        with locked(workdir / run.name):
+            write_json(workdir / run.name / folder.FAILED, {'error': line, 'traceback': trace})
     reporter.note(f'{run.arm}, seed {run.config.seed}: failed: {line}')
     return {run.name: f'failed: {line}'}
+
+
+@contextlib.contextmanager
+def _unless_everywhere() -> Iterator[None]:
+    """Lets pass that something cannot be written, but for a full disk, which concerns every run."""
+    try:
+        yield
+    except (ConfigError, StorageError, OSError) as error:
+        if isinstance(error, StorageError) and error.everywhere:
+            raise
 
 
 def _diverged(result: dict[str, Any]) -> str | None:

@@ -1,16 +1,19 @@
 """Whole sweeps: every run is trained once, in whatever company, and one that goes wrong goes wrong alone."""
 
+import errno
 import json
+import os
 import threading
 
 import numpy as np
 import pytest
 
 import data
-from experiment import folder, schedule, sweeps
+from experiment import folder, lock, schedule, sweeps
 from experiment.display import Display
 from experiment.groups import grouped
 from experiment.manifest import open_sweep
+from files.writing import StorageError
 from training import programs
 from training.programs import compile_programs
 
@@ -39,6 +42,54 @@ def test_a_failed_run_does_not_stop_the_others_and_is_tried_again(config, tmp_pa
     assert not (tmp_path / runs[1].name / folder.FAILED).exists()
     for name, time in times.items():  # the finished were not run again
         assert (tmp_path / name / folder.RESULT).stat().st_mtime_ns == time
+
+
+@pytest.mark.parametrize('kind', ['a file', 'a link to nothing', 'a folder of something else', 'a note in the way'])
+def test_a_folder_that_cannot_be_a_run_s_stops_no_other(config, tmp_path, kind):
+    runs = sweeps.plan(config, [{'seed': 0}, {'seed': 1}])
+    there = tmp_path / runs[0].name
+    {
+        'a file': lambda: there.write_text('in the way'),
+        'a link to nothing': lambda: there.symlink_to(tmp_path / 'nothing'),
+        'a folder of something else': lambda: (
+            (there / 'other').mkdir(parents=True) or (there / 'other' / folder.CONFIG).write_text('{}')
+        ),
+        'a note in the way': lambda: (there / folder.FAILED / 'x').mkdir(parents=True),
+    }[kind]()
+    troubles = schedule.run_all(runs, tmp_path, workers=1)
+    assert list(troubles) == [runs[0].name]
+    assert troubles[runs[0].name].startswith('failed: ')
+    assert folder.read_result(tmp_path / runs[1].name)['status'] == 'finished'
+
+
+def test_a_full_disk_stops_all_of_them(config, tmp_path, monkeypatch):
+    runs = sweeps.plan(config, [{'seed': 0}, {'seed': 1}])
+
+    def full(path, value):
+        raise StorageError.of(path, OSError(errno.ENOSPC, 'No space left on device'))
+
+    monkeypatch.setattr(schedule, 'write_json', full)
+    monkeypatch.setattr(schedule, 'execute_together', lambda *members, **options: 1 / 0)
+    with pytest.raises(StorageError, match='No space left on device'):
+        schedule.run_all(runs, tmp_path, workers=1)
+
+
+def test_what_another_process_trains_is_told_and_its_note_left_alone(config, tmp_path, monkeypatch):
+    monkeypatch.setattr(lock, 'PATIENCE', 0.1)
+    runs = sweeps.plan(config, [{'seed': 0}, {'seed': 1}])
+    held, noted = tmp_path / runs[0].name, tmp_path / runs[0].name / folder.FAILED
+    for was_there in (False, True):
+        held.mkdir(exist_ok=True)
+        if was_there:
+            noted.write_text('{"error": "of before"}')
+        with lock.locked(held):
+            troubles = schedule.run_all(runs, tmp_path, workers=1)
+        assert list(troubles) == [runs[0].name]
+        assert f'is in use by process {os.getpid()}' in troubles[runs[0].name]
+        assert noted.exists() == was_there
+    assert noted.read_text() == '{"error": "of before"}'
+    assert schedule.run_all(runs, tmp_path, workers=1) == {}
+    assert not noted.exists()
 
 
 def test_divergence_is_reported_each_time(config, tmp_path):
