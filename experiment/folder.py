@@ -13,7 +13,7 @@ from ml_collections import ConfigDict
 from configs import base
 from configs.errors import ConfigError
 from files.checksums import CHECKSUM, checksum, with_checksum
-from files.reading import Damaged, read_json_if_whole, read_own_json
+from files.reading import Damaged, read_own_json
 from files.text import clean
 from files.writing import write_json
 
@@ -38,10 +38,7 @@ def read_result(folder: Path) -> dict[str, Any] | None:
 
     Raises StorageError: it could not be read just now.
     """
-    try:
-        result = read_own_json(folder / RESULT)
-    except Damaged:
-        result = None
+    result = _read_whole(folder / RESULT)
     if result and result.get(CHECKSUM) == checksum(result):
         return result
     if (folder / RESULT).exists():
@@ -87,15 +84,31 @@ def write_population(folders: Sequence[Path]) -> None:
 
 
 def read_population(folder: Path) -> list[str] | None:
-    """The names of the runs that the one in `folder` trained with; None: it never trained with others."""
-    names = (read_json_if_whole(folder / POPULATION) or {}).get('runs')
+    """The names of the runs that the one in `folder` trained with; None: it never trained with others.
+
+    Raises StorageError: they could not be read just now.
+    """
+    names = (_read_whole(folder / POPULATION) or {}).get('runs')
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         return None
     return names if folder.name in names and len(set(names)) == len(names) else None
 
 
+def _read_whole(path: Path) -> dict | None:
+    """What a file says; None: it is missing or damaged. Raises StorageError: it could not be read just now."""
+    try:
+        return read_own_json(path)
+    except Damaged:
+        return None
+
+
 def refuse_others(folder: Path, config: ConfigDict) -> None:
-    """Raises ConfigError when `folder` holds something else than the run of `config`; writes nothing."""
+    """Refuses a `folder` that holds something else than the run of `config`; writes nothing.
+
+    Raises:
+      ConfigError: it does, or it cannot be written.
+      StorageError: its config could not be read just now.
+    """
     _check_writable(folder)
     if not (folder / CONFIG).exists():
         if (folder / MANIFEST).exists() or (folder / RESULT).exists():
@@ -104,7 +117,7 @@ def refuse_others(folder: Path, config: ConfigDict) -> None:
         if runs:  # tables would take the folder for this one run, and not see the others
             raise ConfigError(f'--workdir={folder} holds other runs, such as {runs[0]}; a folder of its own would do')
         return
-    there = read_json_if_whole(folder / CONFIG)
+    there = _read_whole(folder / CONFIG)
     if there is None:
         raise ConfigError(f'--workdir={folder}: its {CONFIG} is damaged; remove the folder or choose another')
     differing = differences(there, config, absent='None')  # from before a field was there: goes on where it is None
@@ -156,7 +169,7 @@ def _check_writable(folder: Path) -> None:
         nearest = next(path for path in (folder, *folder.absolute().parents) if path.exists())
     except OSError as error:
         raise ConfigError(f'--workdir={folder}: {error.strerror.lower()}; another folder would do') from error
-    if not nearest.is_dir() or not os.access(nearest, os.W_OK):
+    if not nearest.is_dir() or not os.access(nearest, os.W_OK | os.X_OK):
         raise ConfigError(f'--workdir={folder}: {nearest} is no folder that can be written; another would do')
 
 
@@ -165,8 +178,9 @@ def read_config(folder: Path) -> ConfigDict:
 
     Raises:
       ConfigError: there is no run.
+      StorageError: its config could not be read just now.
     """
-    tree = read_json_if_whole(folder / CONFIG)
+    tree = _read_whole(folder / CONFIG)
     if tree is None:
         runs = _runs_in(folder)
         if runs:

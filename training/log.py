@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from ml_collections import ConfigDict
 
-from files.reading import read_lines
+from files.reading import read_lines, unreadable
 from files.writing import write_bytes, writing
 from training.sinks import Row, open_sinks
 
@@ -82,7 +82,12 @@ class MetricsLog:
 
 
 def holds(folder: Path, mark: Mark) -> bool:
-    """Whether metrics.jsonl in `folder` begins with what `mark` was taken of."""
+    """Whether metrics.jsonl in `folder` begins with what `mark` was taken of.
+
+    Raises:
+      Damaged: it is there, and the disk cannot read it.
+      StorageError: it could not be read just now.
+    """
     rows = _beginning(folder / METRICS, mark.bytes)
     return Mark(len(rows), hashlib.sha256(rows).hexdigest()) == mark
 
@@ -96,10 +101,17 @@ def read_rows(path: Path) -> list[Row]:
 
 
 def _beginning(path: Path, size: int) -> bytes:
-    if not size or not path.is_file():
-        return b''
-    with path.open('rb') as file:
-        return file.read(size)
+    """The first bytes of a file, none where there is no regular one.
+
+    Raises Damaged or StorageError where it cannot be read, or not just now.
+    """
+    try:
+        if not size or not path.is_file():
+            return b''
+        with path.open('rb') as file:
+            return file.read(size)
+    except OSError as error:
+        raise unreadable(path, error) from error
 
 
 def _last_line_is_whole(path: Path) -> bool:

@@ -36,6 +36,33 @@ def test_a_result_that_cannot_be_read_just_now_is_neither_damaged_nor_absent(tmp
         folder.read_result(tmp_path)
 
 
+@pytest.mark.parametrize('code', [errno.EMFILE, errno.EACCES])
+@pytest.mark.parametrize('name', [folder.CONFIG, folder.POPULATION])
+def test_what_cannot_be_read_just_now_is_neither_damaged_nor_absent(config, tmp_path, monkeypatch, name, code):
+    """One would have the folder removed, the other train in another composition."""
+    folder.open_run(tmp_path, config)
+    folder.write_population([tmp_path, tmp_path.parent])
+
+    def busy(path, *flags):
+        raise OSError(code, 'for now', str(path))
+
+    monkeypatch.setattr(os, 'open', busy)
+    reads = {
+        folder.CONFIG: (folder.read_config, lambda there: folder.refuse_others(there, config)),
+        folder.POPULATION: (folder.read_population,),
+    }
+    for read in reads[name]:
+        with pytest.raises(StorageError, match=rf'{name} could not be read .*it was left as it is'):
+            read(tmp_path)
+
+
+def test_a_folder_in_which_nothing_can_be_looked_up_is_named(config, tmp_path, monkeypatch):
+    """Of mode 600; root looks things up in any, so this asks as the system would answer another user."""
+    monkeypatch.setattr(os, 'access', lambda path, mode: not mode & os.X_OK)
+    with pytest.raises(ConfigError, match=f'{tmp_path} is no folder that can be written; another would do'):
+        folder.refuse_others(tmp_path, config)
+
+
 def test_values_that_python_finds_equal_are_different_in_a_config(config):
     tree = config.to_dict()
     assert folder.differences(tree, config) == []

@@ -1,8 +1,10 @@
 """What is damaged on disk is noticed, named, and never becomes a number."""
 
+import errno
 import json
 import logging
 import shutil
+from pathlib import Path
 
 import pytest
 
@@ -103,6 +105,22 @@ def test_a_damaged_run_comes_to_the_same_end(config, train, cut, tmp_path, caplo
         timeless(row) for row in read_rows(tmp_path / 'whole' / 'metrics.jsonl')
     ]
     assert checkpoints.steps(cut) == checkpoints.steps(tmp_path / 'whole')
+
+
+def test_rows_that_cannot_be_read_just_now_are_not_called_damaged(config, train, cut, tmp_path, monkeypatch):
+    real = Path.open
+
+    def busy(path, *arguments, **options):
+        if path == cut / 'metrics.jsonl':
+            raise OSError(errno.EACCES, 'Permission denied', str(path))
+        return real(path, *arguments, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, 'open', busy)
+        with pytest.raises(StorageError, match=r'metrics\.jsonl could not be read .*it was left as it is'):
+            train(config, cut)
+    assert checkpoints.steps(cut)[-1] == 18
+    assert timeless(train(config, cut)) == timeless(train(config, tmp_path / 'whole'))
 
 
 def test_a_sealed_checkpoint_that_this_code_cannot_read_stops_a_run_once(config, train, cut, tmp_path):
