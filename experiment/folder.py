@@ -38,12 +38,7 @@ def read_result(folder: Path) -> dict[str, Any] | None:
 
     Raises StorageError: it could not be read just now.
     """
-    result = _read_whole(folder / RESULT)
-    if result and result.get(CHECKSUM) == checksum(result):
-        return result
-    if (folder / RESULT).exists():
-        logger.warning('%s is damaged; the run goes on as if it were not there', folder / RESULT)
-    return None
+    return _read_sealed(folder / RESULT)
 
 
 def make_folder(folder: Path) -> None:
@@ -80,15 +75,18 @@ def write_population(folders: Sequence[Path]) -> None:
     """Writes down which runs train together: an interrupted population goes on as it was."""
     for folder in folders:
         if len(folders) > 1 or (folder / POPULATION).exists():
-            write_json(folder / POPULATION, {'runs': [other.name for other in folders]})
+            write_json(folder / POPULATION, with_checksum({'runs': [other.name for other in folders]}))
 
 
 def read_population(folder: Path) -> list[str] | None:
     """The names of the runs that the one in `folder` trained with; None: it never trained with others.
 
+    Or, as a warning says, its list is damaged.
+
     Raises StorageError: they could not be read just now.
     """
-    names = (_read_whole(folder / POPULATION) or {}).get('runs')
+    fields = _read_sealed(folder / POPULATION)
+    names = fields and fields.get('runs')
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         return None
     return names if folder.name in names and len(set(names)) == len(names) else None
@@ -100,6 +98,19 @@ def _read_whole(path: Path) -> dict | None:
         return read_own_json(path)
     except Damaged:
         return None
+
+
+def _read_sealed(path: Path) -> dict | None:
+    """What a file with a checksum says; None: it is missing or, as a warning says, damaged.
+
+    Raises StorageError: it could not be read just now.
+    """
+    fields = _read_whole(path)
+    if fields and fields.get(CHECKSUM) == checksum(fields):
+        return fields
+    if path.exists():
+        logger.warning('%s is damaged; the run goes on as if it were not there', path)
+    return None
 
 
 def refuse_others(folder: Path, config: ConfigDict) -> None:

@@ -25,15 +25,14 @@ def grouped(
     Then the others, in the order of each group's first run.
 
     Args:
-      at_most: runs of a group; None: as many as pays (training.strategy).
+      at_most: runs of a group that was not begun before; None: as many as pays (training.strategy).
       finished: runs that need no training, but may be of a population that does.
     """
     known = {run.name: run for run in (*finished, *runs)}
     groups, taken = [], set()
     for run in runs:
         names = None if run.name in taken else folder.read_population(workdir / run.name)
-        free = names and all(name in known and name not in taken for name in names)
-        if free and len(names) <= (at_most or len(names)):
+        if names and all(name in known and name not in taken for name in names):
             groups.append([known[name] for name in names])
             taken.update(names)
     return groups + _by_program([run for run in runs if run.name not in taken], workdir, at_most)
@@ -44,7 +43,7 @@ def _by_program(runs: Sequence[Planned], workdir: Path, at_most: int | None) -> 
     for run in runs:
         config = run.config
         same = program_fields(config) | {name: config[name].to_dict() for name in ('log', 'checkpoint', 'debug')}
-        same['step'] = latest_step(workdir / run.name)  # they can only go on together from where they all are
+        same['alone'] = run.name if latest_step(workdir / run.name) else None  # as it began
         alike.setdefault(json.dumps(same, sort_keys=True), []).append(run)
     groups = []
     for runs_alike in alike.values():

@@ -54,6 +54,12 @@ def run_all(
     with Display(sum(map(len, groups))) as display:
         if len(waiting) < len(runs):
             display.note(f'{len(runs) - len(waiting)} of {len(runs)} runs were finished before')
+        for group in groups:
+            if at_most is not None and len(group) > at_most:
+                display.note(
+                    f'{label(group)}: they go on as they began, whatever --together={at_most}; without '
+                    f'{folder.POPULATION} in their folders they would part'
+                )
         for run in runs:
             if run.name in troubles:
                 display.note(f'{run.arm}, seed {run.config.seed}: {troubles[run.name]}')

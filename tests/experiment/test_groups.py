@@ -1,10 +1,11 @@
 import itertools
-import json
 
 import pytest
 
 from experiment import folder, schedule, sweeps
 from experiment.groups import chunk_sizes, grouped, label
+from files.checksums import with_checksum
+from files.writing import write_json
 
 
 def test_runs_that_differ_in_seed_and_rates_train_together(config, tmp_path):
@@ -51,7 +52,7 @@ def test_on_a_cpu_every_run_trains_alone_unless_asked(config, tmp_path):
     assert [len(group) for group in grouped(runs, tmp_path, at_most=2)] == [2, 1]
 
 
-def test_populations_that_were_begun_go_on_as_they_were_if_they_can(config, tmp_path):
+def test_populations_that_were_begun_go_on_as_they_were_if_they_can(config, tmp_path, caplog):
     runs = sweeps.plan(config, [{'seed': seed} for seed in range(6)])
     folders = [tmp_path / run.name for run in runs]
     for one in folders:
@@ -65,10 +66,33 @@ def test_populations_that_were_begun_go_on_as_they_were_if_they_can(config, tmp_
     assert seeds(runs, at_most=10) == [[4, 2, 0], [1, 3, 5]]
     assert seeds(runs[:4], at_most=10, finished=runs[4:]) == [[4, 2, 0], [1, 3]]
     assert seeds(runs[:4], at_most=10) == [[0, 1, 2, 3]]  # one of theirs is no run of this sweep
-    assert seeds(runs, at_most=2) == [[1, 4], [0, 2], [3, 5]]
+    # Another --together, at most 2 here, would change their numbers: what had no company yet follows it alone.
+    assert seeds(runs, at_most=2) == [[4, 2, 0], [1, 3], [5]]
     for names in ([runs[5].name] * 2, [runs[3].name], ['stranger', runs[5].name], [], 'x', [5]):
-        (folders[5] / folder.POPULATION).write_text(json.dumps({'runs': names}))
+        write_json(folders[5] / folder.POPULATION, with_checksum({'runs': names}))
         assert seeds(runs, at_most=10) == [[4, 2, 0], [1, 3, 5]]
+    assert 'damaged' not in caplog.text
+
+
+def test_a_damaged_list_is_named_and_the_others_are_believed(config, tmp_path, caplog):
+    runs = sweeps.plan(config, [{'seed': seed} for seed in range(3)])
+    folders = [tmp_path / run.name for run in runs]
+    for one in folders:
+        one.mkdir()
+    folder.write_population([folders[2], folders[0]])
+    path = folders[0] / folder.POPULATION
+    path.write_text(path.read_text().replace(folders[2].name, folders[1].name))
+    assert [[run.config.seed for run in group] for group in grouped(runs, tmp_path, at_most=3)] == [[2, 0], [1]]
+    assert f'{path} is damaged' in caplog.text
+
+
+def test_a_run_that_began_alone_goes_on_alone(config, tmp_path):
+    runs = sweeps.plan(config, [{'seed': seed} for seed in range(4)])
+    schedule.run_all(runs[:2], tmp_path, at_most=1)
+    for run in runs[:2]:
+        (tmp_path / run.name / 'result.json').unlink()
+    groups = grouped(runs, tmp_path, at_most=4)
+    assert [[run.config.seed for run in group] for group in groups] == [[0], [1], [2, 3]]
 
 
 @pytest.mark.parametrize('runs', [1, 3, 8, 33])

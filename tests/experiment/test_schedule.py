@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import shutil
 import threading
 
 import numpy as np
@@ -14,6 +15,7 @@ from experiment.display import Display
 from experiment.groups import grouped
 from experiment.manifest import open_sweep
 from files.writing import StorageError
+from tests.reliability.runs import timeless
 from training import programs
 from training.programs import compile_programs
 
@@ -139,6 +141,27 @@ def test_company_changes_no_result(config, tmp_path):
         for split in ('train', 'validation', 'test'):
             np.testing.assert_allclose(one[split]['loss'], other[split]['loss'], atol=1e-4)
             np.testing.assert_allclose(one[split]['loss'], third[split]['loss'], atol=1e-4)
+
+
+def test_an_interrupted_population_goes_on_whole_whatever_is_asked_for(config, tmp_path, monkeypatch, capsys):
+    config.checkpoint.count = 4
+    runs = sweeps.plan(config, [{'seed': seed} for seed in range(3)])
+    assert schedule.run_all(runs, tmp_path / 'whole', workers=1, at_most=3) == {}
+
+    def interrupt(*arguments, **options):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr('training.loop.results', interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            schedule.run_all(runs, tmp_path / 'cut', workers=1, at_most=3)
+    capsys.readouterr()
+    for run in runs:
+        shutil.rmtree(tmp_path / 'cut' / run.name / 'checkpoints' / '4')
+    assert schedule.run_all(runs, tmp_path / 'cut', workers=1, at_most=1) == {}
+    assert 'go on as they began, whatever --together=1' in ' '.join(capsys.readouterr().err.split())
+    for one, other in zip(results(runs, tmp_path / 'whole'), results(runs, tmp_path / 'cut'), strict=True):
+        assert timeless(one) == timeless(other)
 
 
 def test_programs_compiled_ahead_are_those_that_train(config, tmp_path):
