@@ -152,9 +152,11 @@ def read(folder: Path, step: int, like: State) -> tuple[State, Progress]:
             _refuse_others(path, reader.metadata(path).item_metadata['state'].tree, like)
             items = ocp.args.Composite(state=ocp.args.StandardRestore(host), progress=ocp.args.JsonRestore())
             saved = reader.restore(path, args=items)
-        return State(*saved['state']), Progress(**saved['progress'])
+        state, progress = State(*saved['state']), Progress(**saved['progress'])
     except UNREADABLE as error:
         raise unreadable(path, error) from error
+    _refuse_another_step(path, int(state.step))
+    return state, progress
 
 
 def read_progress(folder: Path, step: int) -> Progress:
@@ -165,18 +167,29 @@ def read_progress(folder: Path, step: int) -> Progress:
       StorageError: it could not be read just now.
     """
     path = checkpoint_path(folder, step)
+    items = ocp.args.Composite(progress=ocp.args.JsonRestore(), metrics=ocp.args.JsonRestore())
     try:
         with ocp.Checkpointer(_handler()) as reader:
-            saved = reader.restore(path, args=ocp.args.Composite(progress=ocp.args.JsonRestore()))['progress']
-        return Progress(**saved)
+            saved = reader.restore(path, args=items)
+        progress, of_step = Progress(**saved['progress']), int(saved['metrics']['step'])
     except UNREADABLE as error:
         raise unreadable(path, error) from error
+    _refuse_another_step(path, of_step)
+    return progress
+
+
+def _refuse_another_step(path: Path, step: int) -> None:
+    """Raises Damaged where a checkpoint of `step` has been given another's name."""
+    if path.name != str(step):
+        raise Damaged(f'{path} is of step {step}')
 
 
 def _handler() -> ocp.CompositeCheckpointHandler:
     # Orbax logs a warning for each item that it finds and has no handler for.
     return ocp.CompositeCheckpointHandler(
-        state=ocp.StandardCheckpointHandler(), progress=ocp.JsonCheckpointHandler(), metrics=ocp.JsonCheckpointHandler()
+        state=ocp.StandardCheckpointHandler(),
+        progress=ocp.JsonCheckpointHandler(),
+        metrics=ocp.JsonCheckpointHandler('metrics'),  # the name of the file, as Orbax's manager writes it
     )
 
 

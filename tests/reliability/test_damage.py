@@ -123,6 +123,16 @@ def test_rows_that_cannot_be_read_just_now_are_not_called_damaged(config, train,
     assert timeless(train(config, cut)) == timeless(train(config, tmp_path / 'whole'))
 
 
+def test_a_checkpoint_under_another_step_s_name_is_not_believed(config, train, cut, tmp_path, caplog):
+    whole = train(config, tmp_path / 'whole')
+    (cut / 'checkpoints' / '18').rename(cut / 'checkpoints' / '21')
+    with pytest.raises(ConfigError, match=r'21 is of step 18'):
+        restore_selected(config, spec(config.data), cut)
+    again = train(config, cut)
+    assert f'{cut}/checkpoints/21 is of step 18; it is set aside' in caplog.text
+    assert timeless(again) == timeless(whole)
+
+
 def test_a_sealed_checkpoint_that_this_code_cannot_read_stops_a_run_once(config, train, cut, tmp_path):
     """As other code may have left it: nothing tells before the state is read."""
     there, other = cut / 'checkpoints' / '18', tmp_path / 'other'
