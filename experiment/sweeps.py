@@ -18,6 +18,7 @@ from experiment.figure import Figure, Place, check_figure, check_place
 from experiment.run import load_data
 from experiment.unread import OVERRULED, refuse_unread
 from experiment.validate import DEFAULTS, validate
+from files.text import LONGEST_TEXT, clean, shown
 
 NO_FIELDS = ('arm', 'against', 'tuned', 'curve', 'x')  # what a row of sweep() may say beside the fields that it sets
 
@@ -85,16 +86,14 @@ def plan(config: ConfigDict, overrides: Iterable[Any], figure: Any = None) -> li
     for number, fields in enumerate(overrides):
         where = f'sweep()[{number}]'
         if not isinstance(fields, dict):
-            raise ConfigError(f'{where} is {fields!r}; a dict from field names to values would do')
+            raise ConfigError(f'{where} is {shown(fields)}; a dict from field names to values would do')
         # Seeds from numpy are numbers too, but not to a ConfigDict.
         fields = {name: value.item() if isinstance(value, np.generic) else value for name, value in fields.items()}
         about = {name: fields.pop(name) for name in NO_FIELDS if name in fields}
         curve, x, arm = (about.get(name) for name in ('curve', 'x', 'arm'))
         tuned, against = _check_tuned(where, about.get('tuned', ()), fields), _labels(where, about.get('against'))
         _check_fields(where, fields)
-        arm = _name_by(fields, tuned) if arm is None else str(arm).strip()
-        if not arm:
-            raise ConfigError(f"{where} has an empty 'arm'; a label would do, or none")
+        arm = _label(where, _name_by(fields, tuned) if arm is None else str(arm))
         where = f'{where} ({arm})'
         resolved = config.copy_and_resolve_references().lock()
         try:
@@ -144,8 +143,9 @@ def _check_fields(where: str, fields: dict[Any, Any]) -> None:
 
 def _check_tuned(where: str, tuned: Any, fields: dict[Any, Any]) -> tuple[str, ...]:
     names = (tuned,) if isinstance(tuned, str) else tuned
-    if not isinstance(names, list | tuple) or not all(name in fields and name != 'seed' for name in names):
-        raise ConfigError(f'{where} has tuned={tuned!r}; a field that it sets, other than the seed, would do')
+    known = isinstance(names, list | tuple) and all(isinstance(name, str) and name in fields for name in names)
+    if not known or 'seed' in names:
+        raise ConfigError(f'{where} has tuned={shown(tuned)}; a field that it sets, other than the seed, would do')
     return tuple(names)
 
 
@@ -161,11 +161,24 @@ def _check_tunings(runs: list[Planned]) -> None:
             )
 
 
+def _label(where: str, written: str) -> str:
+    """The label of an arm as whoever reads sweep.json takes it: two that are one there would share a row."""
+    label = clean(written)
+    if not label:
+        raise ConfigError(f"{where} has an empty 'arm'; a label would do, or none")
+    if len(written) > LONGEST_TEXT:
+        raise ConfigError(
+            f"{where} has the label {shown(written)} of {len(written)} characters; an 'arm' of at most {LONGEST_TEXT} "
+            'would do'
+        )
+    return label
+
+
 def _labels(where: str, against: Any) -> tuple[str, ...]:
     labels = () if against is None else (against,) if isinstance(against, str) else against
     if not isinstance(labels, list | tuple) or not all(isinstance(label, str) for label in labels):
-        raise ConfigError(f'{where} has against={against!r}; the label of another arm would do, or a list of some')
-    return tuple(dict.fromkeys(label.strip() for label in labels))
+        raise ConfigError(f'{where} has against={shown(against)}; the label of another arm would do, or a list of some')
+    return tuple(dict.fromkeys(_label(where, label) for label in labels))
 
 
 def _check_pairs(runs: list[Planned]) -> None:

@@ -3,6 +3,7 @@ import json
 import numpy as np
 import pytest
 
+from analysis.reading.manifest import read_entries
 from configs import demo
 from configs.errors import ConfigError
 from experiment import folder, sweeps
@@ -46,6 +47,11 @@ def test_a_name_stands_for_the_resolved_config(config):
         ([{'model': {'depth': 2}}], r'sweep\(\)\[0\].*there is no field model'),
         ([{3: 4}], r'sweep\(\)\[0\].*there is no field 3'),
         ([{'arm': ' '}], r"sweep\(\)\[0\] has an empty 'arm'"),
+        ([{'arm': '\u200b'}], r"sweep\(\)\[0\] has an empty 'arm'"),
+        ([{'arm': 'a' * 2000}], r"has the label 'a{78}… of 2000 characters; an 'arm' of at most 200 would do"),
+        ([{'data.dir': '/x' * 100}], r"has the label 'data\.dir=.* characters; an 'arm' of at most 200 would do"),
+        ([{'arm': 'a', 'against': 'b' * 201}], r"has the label 'b{78}… of 201 characters"),
+        ([{'arm': 'a b', 'seed': 1}, {'arm': 'a  b', 'seed': 1}], r'\(a b\) is the same run as a b'),
         ([{'model.window': 3.5}], r'model\.window=3\.5 is of type float; int would do'),
         ([{'model.num_head': 3}], r'sweep\(\)\[0\].*num_head'),
         ([{}, {'model.num_heads': 'many'}], r'sweep\(\)\[1\].*many'),
@@ -61,6 +67,7 @@ def test_a_name_stands_for_the_resolved_config(config):
         ),
         ([{'tuned': ('seed',), 'seed': 1}], 'other than the seed'),
         ([{'tuned': 3, 'seed': 1}], 'has tuned=3'),
+        ([{'tuned': [['seed']], 'seed': 1}], r"has tuned=\[\['seed'\]\]; a field that it sets"),
         ([{'arm': 'a', 'against': 3}], r'has against=3; the label of another arm would do'),
         ([{'arm': 'a', 'against': ['b', 3]}], r"has against=\['b', 3\]; the label of another arm"),
         ([{'arm': 'a', 'against': 'a'}, {'arm': 'a', 'against': 'a', 'seed': 1}], r"against='a', .* there is none"),
@@ -84,6 +91,16 @@ def test_a_name_stands_for_the_resolved_config(config):
 def test_a_sweep_is_validated_whole(config, overrides, message):
     with pytest.raises(ConfigError, match=message):
         sweeps.plan(config, overrides)
+
+
+def test_labels_that_the_table_takes_for_one_are_one_arm(config, tmp_path):
+    labels = ('a b', ' a  b', 'a\tb\n', 'a\u200b b')
+    rows = [{'arm': arm, 'seed': seed, 'against': 'c  d'} for seed, arm in enumerate(labels)]
+    runs = sweeps.plan(config, [*rows, {'arm': 'c d', 'seed': 9}])
+    assert [run.arm for run in runs] == ['a b'] * 4 + ['c d']
+    open_sweep(tmp_path, 'one.py', runs)
+    entries = read_entries(json.loads((tmp_path / 'sweep.json').read_text()), None, [])
+    assert [(entry.arm, entry.against) for entry in entries] == [(run.arm, run.against) for run in runs]
 
 
 def test_what_every_row_sets_cannot_be_asked_for_beside_them(config):
