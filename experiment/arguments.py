@@ -62,7 +62,9 @@ def _parsed(argv: list[str]) -> list[str]:
         if 'config' in flags.FLAGS:
             _raise_kept(flags.FLAGS['config'].value)
         return rest
-    except Exception as error:  # a config file is code: whatever it raises is its author's to see, in one line
+    except (Exception, SystemExit) as error:  # a config file is code: what it raises is its author's to see in one line
+        if isinstance(error, SystemExit) and not _lines_of_users([error]):  # --help prints, and ends so
+            raise
         if 'config' in flags.FLAGS and flags.FLAGS['config'].present and flags.FLAGS['config'].value is None:
             nothing = f'{_written(argv)}: get_config() returns nothing; the config that it made would do'
             raise ConfigError(nothing) from error
@@ -119,8 +121,7 @@ def describe(error: BaseException) -> str:
     # ml_collections wraps an error in others, some with a traceback for a text: the first that happened says it best.
     first = chain[-1]
     text = str(first.args[0]) if isinstance(first, KeyError) and first.args else str(first)
-    frames = [frame for link in chain for frame in traceback.extract_tb(link.__traceback__)]
-    users = [frame for frame in frames if _is_users(Path(frame.filename))]
+    users = _lines_of_users(chain)
     if isinstance(first, ConfigError):
         return text
     if isinstance(first, OSError) and not users:
@@ -130,6 +131,11 @@ def describe(error: BaseException) -> str:
         text = text.partition(' Other fields present')[0]  # a locked ConfigDict prints itself whole after that
         return f'{users[-1].filename}:{users[-1].lineno}: {type(first).__name__}: {text}'
     return str(error)
+
+
+def _lines_of_users(errors: list[BaseException]) -> list[traceback.FrameSummary]:
+    frames = [frame for error in errors for frame in traceback.extract_tb(error.__traceback__)]
+    return [frame for frame in frames if _is_users(Path(frame.filename))]
 
 
 def _is_users(path: Path) -> bool:

@@ -56,7 +56,7 @@ def load_sweep(path: str, variant: str = '') -> tuple[list[Any], Any]:
         if isinstance(rows, dict) or not isinstance(rows, Iterable):
             raise ConfigError(f'--config={path}: sweep() returns {rows!r:.80}; a list of dicts, one a run, would do')
         return list(rows), getattr(module, 'FIGURE', None)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise ConfigError(describe(error)) from error
 
 

@@ -244,6 +244,7 @@ BAD_FILES = {
     'syntax': ('config.model.num_heads ==== 3', 'invalid syntax'),
     'import': ('import no_such_module', 'no_such_module'),
     'nothing returned': ('return', 'returns nothing'),
+    'an end': ('import sys; sys.exit(0)', 'SystemExit: 0'),
     'not from base.py': ('import ml_collections; return ml_collections.ConfigDict()', 'starts from configs/base.py'),
 }
 
@@ -259,6 +260,12 @@ def test_a_mistake_in_a_config_file_is_one_line(name, tmp_path):
     assert message in err
     assert 'mine.py' in err
     assert not (tmp_path / 'w').exists()
+
+
+def test_help_is_no_mistake():
+    code, out, err = command('train.py', '--help')
+    assert (code, err) == (1, '')  # absl's status
+    assert '--workdir' in out
 
 
 def test_a_field_that_every_row_of_a_sweep_sets_cannot_be_set_beside_it(tmp_path):

@@ -198,6 +198,8 @@ def test_seeds_may_come_from_numpy(config):
     ('body', 'message'),
     [
         ('def sweep():\n    return undefined', r"mine\.py:2: NameError: name 'undefined' is not defined"),
+        ('import sys\ndef sweep():\n    sys.exit(0)', r'mine\.py:3: SystemExit: 0'),
+        ('raise SystemExit', r'mine\.py:1: SystemExit'),
         ('x = 1', r'mine\.py has no sweep\(\)'),
     ],
 )
