@@ -46,6 +46,7 @@ def get_config() -> ConfigDict:
     model.depth = 4  # blocks
     model.mlp_ratio = 4.0  # hidden width of a block's MLP over embed_dim
     model.num_heads = 4  # must divide embed_dim
+    # A window that covers the whole grid is full attention there, and differs on larger images (eval.py --resolutions).
     model.window = placeholder(int)  # attention's reach: window x window tokens (odd); in a sequence w / 2 each way
     model.attention_scale = 'sqrt_head_dim'  # logits over sqrt(head_dim) | none: shows softmax saturating
     model.dropout = 0.0  # share dropped of embedded tokens and after each sublayer, [0, 1); resnet: of pooled features
