@@ -118,6 +118,8 @@ def read(config: ConfigDict) -> tuple[Split, Split]:
 
         def build(allocate: cache.Allocate) -> None:
             arrays = {name: allocate(name, *kind) for name, kind in layout.items()}
+            for split in splits.values():
+                _check_shards(source, split)
             with _progress() as progress:
                 for name, split in splits.items():
                     _decode(config, source, split, arrays[f'{name}_images'], arrays[f'{name}_labels'], progress)
@@ -239,6 +241,22 @@ def _labelled_split(config: ConfigDict, source: _Source, names: tuple[str, ...])
         f'data.name={config.name} has no labelled split {" or ".join(names)}, only {", ".join(sorted(splits))}; '
         'a dataset with train, and test or validation, would do'
     )
+
+
+def _check_shards(source: _Source, split: str) -> None:
+    """Raises RuntimeError where a shard holds another number of records than the metadata says.
+
+    TFDS reads as many as those, of whatever file has the shard's name: of another split's, say.
+    """
+    from array_record.python.array_record_module import ArrayRecordReader  # here, since only Linux has it
+
+    info = source.builder.info.splits[split]
+    for path, told in zip(info.filepaths, info.shard_lengths, strict=True):
+        reader = ArrayRecordReader(str(path))
+        there = reader.num_records()
+        reader.close()
+        if there != told:
+            raise RuntimeError(f'{Path(path).name} has {there} records, and dataset_info.json says {told}')
 
 
 def _records(source: _Source, split: str) -> Sequence:

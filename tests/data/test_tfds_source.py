@@ -339,6 +339,19 @@ def test_damaged_shards_are_told_before_they_are_believed(small, damage):
         tfds_source.read(config)
 
 
+def test_a_shard_of_another_split_is_told_before_it_is_believed(config, tmp_path):
+    examples = pairs(random_images(40, (8, 8, 1)), np.arange(40) % 10)
+    folder = write(tmp_path, 'mixed', {'train': examples, 'test': examples[:7]}, shape=(8, 8, 1))
+    config.name = 'mixed'
+    assert len(tfds_source.read(config)[1].labels) == 7
+    (train,), (test,) = folder.glob('*train*'), folder.glob('*test*')
+    shutil.copy(train, test)
+    with pytest.raises(
+        ConfigError, match=r'damaged or missing \(mixed-test.* has 40 records, and dataset_info\.json says 7\)'
+    ):
+        tfds_source.read(config)
+
+
 def test_dataset_prepared_anew_is_read_anew(small, tmp_path, caplog):
     config, folder = small
     tfds_source.read(config)
