@@ -37,7 +37,7 @@ def carve_validation(
     if not held_out.any():
         raise ConfigError(
             f'data.validation_fraction={fraction} leaves nothing of {len(labels)} examples to select by: '
-            'no class has two'
+            'no class has two; another data.name would do, or a larger data.synthetic.train_examples'
         )
     return np.flatnonzero(~held_out), np.flatnonzero(held_out)
 

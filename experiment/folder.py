@@ -49,6 +49,7 @@ def make_folder(folder: Path) -> None:
     """
     _check_path(folder)
     try:
+        _refuse_dangling(folder)
         folder.mkdir(parents=True, exist_ok=True)
         probe = folder / f'.probe.{os.getpid()}'
         probe.touch()
@@ -177,11 +178,22 @@ def _check_writable(folder: Path) -> None:
     """Says early what `make_folder` would find out after the data was read."""
     _check_path(folder)
     try:
+        _refuse_dangling(folder)
         nearest = next(path for path in (folder, *folder.absolute().parents) if path.exists())
     except OSError as error:
         raise ConfigError(f'--workdir={folder}: {error.strerror.lower()}; another folder would do') from error
     if not nearest.is_dir() or not os.access(nearest, os.W_OK | os.X_OK):
         raise ConfigError(f'--workdir={folder}: {nearest} is no folder that can be written; another would do')
+
+
+def _refuse_dangling(folder: Path) -> None:
+    """Refuses a link to nothing, or to itself, on the way to `folder`. Raises OSError where none can be looked up."""
+    for path in (folder, *folder.absolute().parents):
+        if path.is_symlink() and not path.exists():
+            raise ConfigError(
+                f'--workdir={folder}: {path} is a link to nothing, or to itself; one to a folder would do, or another '
+                'folder'
+            )
 
 
 def read_config(folder: Path) -> ConfigDict:

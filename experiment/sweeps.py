@@ -17,7 +17,7 @@ from experiment.arguments import describe
 from experiment.figure import Figure, Place, check_figure, check_place
 from experiment.run import load_data
 from experiment.unread import OVERRULED, refuse_unread
-from experiment.validate import DEFAULTS, validate
+from experiment.validate import DEFAULTS, check_type, validate
 from files.text import LONGEST_TEXT, clean, shown
 
 NO_FIELDS = ('arm', 'against', 'tuned', 'curve', 'x')  # what a row of sweep() may say beside the fields that it sets
@@ -97,6 +97,8 @@ def plan(config: ConfigDict, overrides: Iterable[Any], figure: Any = None) -> li
         where = f'{where} ({arm})'
         resolved = config.copy_and_resolve_references().lock()
         try:
+            for name, value in fields.items():
+                check_type(name, value)
             resolved.update_from_flattened_dict(fields)
             validate(resolved)
             refuse_unread(fields, [resolved], usual=usual)

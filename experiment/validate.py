@@ -1,6 +1,7 @@
 """A config is checked whole before anything compiles or is written."""
 
 from collections.abc import Iterable
+from typing import Any
 
 from ml_collections import ConfigDict
 
@@ -45,12 +46,12 @@ RANGES = (
     (
         'train.learning_rate train.epochs model.mlp_ratio',
         lambda value: 0 < value < float('inf'),
-        ' must be a positive number',
+        ' must be a positive number, and finite',
     ),
     (
         'train.weight_decay train.clip_norm data.augment.crop',
         lambda value: 0 <= value < float('inf'),
-        ' must be 0 or a positive number',
+        ' must be 0 or a positive number, and finite',
     ),
     ('seed', lambda seed: 0 <= seed < 2**32, ' must be in [0, 2**32)'),
 )
@@ -97,16 +98,23 @@ def _check_types(config: ConfigDict, group: str = '') -> None:
         if isinstance(value, ConfigDict) and isinstance(defaults[name], ConfigDict):
             _check_types(value, field)
             continue
-        wanted = defaults.get_type(name)
-        unset = defaults[name] is None and value is None
-        if not unset and not (type(value) is wanted or (wanted is float and type(value) is int)):
-            raise ConfigError(f'{field}={shown(value)} is of type {type(value).__name__}; {wanted.__name__} would do')
+        check_type(field, value)
         if isinstance(value, int) and abs(value) >= LARGEST_NUMBER:
             raise ConfigError(f'{field} has {len(str(abs(value)))} digits; a number of 64 bits would do')
         if isinstance(value, str) and (len(value) > LONGEST_TEXT or not value.isprintable()):
             raise ConfigError(
                 f'{field}={shown(value)}: a text that prints, of at most {LONGEST_TEXT} characters, would do'
             )
+
+
+def check_type(field: str, value: Any) -> None:
+    """Raises ConfigError where a value is not of the type that `field`, a dotted name of configs/base.py, has there."""
+    group, _, name = field.rpartition('.')
+    defaults = base.get(DEFAULTS, group) if group else DEFAULTS
+    wanted = defaults.get_type(name)
+    unset = defaults[name] is None and value is None
+    if not unset and not (type(value) is wanted or (wanted is float and type(value) is int)):
+        raise ConfigError(f'{field}={shown(value)} is of type {type(value).__name__}; {wanted.__name__} would do')
 
 
 def _one_of(field: str, value: str, allowed: Iterable[str]) -> None:

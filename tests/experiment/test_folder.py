@@ -17,6 +17,15 @@ def test_a_path_that_checkpoints_would_take_for_another_is_refused(tmp_path, nam
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize('target', ['nothing', 'link'])
+@pytest.mark.parametrize('name', ['link', 'link/run'])
+def test_a_link_that_leads_to_no_folder_is_named(config, tmp_path, name, target):
+    (tmp_path / 'link').symlink_to(tmp_path / target)
+    for make in (folder.make_folder, lambda path: folder.refuse_others(path, config)):
+        with pytest.raises(ConfigError, match=f'{tmp_path}/link is a link to nothing, or to itself; one to a folder'):
+            make(tmp_path / name)
+
+
 @pytest.mark.parametrize('name', ['a b', 'a$b', 'é', '?#%*{};&\'"~@:,=+|<>^`!()]'])
 def test_a_path_of_any_other_characters_is_made(tmp_path, name):
     folder.make_folder(tmp_path / name)
