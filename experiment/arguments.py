@@ -10,9 +10,8 @@ from typing import Any
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 
-from configs import base
 from configs.errors import ConfigError, nearest
-from experiment.folder import flatten
+from experiment.folder import defaults
 
 OVERRIDE = re.compile(r'--?config\.(?P<field>[^=]*)(=(?P<value>.*))?', re.DOTALL)  # of one field of the config
 
@@ -81,7 +80,7 @@ def _raise_kept(config: Any) -> None:
 
 def _check_field(override: re.Match) -> None:
     """Refuses what is no field of configs/base.py; ml_collections would say it with a traceback."""
-    name, fields = override['field'], _fields()
+    name, fields = override['field'], defaults()
     below = [field for field in fields if field.startswith(f'{name}.')]
     if below:
         raise ConfigError(f'--config.{name} is a group of fields; one of them would do: {", ".join(below)}')
@@ -90,13 +89,9 @@ def _check_field(override: re.Match) -> None:
 
 
 def _check_may_be_none(field: str) -> None:
-    if _fields()[field] is not None:
-        kind = type(_fields()[field]).__name__
+    if defaults()[field] is not None:
+        kind = type(defaults()[field]).__name__
         raise ConfigError(f'--config.{field}=None: a value of type {kind} would do')
-
-
-def _fields() -> dict[str, Any]:
-    return flatten(base.get_config().to_dict())
 
 
 def _check_config(config: Any, argv: list[str]) -> None:

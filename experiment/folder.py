@@ -1,5 +1,6 @@
 """The run folder: the interface between training and everything after it."""
 
+import functools
 import json
 import logging
 import os
@@ -164,6 +165,12 @@ def flatten(tree: dict, prefix: str = '') -> dict[str, Any]:
         else:
             flat[f'{prefix}{name}'] = value
     return flat
+
+
+@functools.cache
+def defaults() -> dict[str, Any]:
+    """Every field of configs/base.py, by its dotted name, and its default; made once, and not to be changed."""
+    return flatten(base.get_config().to_dict())
 
 
 def _check_path(folder: Path) -> None:

@@ -44,7 +44,7 @@ def run_all(
       ConfigError: several workers would share an accelerator.
     """
     results = {run.name: folder.read_result(workdir / run.name) for run in runs}
-    troubles = {name: _diverged(result) for name, result in results.items() if result and _diverged(result)}
+    troubles = {name: line for name, result in results.items() if result and (line := _diverged(result))}
     waiting = [run for run in runs if results[run.name] is None]
     groups = grouped(waiting, workdir, at_most, [run for run in runs if results[run.name]])
     on_cpu = jax.default_backend() == 'cpu'
@@ -148,7 +148,7 @@ def run_group(group: Group, workdir: Path, reporter: Reporter, processes: int = 
     reporter.end(len(group))
     if results is None:
         return _failed(group[0], workdir, line, trace, reporter)
-    troubles = {run.name: _diverged(result) for run, result in zip(group, results, strict=True) if _diverged(result)}
+    troubles = {run.name: line for run, result in zip(group, results, strict=True) if (line := _diverged(result))}
     for run in group:
         if run.name in troubles:
             reporter.note(f'{run.arm}, seed {run.config.seed}: {troubles[run.name]}')

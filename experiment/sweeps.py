@@ -17,7 +17,7 @@ from experiment.arguments import describe
 from experiment.figure import Figure, Place, check_figure, check_place
 from experiment.run import load_data
 from experiment.unread import OVERRULED, refuse_unread
-from experiment.validate import DEFAULTS, check_type, validate
+from experiment.validate import check_type, validate
 from files.text import LONGEST_TEXT, clean, shown
 
 NO_FIELDS = ('arm', 'against', 'tuned', 'curve', 'x')  # what a row of sweep() may say beside the fields that it sets
@@ -137,7 +137,7 @@ def _sets(run: Planned, name: str) -> bool:
 
 def _check_fields(where: str, fields: dict[Any, Any]) -> None:
     """Refuses names of no field; ml_collections would say it with a traceback, or take a group for a field."""
-    known = folder.flatten(DEFAULTS.to_dict())
+    known = folder.defaults()
     for name in fields:
         if name not in known:
             raise ConfigError(f'{where}: there is no field {name}; {nearest(str(name), known)}')

@@ -10,9 +10,8 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from configs import base
 from configs.errors import ConfigError
-from experiment.folder import flatten
+from experiment.folder import defaults, flatten
 
 OVERRULED = {'train.epochs': 'train.steps', 'data.train_fraction': 'data.train_examples'}  # by what goes before it
 IN_NO_FOLDER = ('digits', 'synthetic')  # datasets; data.LOCAL, without the import that a typing error need not wait for
@@ -20,7 +19,7 @@ OF_TOKENS = ('mixer', 'kernel_size', 'num_heads', 'patch_size', 'embed_dim', 'de
 WITH_HEADS = ('attention',)  # mixers; of one that is new, heads and a kernel are refused until it stands here
 WITH_KERNEL = ('conv', 'depthwise_conv')
 OF_REFERENCE = {'model.name': 'backbone', 'model.positions.name': 'none'}  # as models.matching has it
-DEFAULTS = flatten(base.get_config().to_dict())
+DEFAULTS = defaults()
 
 
 def refuse_unread(

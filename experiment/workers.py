@@ -86,14 +86,14 @@ def _work_on(
                     raise result
                 if outcome == worker.DONE:
                     troubles |= result
+                    if waiting:
+                        _give(one, waiting, begun)
+                        continue
                 else:
                     cut_off.append(one.group)
                     free.append(one.cores)
-                if outcome == worker.DONE and waiting:
-                    _give(one, waiting, begun)
-                else:
-                    busy.remove(one)
-                    _let_go(one)
+                busy.remove(one)
+                _let_go(one)
     except BaseException as error:
         try:
             _end(busy, display)
