@@ -16,10 +16,11 @@ from configs.errors import ConfigError
 from files.checksums import CHECKSUM, checksum, with_checksum
 from files.reading import Damaged, read_own_json
 from files.text import clean
-from files.writing import write_json
+from files.writing import PARTIAL, write_json
 
 CONFIG, RESULT, FAILED, LOG = 'config.json', 'result.json', 'failed.json', 'log.txt'
 MANIFEST = 'sweep.json'  # of a sweep's folder
+PROBE = 'probe'  # of whether a folder can be written; whoever is killed meanwhile leaves it
 POPULATION = 'population.json'  # of a run that trains with others: the names of their folders, its own included
 
 logger = logging.getLogger(__name__)
@@ -52,9 +53,9 @@ def make_folder(folder: Path) -> None:
     try:
         _refuse_dangling(folder)
         folder.mkdir(parents=True, exist_ok=True)
-        probe = folder / f'.probe.{os.getpid()}'
+        probe = folder / f'.{PROBE}.{os.getpid()}{PARTIAL}'
         probe.touch()
-        probe.unlink()
+        probe.unlink(missing_ok=True)  # whoever holds the folder's lock may have cleared it
     except OSError as error:
         raise ConfigError(
             f'--workdir={folder}: {error.strerror.lower()}; a folder that can be written would do'

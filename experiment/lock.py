@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from configs.errors import ConfigError
-from experiment.folder import CONFIG, FAILED, MANIFEST, POPULATION, RESULT
+from experiment.folder import CONFIG, FAILED, MANIFEST, POPULATION, PROBE, RESULT
 from files.writing import clear_partials, open_own, writing
 from training.divergence import NOTE
 from training.log import METRICS
@@ -40,7 +40,7 @@ def locked(folder: Path) -> Iterator[None]:
             file.write(f'process {os.getpid()} on {socket.gethostname()}'.encode())
         if held:
             with writing(folder):
-                clear_partials(folder, WRITTEN)
+                clear_partials(folder, (*WRITTEN, PROBE))
         yield
 
 

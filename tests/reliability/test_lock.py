@@ -46,5 +46,6 @@ def test_a_dead_one_s_lock_is_taken_over(holder, config, tmp_path, monkeypatch):
     holder.send_signal(signal.SIGKILL)
     holder.wait()
     (tmp_path / f'.metrics.jsonl.{holder.pid}.partial').write_text('it was killed while it wrote')
+    (tmp_path / f'.probe.{holder.pid}.partial').write_text('')  # or while it tried whether it could
     assert execute(config, tmp_path, lambda row, steps: None)['status'] == 'finished'
     assert not [*tmp_path.glob('.*')]
