@@ -42,6 +42,7 @@ def checkpointed(config, workdir):
     draws = np.random.default_rng(0)
     like = state_shapes(config, model)
     state = jax.tree.map(lambda leaf: draws.normal(size=leaf.shape).astype(leaf.dtype), like)
+    state = state._replace(step=np.int32(1))
     with contextlib.closing(checkpoints.Checkpoints(workdir, keep=1)) as saver:
         progress = Progress(compile_seconds=0.0).validated(1, {'accuracy': 0.5, 'loss': 1.0})
         saver.save(1, jax.device_put(state), progress)

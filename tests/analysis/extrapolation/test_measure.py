@@ -69,6 +69,7 @@ def leave_untrained(workdir, config):
     shapes = state_shapes(config, model)
     draw = np.random.default_rng(0).normal
     state = jax.tree.map(lambda leaf: np.asarray(draw(0, 0.3, leaf.shape), leaf.dtype), shapes)
+    state = state._replace(step=np.int32(12))
     with contextlib.closing(checkpoints.Checkpoints(workdir, keep=1)) as saver:
         saver.save(12, state, Progress(0.0).validated(12, {'accuracy': 0.5, 'loss': 1.0}))
 

@@ -53,7 +53,8 @@ def checkpointed(workdir, scale=1.0):
     draws = np.random.default_rng(config.seed)
     like = state_shapes(config, model)
     state = jax.tree.map(lambda leaf: draws.normal(size=leaf.shape).astype(leaf.dtype), like)
-    state = state._replace(params=jax.tree.map(lambda leaf: leaf * np.float32(scale), state.params))
+    params = jax.tree.map(lambda leaf: leaf * np.float32(scale), state.params)
+    state = state._replace(step=np.int32(1), params=params)
     with contextlib.closing(checkpoints.Checkpoints(workdir, keep=1)) as saver:
         progress = Progress(compile_seconds=0.0).validated(1, {'accuracy': 0.5, 'loss': 1.0})
         saver.save(1, jax.device_put(state), progress)
