@@ -37,15 +37,16 @@ def test_the_demo_s_table_is_its_result():
 
 
 def test_the_positions_are_those_of_their_table_sorted():
-    shown = of_readme('arm', 'test accuracy, %', 'params')
+    *shown, convolution = of_readme('position', '1 head, %', '4 heads, %', 'params with 4')
     measured = {
-        row['Arm'].removeprefix('attention, 4 heads, '): [row['Test accuracy, %'], row['Params']]
-        for row in of_results('positions_by_heads/table.md')
+        row['Arm']: [row['Test accuracy, %'], row['Params']] for row in of_results('positions_by_heads/table.md')
     }
-    assert {name for name, *_ in shown} == set(measured)
-    for name, *numbers in shown:
-        assert numbers == measured[name], name
-    accuracies = [float(re.search(r'[\d.]+', accuracy)[0]) for _, accuracy, _ in shown]
+    assert convolution[2:] == measured.pop('convolution 3 x 3')
+    assert {f'attention, 4 heads, {name}' for name, *_ in shown} == {arm for arm in measured if '4 heads' in arm}
+    for name, one_head, *four_heads in shown:
+        assert one_head == measured[f'attention, 1 head, {name}'][0], name
+        assert four_heads == measured[f'attention, 4 heads, {name}'], name
+    accuracies = [float(re.search(r'[\d.]+', accuracy)[0]) for _, _, accuracy, _ in shown]
     assert accuracies == sorted(accuracies)
 
 
