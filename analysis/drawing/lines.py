@@ -21,7 +21,8 @@ from analysis.wording import listed_labels, shortened
 
 MARKERS = ('o', 's', '^', 'D', 'v', 'P', 'X', '<', '>', 'p', 'h')
 DASHES = ('-', (0, (5, 2)), (0, (1, 1.5)))  # the next one when the colours are through
-MOST_CURVES = len(COLOURS) * len(DASHES)
+# By whether points are marked. No two numbers up to there share a colour and a marker: 7 and 11 have no common factor.
+MOST_CURVES = {False: len(COLOURS) * len(DASHES), True: len(COLOURS) * len(MARKERS)}
 FEW_CURVES = 6  # whose bands can be told apart; those of more are paler
 
 WIDTH, PANEL_HEIGHT = 9.0, 3.3  # inches
@@ -91,9 +92,10 @@ def line_figure(
     """
     with matplotlib.rc_context(STYLE):
         labels = list(dict.fromkeys(curve.label for panel in panels for curve in panel.curves))
-        if len(labels) > MOST_CURVES:
-            caption += f' Not drawn, for want of colours: {listed_labels(labels[MOST_CURVES:])}.'
-        styles = {label: _style(number, markers) for number, label in enumerate(labels[:MOST_CURVES])}
+        most = MOST_CURVES[markers]
+        if len(labels) > most:
+            caption += f' Not drawn, for want of colours: {listed_labels(labels[most:])}.'
+        styles = {label: _style(number, markers) for number, label in enumerate(labels[:most])}
         keys = _keys(styles, verticals or {}, any(panel.front for panel in panels))
         columns, rows = _legend_shape([key.get_label() for key in keys])
         lines = _caption_lines(caption)
@@ -141,7 +143,7 @@ def _style(number: int, marked: bool = True) -> dict[str, Any]:
     return {
         'color': colour,
         'marker': MARKERS[number % len(MARKERS)] if marked else 'none',
-        'linestyle': DASHES[number // len(COLOURS)],
+        'linestyle': DASHES[number // len(COLOURS) % len(DASHES)],
         'linewidth': 1.6,
         'markersize': 6,
     }

@@ -71,7 +71,7 @@ def test_a_point_without_values_is_not_drawn():
 
 
 def test_curves_look_alike_in_all_panels_and_no_two_look_the_same():
-    labels = [f'arm {number}' for number in range(lines.MOST_CURVES)]
+    labels = [f'arm {number}' for number in range(lines.MOST_CURVES[True])]
     first, second = (Panel('', tuple(curve(label) for label in order)) for order in (labels, labels[::-1]))
     figure = line_figure([first, second], x_label='')
     looks = [
@@ -83,10 +83,19 @@ def test_curves_look_alike_in_all_panels_and_no_two_look_the_same():
     assert [text.get_text() for text in figure.legends[0].get_texts()] == labels
 
 
-def test_curves_beyond_the_colours_are_named_not_drawn():
-    figure = figure_of(*(curve(f'arm {number}') for number in range(lines.MOST_CURVES + 1)))
-    assert len(figure.legends[0].get_texts()) == lines.MOST_CURVES
-    assert f'Not drawn, for want of colours: arm {lines.MOST_CURVES}.' in figure.texts[0].get_text()
+def test_curves_without_marks_are_told_apart_by_their_dashes():
+    curves = tuple(curve(f'arm {number}') for number in range(lines.MOST_CURVES[False]))
+    keys = line_figure([Panel('', curves)], x_label='', markers=False).legends[0].get_lines()
+    assert len({(line.get_color(), str(line._dash_pattern)) for line in keys}) == len(curves)
+
+
+@pytest.mark.parametrize('marked', [True, False])
+def test_curves_beyond_the_colours_are_named_not_drawn(marked):
+    most = lines.MOST_CURVES[marked]
+    curves = tuple(curve(f'arm {number}') for number in range(most + 1))
+    figure = line_figure([Panel('', curves)], x_label='', markers=marked)
+    assert len(figure.legends[0].get_texts()) == most
+    assert f'Not drawn, for want of colours: arm {most}.' in figure.texts[0].get_text()
 
 
 def test_categories_stand_in_their_order_of_appearance_side_by_side():
