@@ -1,7 +1,9 @@
 """How text and files leave the analysis: what a terminal, a spreadsheet or Markdown could misread, made safe once."""
 
+import contextlib
 import html
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import pandas as pd
@@ -43,14 +45,21 @@ def write_table(path: Path, frame: pd.DataFrame) -> list[Path]:
     """Writes a frame as CSV, as `write` does; where it is empty, one that an earlier table left there is removed."""
     if not frame.empty:
         return [write(path, to_csv(frame))]
-    path.unlink(missing_ok=True)
+    with _told(path):
+        path.unlink(missing_ok=True)
     return []
 
 
 def write(path: Path, content: str | bytes) -> Path:
     """Writes a file whole or not at all. Raises ConfigError: a folder that cannot be written is the user's to mend."""
-    try:
+    with _told(path):
         write_bytes(path, content.encode() if isinstance(content, str) else content)
+    return path
+
+
+@contextlib.contextmanager
+def _told(path: Path) -> Iterator[None]:
+    try:
+        yield
     except OSError as error:
         raise ConfigError(f'--workdir={path.parent}: cannot write {path.name} ({error.strerror})') from error
-    return path

@@ -1,9 +1,8 @@
 """Trains the runs of a sweep: on accelerators in populations, on a CPU of several cores in as many processes."""
 
 import concurrent.futures
-import contextlib
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -168,23 +167,16 @@ def memory_limit() -> int | None:
 
 
 def _failed(run: Planned, workdir: Path, line: str, trace: str, reporter: Reporter) -> dict[str, str]:
-    # Where there can be no note, or another process trains the run by now, its line at the end will do.
-    with _unless_everywhere():
+    try:
         folder.make_folder(workdir / run.name)
         with locked(workdir / run.name):
             write_json(workdir / run.name / folder.FAILED, {'error': line, 'traceback': trace})
-    reporter.note(f'{run.arm}, seed {run.config.seed}: failed: {line}')
-    return {run.name: f'failed: {line}'}
-
-
-@contextlib.contextmanager
-def _unless_everywhere() -> Iterator[None]:
-    """Lets pass that something cannot be written, but for a full disk, which concerns every run."""
-    try:
-        yield
     except (ConfigError, StorageError, OSError) as error:
+        # Where there can be no note, or another process trains the run by now, its line at the end will do.
         if isinstance(error, StorageError) and error.everywhere:
             raise
+    reporter.note(f'{run.arm}, seed {run.config.seed}: failed: {line}')
+    return {run.name: f'failed: {line}'}
 
 
 def _diverged(result: dict[str, Any]) -> str | None:

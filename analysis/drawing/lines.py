@@ -12,6 +12,7 @@ import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.gridspec import GridSpec
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, LogLocator, NullLocator, StrMethodFormatter
 
@@ -113,16 +114,10 @@ def line_figure(
             1, len(panels), left=LEFT / WIDTH, right=1 - RIGHT / WIDTH, bottom=panel_bottom / height,
             top=1 - top / height, wspace=gap / panel_width,
         )  # fmt: skip
-        drawn: list[Axes] = []
-        for place, panel in zip(grid, panels, strict=True):
-            axes = figure.add_subplot(place, sharey=drawn[0] if share_y and drawn else None)
+        drawn = _side_by_side(figure, grid, panels, share_y)
+        for axes, panel in zip(drawn, panels, strict=True):
             _draw(axes, panel, axis_of[panel], styles, [x for xs in (verticals or {}).values() for x in xs])
             axes.set_xlabel(panel.x_label or x_label)
-            if share_y and drawn:
-                axes.tick_params(labelleft=False)
-            else:
-                axes.set_ylabel(panel.y_label)
-            drawn.append(axes)
         # When all is drawn: limits that are set no longer follow what a neighbour draws on a shared axis.
         for axes, panel in zip(drawn, panels, strict=True):
             _bound(axes, panel.bounds)
@@ -132,6 +127,20 @@ def line_figure(
         )  # fmt: skip
         figure.text(MARGIN / WIDTH, 0.07 / height, '\n'.join(lines), fontsize=SMALL, color='#444444', linespacing=1.25)
         return figure
+
+
+def _side_by_side(figure: Figure, grid: GridSpec, panels: Sequence[Panel], share_y: bool) -> list[Axes]:
+    """Empty axes side by side; those that share the y axis of the first have no labels of their own on it."""
+    made: list[Axes] = []
+    for place, panel in zip(grid, panels, strict=True):
+        shared = share_y and bool(made)
+        axes = figure.add_subplot(place, sharey=made[0] if shared else None)
+        if shared:
+            axes.tick_params(labelleft=False)
+        else:
+            axes.set_ylabel(panel.y_label)
+        made.append(axes)
+    return made
 
 
 VERTICAL = {'color': '#777777', 'linestyle': '--', 'linewidth': 1.2}

@@ -181,6 +181,9 @@ def test_pairs_of_an_earlier_table_do_not_stay(three_arms):
     (folder / 'table_pairs.csv').write_text('of an earlier sweep')
     formats.write_tables(folder, tables.make_table(runs.read(folder)))
     assert not (folder / 'table_pairs.csv').exists()
+    (folder / 'table_pairs.csv').mkdir()
+    with pytest.raises(ConfigError, match=r'cannot write table_pairs\.csv'):
+        formats.write_tables(folder, tables.make_table(runs.read(folder)))
 
 
 def test_a_folder_that_cannot_be_written_is_one_line_after_its_table(three_arms, capsys):
