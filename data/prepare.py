@@ -21,7 +21,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from configs.errors import ConfigError
-from data import LOCAL, tfds_source
+from data import LOCAL, tfds_catalog
 
 ROOT = Path(__file__).resolve().parent.parent
 LOCKFILE = ROOT / 'requirements' / 'prepare.txt'
@@ -71,7 +71,7 @@ def prepare(name: str, data_dir: str = '', manual_dir: str = '', from_debian: bo
 
     Args:
       name: a TFDS name, with a configuration or a version where wanted.
-      data_dir: the folder of prepared datasets; '' as in `tfds_source.data_folder`.
+      data_dir: the folder of prepared datasets; '' as in `tfds_catalog.data_folder`.
       manual_dir: a folder with the files that TFDS would download, by the names that TFDS expects; '' for none.
       from_debian: take the files from Debian's package (fashion_mnist only).
     Raises:
@@ -79,11 +79,11 @@ def prepare(name: str, data_dir: str = '', manual_dir: str = '', from_debian: bo
     """
     if name in LOCAL:
         return f'{name} needs no preparation'
-    folder = tfds_source.data_folder(data_dir)
+    folder = tfds_catalog.data_folder(data_dir)
     _check_arguments(name, manual_dir, from_debian)
-    builder = tfds_source.find(name, folder)
+    builder = tfds_catalog.find(name, folder)
     if builder is not None:
-        tfds_source.check_format(name, builder, data_dir)
+        tfds_catalog.check_format(name, builder, data_dir)
         splits = {split: info.num_examples for split, info in builder.info.splits.items()}
         return f'{name} is already prepared in {builder.data_path}: {_describe(splits)}'
     _check_known(name)
@@ -115,7 +115,7 @@ def restore_debian_files(source: Path, target: Path) -> None:
 
 
 def _check_arguments(name: str, manual_dir: str, from_debian: bool) -> None:
-    if from_debian and tfds_source.base_name(name) != 'fashion_mnist':
+    if from_debian and tfds_catalog.base_name(name) != 'fashion_mnist':
         raise ConfigError(f'--from_debian prepares fashion_mnist only, not {name}; --manual_dir=DIR takes other files')
     if from_debian and manual_dir:
         raise ConfigError('--from_debian and --manual_dir both say where the files are; one of them would do')
@@ -126,8 +126,8 @@ def _check_arguments(name: str, manual_dir: str, from_debian: bool) -> None:
 
 
 def _check_known(name: str) -> None:
-    if tfds_source.base_name(name) not in tfds_source.known_names():
-        near = tfds_source.nearest_names(name)
+    if tfds_catalog.base_name(name) not in tfds_catalog.known_names():
+        near = tfds_catalog.nearest_names(name)
         raise ConfigError(
             f'{name} is not a dataset of TFDS'
             + (f'; near it: {", ".join(near)}' if near else '; see https://www.tensorflow.org/datasets/catalog')

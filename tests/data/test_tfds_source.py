@@ -1,11 +1,6 @@
-"""TFDS datasets come back exactly as they were stored; what cannot be read is told in one line that says what would do.
-
-Besides Fashion-MNIST, where it is prepared, the datasets here are small ones that TFDS's own builder wrote: its writer
-needs TensorFlow only to encode images, so they are handed to it encoded.
-"""
+"""TFDS datasets come back exactly as they were stored."""
 
 import gzip
-import io
 import json
 import logging
 import shutil
@@ -16,77 +11,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tensorflow_datasets as tfds
-from PIL import Image
 from tensorflow_datasets.testing.mocking import RandomFakeGenerator
 
 from configs import base
 from configs.errors import ConfigError
-from data import tfds_source
+from data import tfds_catalog, tfds_source
+from tests.data.prepared import by_content, pairs, random_images, write
 
 ROOT = Path(__file__).resolve().parents[2]
 DEBIAN = Path('/usr/share/datasets/fashion-mnist')
-
-
-def encode(array, kind='PNG', mode=None):
-    image = Image.fromarray(array.squeeze(-1) if array.shape[-1] == 1 else array)
-    stream = io.BytesIO()
-    (image.convert(mode) if mode else image).save(stream, kind)
-    return stream.getvalue()
-
-
-def write(
-    folder, name, splits, features=None, shape=(32, 32, 3), num_classes=10, keys=('image', 'label'), version='1.0.0'
-):
-    """Prepares a dataset in `folder` with TFDS; `splits` maps a name to pairs of (image file's bytes, label)."""
-    features = features or {
-        'image': tfds.features.Image(shape=shape),
-        'label': tfds.features.ClassLabel(num_classes=num_classes),
-    }
-    dataset_name, number = name, version
-
-    class Writer(tfds.core.GeneratorBasedBuilder, skip_registration=True):
-        name = dataset_name
-        VERSION = tfds.core.Version(number)
-
-        def _info(self):
-            return tfds.core.DatasetInfo(
-                builder=self, features=tfds.features.FeaturesDict(features), supervised_keys=keys
-            )
-
-        def _split_generators(self, manager):
-            return {split: self._generate_examples(split) for split in splits}
-
-        def _generate_examples(self, split):
-            for row, (image, label) in enumerate(splits[split]):
-                yield row, {'image': io.BytesIO(image), 'label': label}
-
-    Writer(data_dir=folder, file_format='array_record').download_and_prepare()
-    return folder / name / version
-
-
-def random_images(count, shape, seed=0):
-    return np.random.default_rng(seed).integers(0, 256, (count, *shape), dtype=np.uint8)
-
-
-def pairs(images, labels, **options):
-    return [(encode(image, **options), int(label)) for image, label in zip(images, labels, strict=True)]
-
-
-@pytest.fixture(autouse=True)
-def quiet_writer():
-    tfds.disable_progress_bar()
-
-
-@pytest.fixture
-def config(tmp_path):
-    """`config.data` for datasets prepared in a folder of the test's own."""
-    data = base.get_config().data
-    data.dir = str(tmp_path)
-    return data
-
-
-def by_content(images, labels):
-    return sorted((image.tobytes(), int(label)) for image, label in zip(images, labels, strict=True))
 
 
 def test_every_image_and_label_comes_back(config, tmp_path):
@@ -152,38 +85,6 @@ def test_images_of_any_size_need_image_size(config, tmp_path):
         tfds_source.spec(config)
 
 
-def test_resizing_keeps_left_left_and_top_top(config, tmp_path):
-    image = np.zeros((64, 64, 1), np.uint8)
-    image[:32, :32] = 255
-    write(tmp_path, 'corner', {'train': pairs([image], [0]), 'test': pairs([image], [0])}, shape=(64, 64, 1))
-    config.name, config.image_size = 'corner', 8
-    (read,), _ = tfds_source.read(config)[0]
-    expected = np.zeros((8, 8, 1))
-    expected[:4, :4] = 255
-    np.testing.assert_allclose(read, expected, atol=40)  # bicubic rings at an edge
-    assert read[1, 1, 0] > 250
-    assert max(read[1, 6, 0], read[6, 1, 0], read[6, 6, 0]) < 5
-
-
-def test_every_kind_of_file_gives_the_declared_channels(config, tmp_path):
-    image = np.full((16, 16, 3), (102, 102, 102), np.uint8)  # a colour that Pillow's palette holds
-    kinds = [
-        ('PNG', None),
-        ('JPEG', None),
-        ('JPEG', 'L'),
-        ('PNG', 'L'),
-        ('JPEG', 'CMYK'),
-        ('PNG', 'P'),
-        ('PNG', 'RGBA'),
-        ('BMP', None),
-    ]
-    examples = [(encode(image, kind, mode), 0) for kind, mode in kinds]
-    write(tmp_path, 'kinds', {'train': examples, 'test': examples}, shape=(16, 16, 3))
-    config.name = 'kinds'
-    train, _ = tfds_source.read(config)
-    np.testing.assert_allclose(train.images.astype(int), 102, atol=3)
-
-
 def test_hidden_test_labels_leave_validation_as_the_test(config, tmp_path):
     images = random_images(6, (8, 8, 1))
     splits = {'train': [0] * 6, 'validation': [1] * 6, 'test': [-1] * 6}
@@ -203,80 +104,6 @@ def test_no_test_split_says_which_there_are(config, tmp_path):
         tfds_source.read(config)
 
 
-def test_one_label_out_of_range_is_named(config, tmp_path):
-    labels = [0, 1, 2, -1, 1]
-    examples = pairs(random_images(5, (8, 8, 1)), labels)
-    write(tmp_path, 'gaps', {'train': examples, 'test': examples[:2]}, shape=(8, 8, 1), num_classes=3)
-    config.name = 'gaps'
-    with pytest.raises(ConfigError, match=r'label -1 at train\[\d\], where 0 to 2'):
-        tfds_source.read(config)
-
-
-def test_an_unreadable_image_is_named(config, tmp_path):
-    good = encode(random_images(1, (8, 8, 1))[0])
-    for name, bad in {
-        'text': b'no image',
-        'torn': good[:40],
-        'larger': encode(random_images(1, (9, 9, 1))[0]),
-        'turned': encode(random_images(1, (4, 16, 1))[0]),
-    }.items():
-        write(tmp_path, name, {'train': [(bad, 0)], 'test': [(good, 0)]}, shape=(8, 8, 1))
-        config.name = name
-        with pytest.raises(ConfigError, match=rf'data\.name={name} has no readable image at train\[0\]'):
-            tfds_source.read(config)
-
-
-def test_not_prepared_gives_the_command(config, tmp_path, monkeypatch):
-    config.name = 'cifar10'
-    for function in tfds_source.spec, tfds_source.read:
-        with pytest.raises(ConfigError) as error:
-            function(config)
-        assert f'data.name=cifar10 is not prepared in {tmp_path};' in str(error.value)
-        assert str(error.value).endswith(f'python -m data.prepare cifar10 --data_dir={tmp_path}')
-    config.dir = ''
-    monkeypatch.setenv('TFDS_DATA_DIR', str(tmp_path / 'elsewhere'))
-    with pytest.raises(ConfigError) as error:
-        tfds_source.spec(config)
-    assert str(tmp_path / 'elsewhere') in str(error.value)
-    assert str(error.value).endswith('python -m data.prepare cifar10')
-
-
-@pytest.mark.parametrize(
-    ('name', 'near'),
-    [
-        ('fashion_mnst', 'fashion_mnist'),
-        ('cifar_10', 'cifar10'),
-        ('digit', 'digits'),
-        ('synthetics/a:1.0.0', 'synthetic'),
-    ],
-)
-def test_unknown_name_gives_the_nearest(config, name, near):
-    config.name = name
-    with pytest.raises(ConfigError, match=f'data.name={name} is not a dataset of TFDS.*near it: .*{near}'):
-        tfds_source.spec(config)
-
-
-@pytest.mark.parametrize('name', ['', 'no such thing!', '../escape', 'x:y:z', 'huggingface:mnist', 'zzzzzzzz', 'a/b=1'])
-def test_any_text_as_a_name_is_a_config_error_of_one_line(config, name):
-    config.name = name
-    with pytest.raises(ConfigError) as error:
-        tfds_source.spec(config)
-    assert '\n' not in str(error.value)
-    assert f'data.name={name}' in str(error.value)
-
-
-def test_version_in_the_name_selects_it(config, tmp_path):
-    for version, count in {'1.0.0': 2, '2.0.0': 3}.items():
-        examples = pairs(random_images(count, (8, 8, 1)), range(count))
-        write(tmp_path, 'versions', {'train': examples, 'test': examples}, shape=(8, 8, 1), version=version)
-    for name, count in {'versions:1.0.0': 2, 'versions:2.0.0': 3, 'versions': 3}.items():
-        config.name = name
-        assert len(tfds_source.read(config)[0].labels) == count
-    config.name = 'versions:3.0.0'
-    with pytest.raises(ConfigError, match=r'data\.name=versions:3\.0\.0'):
-        tfds_source.spec(config)
-
-
 def test_what_is_no_image_classification_is_refused(config, tmp_path):
     label, image = tfds.features.ClassLabel(num_classes=3), tfds.features.Image(shape=(8, 8, 1))
     examples = {'train': pairs(random_images(2, (8, 8, 1)), [0, 1])}
@@ -294,62 +121,6 @@ def test_what_is_no_image_classification_is_refused(config, tmp_path):
         for function in tfds_source.spec, tfds_source.read:
             with pytest.raises(ConfigError, match=rf'data\.name={name} .*{reason}.*would do'):
                 function(config)
-
-
-@pytest.fixture
-def small(config, tmp_path):
-    """A prepared dataset: its config and its folder."""
-    examples = pairs(random_images(40, (16, 16, 1)), np.arange(40) % 10)
-    config.name = 'small'
-    return config, write(tmp_path, 'small', {'train': examples, 'test': examples}, shape=(16, 16, 1))
-
-
-def test_tfrecord_is_refused_with_what_to_do(small):
-    config, folder = small
-    info = folder / 'dataset_info.json'
-    info.write_text(info.read_text().replace('array_record', 'tfrecord'))
-    with pytest.raises(ConfigError, match=r'as tfrecord.*TensorFlow.*python -m data\.prepare small'):
-        tfds_source.read(config)
-
-
-@pytest.mark.parametrize('file', ['dataset_info.json', 'features.json'])
-def test_damaged_metadata_is_a_config_error_of_one_line(small, file):
-    config, folder = small
-    (folder / file).write_text((folder / file).read_text()[:-40])
-    with pytest.raises(ConfigError, match=r'data\.name=small.*cannot be read') as error:
-        tfds_source.spec(config)
-    assert '\n' not in str(error.value)
-
-
-@pytest.mark.parametrize('damage', ['missing', 'truncated', 'bit flipped'])
-def test_damaged_shards_are_told_before_they_are_believed(small, damage):
-    config, folder = small
-    (shard,) = folder.glob('*train*')
-    data = bytearray(shard.read_bytes())
-    if damage == 'missing':
-        shard.unlink()
-    elif damage == 'truncated':
-        shard.write_bytes(data[: len(data) // 2])
-    else:
-        data[next(i for i, byte in enumerate(data) if data[i : i + 4] == b'IDAT') + 20] ^= 1
-        shard.write_bytes(data)
-    with pytest.raises(
-        ConfigError, match=r'data\.name=small: the files in .* are damaged or missing.*data\.prepare small'
-    ):
-        tfds_source.read(config)
-
-
-def test_a_shard_of_another_split_is_told_before_it_is_believed(config, tmp_path):
-    examples = pairs(random_images(40, (8, 8, 1)), np.arange(40) % 10)
-    folder = write(tmp_path, 'mixed', {'train': examples, 'test': examples[:7]}, shape=(8, 8, 1))
-    config.name = 'mixed'
-    assert len(tfds_source.read(config)[1].labels) == 7
-    (train,), (test,) = folder.glob('*train*'), folder.glob('*test*')
-    shutil.copy(train, test)
-    with pytest.raises(
-        ConfigError, match=r'damaged or missing \(mixed-test.* has 40 records, and dataset_info\.json says 7\)'
-    ):
-        tfds_source.read(config)
 
 
 def test_dataset_prepared_anew_is_read_anew(small, tmp_path, caplog):
@@ -377,16 +148,6 @@ def test_damaged_cache_is_decoded_anew(small, caplog):
     assert str(path) in caplog.text
 
 
-def test_threads_change_nothing(small, monkeypatch):
-    config, folder = small
-    one = [split.images.copy() for split in tfds_source.read(config)]
-    shutil.rmtree(folder / 'patchwise')
-    monkeypatch.setattr(tfds_source, 'THREADS_FROM', 0)
-    monkeypatch.setattr(tfds_source, 'CHUNK', 3)
-    for split, expected in zip(tfds_source.read(config), one, strict=True):
-        np.testing.assert_array_equal(split.images, expected)
-
-
 def test_needs_neither_tensorflow_nor_jax_nor_says_a_word(small):
     config, _ = small
     code = f"""
@@ -411,8 +172,8 @@ def idx(path, header):
 def fashion_mnist():
     config = base.get_config().data
     config.name = 'fashion_mnist'
-    folder = tfds_source.data_folder('')
-    if tfds_source.find('fashion_mnist', folder) is None:
+    folder = tfds_catalog.data_folder('')
+    if tfds_catalog.find('fashion_mnist', folder) is None:
         pytest.skip(f'Fashion-MNIST is not prepared in {folder}: python -m data.prepare fashion_mnist --from_debian')
     return config
 

@@ -1,0 +1,106 @@
+"""Records become arrays whatever kind of file holds an image, and none of what is damaged is believed."""
+
+import shutil
+
+import numpy as np
+import pytest
+
+from configs.errors import ConfigError
+from data import tfds_shards, tfds_source
+from tests.data.prepared import encode, pairs, random_images, write
+
+
+def test_resizing_keeps_left_left_and_top_top(config, tmp_path):
+    image = np.zeros((64, 64, 1), np.uint8)
+    image[:32, :32] = 255
+    write(tmp_path, 'corner', {'train': pairs([image], [0]), 'test': pairs([image], [0])}, shape=(64, 64, 1))
+    config.name, config.image_size = 'corner', 8
+    (read,), _ = tfds_source.read(config)[0]
+    expected = np.zeros((8, 8, 1))
+    expected[:4, :4] = 255
+    np.testing.assert_allclose(read, expected, atol=40)  # bicubic rings at an edge
+    assert read[1, 1, 0] > 250
+    assert max(read[1, 6, 0], read[6, 1, 0], read[6, 6, 0]) < 5
+
+
+def test_every_kind_of_file_gives_the_declared_channels(config, tmp_path):
+    image = np.full((16, 16, 3), (102, 102, 102), np.uint8)  # a colour that Pillow's palette holds
+    kinds = [
+        ('PNG', None),
+        ('JPEG', None),
+        ('JPEG', 'L'),
+        ('PNG', 'L'),
+        ('JPEG', 'CMYK'),
+        ('PNG', 'P'),
+        ('PNG', 'RGBA'),
+        ('BMP', None),
+    ]
+    examples = [(encode(image, kind, mode), 0) for kind, mode in kinds]
+    write(tmp_path, 'kinds', {'train': examples, 'test': examples}, shape=(16, 16, 3))
+    config.name = 'kinds'
+    train, _ = tfds_source.read(config)
+    np.testing.assert_allclose(train.images.astype(int), 102, atol=3)
+
+
+def test_one_label_out_of_range_is_named(config, tmp_path):
+    labels = [0, 1, 2, -1, 1]
+    examples = pairs(random_images(5, (8, 8, 1)), labels)
+    write(tmp_path, 'gaps', {'train': examples, 'test': examples[:2]}, shape=(8, 8, 1), num_classes=3)
+    config.name = 'gaps'
+    with pytest.raises(ConfigError, match=r'label -1 at train\[\d\], where 0 to 2'):
+        tfds_source.read(config)
+
+
+def test_an_unreadable_image_is_named(config, tmp_path):
+    good = encode(random_images(1, (8, 8, 1))[0])
+    for name, bad in {
+        'text': b'no image',
+        'torn': good[:40],
+        'larger': encode(random_images(1, (9, 9, 1))[0]),
+        'turned': encode(random_images(1, (4, 16, 1))[0]),
+    }.items():
+        write(tmp_path, name, {'train': [(bad, 0)], 'test': [(good, 0)]}, shape=(8, 8, 1))
+        config.name = name
+        with pytest.raises(ConfigError, match=rf'data\.name={name} has no readable image at train\[0\]'):
+            tfds_source.read(config)
+
+
+@pytest.mark.parametrize('damage', ['missing', 'truncated', 'bit flipped'])
+def test_damaged_shards_are_told_before_they_are_believed(small, damage):
+    config, folder = small
+    (shard,) = folder.glob('*train*')
+    data = bytearray(shard.read_bytes())
+    if damage == 'missing':
+        shard.unlink()
+    elif damage == 'truncated':
+        shard.write_bytes(data[: len(data) // 2])
+    else:
+        data[next(i for i, byte in enumerate(data) if data[i : i + 4] == b'IDAT') + 20] ^= 1
+        shard.write_bytes(data)
+    with pytest.raises(
+        ConfigError, match=r'data\.name=small: the files in .* are damaged or missing.*data\.prepare small'
+    ):
+        tfds_source.read(config)
+
+
+def test_a_shard_of_another_split_is_told_before_it_is_believed(config, tmp_path):
+    examples = pairs(random_images(40, (8, 8, 1)), np.arange(40) % 10)
+    folder = write(tmp_path, 'mixed', {'train': examples, 'test': examples[:7]}, shape=(8, 8, 1))
+    config.name = 'mixed'
+    assert len(tfds_source.read(config)[1].labels) == 7
+    (train,), (test,) = folder.glob('*train*'), folder.glob('*test*')
+    shutil.copy(train, test)
+    with pytest.raises(
+        ConfigError, match=r'damaged or missing \(mixed-test.* has 40 records, and dataset_info\.json says 7\)'
+    ):
+        tfds_source.read(config)
+
+
+def test_threads_change_nothing(small, monkeypatch):
+    config, folder = small
+    one = [split.images.copy() for split in tfds_source.read(config)]
+    shutil.rmtree(folder / 'patchwise')
+    monkeypatch.setattr(tfds_shards, 'THREADS_FROM', 0)
+    monkeypatch.setattr(tfds_shards, 'CHUNK', 3)
+    for split, expected in zip(tfds_source.read(config), one, strict=True):
+        np.testing.assert_array_equal(split.images, expected)
