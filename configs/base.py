@@ -5,7 +5,6 @@ error. Fields whose default is None are `placeholder`s: unset until given a valu
 """
 
 from collections.abc import Callable
-from typing import Any
 
 from ml_collections import ConfigDict
 from ml_collections.config_dict import placeholder
@@ -90,13 +89,6 @@ def get_config() -> ConfigDict:
     config.debug = debug = ConfigDict()
     debug.check_numerics = False  # where a run diverges, find the operation that did it; steps wait for each other
     return config.lock()
-
-
-def get(config: ConfigDict, field: str) -> Any:
-    """A field, or a group, by its dotted name."""
-    for name in field.split('.'):
-        config = config[name]
-    return config
 
 
 def parts(config: ConfigDict) -> int:

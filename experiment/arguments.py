@@ -11,7 +11,7 @@ from absl import flags
 from ml_collections import ConfigDict, config_flags
 
 from configs.errors import ConfigError, nearest
-from experiment.folder import defaults
+from configs.fields import defaults
 
 OVERRIDE = re.compile(r'--?config\.(?P<field>[^=]*)(=(?P<value>.*))?', re.DOTALL)  # of one field of the config
 

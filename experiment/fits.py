@@ -18,6 +18,7 @@ from ml_collections import ConfigDict
 import data
 from configs import base
 from configs.errors import ConfigError
+from configs.fields import get
 from data.spec import Spec
 from models.fused import fallback
 from models.patches import patch_grid
@@ -113,7 +114,7 @@ def _check_steps(config: ConfigDict) -> None:
     if steps > MOST_STEPS:
         examples = config.data.train_examples
         beside = '' if field == 'train.steps' or examples is None else f' with data.train_examples={examples}'
-        made = f'{field}={base.get(config, field)}{beside} makes {steps:.4g} steps'
+        made = f'{field}={get(config, field)}{beside} makes {steps:.4g} steps'
         raise ConfigError(f'{made}; at most {MOST_STEPS:,} would do')
     plan = 12 * steps + STOP * min(config.checkpoint.count, steps)  # a learning rate and its place for each step
     _refuse(config, 'the plan of the steps', plan, [field, 'checkpoint.count'])
@@ -134,7 +135,7 @@ def _refuse(config: ConfigDict, what: str, needed: int | float, fields: Sequence
     """Raises ConfigError when `needed` bytes, for `what` the values of `fields` ask for, are more than there are."""
     limit = machine_memory()
     if needed > limit:
-        values = ', '.join(f'{field}={base.get(config, field)}' for field in fields)
+        values = ', '.join(f'{field}={get(config, field)}' for field in fields)
         raise ConfigError(
             f'{values}: {what} would take {needed / 2**30:,.0f} GiB at least, of {limit / 2**30:,.1f} GiB that this '
             'machine has; less would do'

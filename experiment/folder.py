@@ -1,6 +1,5 @@
 """The run folder: the interface between training and everything after it."""
 
-import functools
 import json
 import logging
 import os
@@ -13,6 +12,7 @@ from ml_collections import ConfigDict
 
 from configs import base
 from configs.errors import ConfigError
+from configs.fields import defaults, differences, flatten
 from files.checksums import CHECKSUM, checksum, with_checksum
 from files.reading import Damaged, read_own_json
 from files.text import clean
@@ -147,33 +147,6 @@ def _runs_in(folder: Path) -> list[Path]:
         return []
 
 
-def differences(tree: dict, config: ConfigDict, absent: str = 'nothing') -> list[str]:
-    """The fields in which `config` is not what a file had (`tree`), in words; what one of them lacks is `absent`."""
-    # As a command line has them, because 1, 1.0 and True are equal to Python.
-    there, here = (
-        {name: repr(value) for name, value in flatten(one).items()} for one in (tree, json.loads(config.to_json()))
-    )
-    texts = {name: (there.get(name, absent), here.get(name, absent)) for name in sorted(there | here)}
-    return [f'{name}={before} there, {now} here' for name, (before, now) in texts.items() if before != now]
-
-
-def flatten(tree: dict, prefix: str = '') -> dict[str, Any]:
-    """{'model': {'depth': 4}} to {'model.depth': 4}."""
-    flat: dict[str, Any] = {}
-    for name, value in tree.items():
-        if isinstance(value, dict):
-            flat |= flatten(value, f'{prefix}{name}.')
-        else:
-            flat[f'{prefix}{name}'] = value
-    return flat
-
-
-@functools.cache
-def defaults() -> dict[str, Any]:
-    """Every field of configs/base.py, by its dotted name, and its default; made once, and not to be changed."""
-    return flatten(base.get_config().to_dict())
-
-
 def _check_path(folder: Path) -> None:
     """Refuses what Orbax and tensorboardX take for a pattern, for a place in a cloud, or for another folder."""
     if {'[', '\\'} & set(str(folder.absolute())) or re.match(r'\w+:/', str(folder)):
@@ -217,14 +190,13 @@ def read_config(folder: Path) -> ConfigDict:
         if runs:
             raise ConfigError(f'--workdir={folder} holds runs, and is none; one of them would do, such as {runs[0]}')
         raise ConfigError(f'--workdir={folder} holds no run: its {CONFIG} is missing or damaged')
-    known = base.get_config().to_dict()
-    fields = flatten(tree).keys() ^ flatten(known).keys()
-    if fields:
+    strange = flatten(tree).keys() ^ defaults().keys()
+    if strange:
         raise ConfigError(
             f'--workdir={folder} was made by another version of patchwise: its {CONFIG} differs in '
-            f'{clean(", ".join(sorted(fields)))}'
+            f'{clean(", ".join(sorted(strange)))}'
         )
-    if not _same_groups(tree, known):
+    if not _same_groups(tree, base.get_config().to_dict()):
         raise ConfigError(f'--workdir={folder}: its {CONFIG} is damaged; its fields are not in their groups')
     return ConfigDict(tree).lock()
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from configs.errors import ConfigError
+from configs.fields import differences
 from experiment import folder
 from experiment.figure import check_figure
 from experiment.sweeps import Planned
@@ -58,7 +59,7 @@ def open_sweep(workdir: Path, config_file: str, runs: Sequence[Planned], figure:
 def _lost(workdir: Path, name: str, arm: str, runs: Sequence[Planned]) -> str:
     """What tells the run `name`, of the sweep that is there, from the run of this one that is most like it."""
     there = read_json_if_whole(workdir / name / folder.CONFIG)
-    fewest = min((folder.differences(there, run.config) for run in runs), key=len) if there else []
+    fewest = min((differences(there, run.config) for run in runs), key=len) if there else []
     return clean(f'one of {arm!r} has {fewest[0]}') if fewest else f'one of {arm!r}'
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from configs.errors import ConfigError, nearest
-from experiment import folder
+from configs.fields import defaults, flatten
 from experiment.arguments import describe
 from experiment.figure import Figure, Place, check_figure, check_place
 from experiment.run import load_data
@@ -81,7 +81,7 @@ def plan(config: ConfigDict, overrides: Iterable[Any], figure: Any = None) -> li
       ConfigError: an override names no field or has the wrong type, a config cannot run, two are the same, or the
         figure cannot be drawn.
     """
-    axis, usual = _check_figure(figure), folder.flatten(config.to_dict())
+    axis, usual = _check_figure(figure), flatten(config.to_dict())
     planned: dict[str, Planned] = {}
     for number, fields in enumerate(overrides):
         where = f'sweep()[{number}]'
@@ -137,7 +137,7 @@ def _sets(run: Planned, name: str) -> bool:
 
 def _check_fields(where: str, fields: dict[Any, Any]) -> None:
     """Refuses names of no field; ml_collections would say it with a traceback, or take a group for a field."""
-    known = folder.defaults()
+    known = defaults()
     for name in fields:
         if name not in known:
             raise ConfigError(f'{where}: there is no field {name}; {nearest(str(name), known)}')

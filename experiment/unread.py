@@ -11,7 +11,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from configs.errors import ConfigError
-from experiment.folder import defaults, flatten
+from configs.fields import defaults, flatten
 
 OVERRULED = {'train.epochs': 'train.steps', 'data.train_fraction': 'data.train_examples'}  # by what goes before it
 IN_NO_FOLDER = ('digits', 'synthetic')  # datasets; data.LOCAL, without the import that a typing error need not wait for

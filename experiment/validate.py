@@ -8,6 +8,7 @@ from ml_collections import ConfigDict
 import data
 from configs import base
 from configs.errors import ConfigError, nearest
+from configs.fields import get
 from data.spec import Spec
 from experiment.fits import check_fits, check_made_images, check_model
 from files.text import shown
@@ -85,7 +86,7 @@ def validate(config: ConfigDict, *, to_train: bool = True) -> Spec:
 
 def _check_types(config: ConfigDict, group: str = '') -> None:
     """Every field is there, and has the type of its default. A ConfigDict takes a float for an unset int."""
-    defaults = base.get(DEFAULTS, group) if group else DEFAULTS
+    defaults = get(DEFAULTS, group) if group else DEFAULTS
     for name in sorted({*config} ^ {*defaults}):
         field = f'{group}.{name}'.lstrip('.')
         if name in config:
@@ -110,7 +111,7 @@ def _check_types(config: ConfigDict, group: str = '') -> None:
 def check_type(field: str, value: Any) -> None:
     """Raises ConfigError where a value is not of the type that `field`, a dotted name of configs/base.py, has there."""
     group, _, name = field.rpartition('.')
-    defaults = base.get(DEFAULTS, group) if group else DEFAULTS
+    defaults = get(DEFAULTS, group) if group else DEFAULTS
     wanted = defaults.get_type(name)
     unset = defaults[name] is None and value is None
     if not unset and not (type(value) is wanted or (wanted is float and type(value) is int)):
@@ -139,7 +140,7 @@ def _check_names(config: ConfigDict) -> None:
 def _check_ranges(config: ConfigDict) -> None:
     for fields, fits, said in RANGES:
         for field in fields.split():
-            value = base.get(config, field)
+            value = get(config, field)
             if value is not None and not fits(value):
                 raise ConfigError(f'{field}={value}{said}')
     if config.train.batch_size % base.parts(config):
@@ -224,10 +225,10 @@ def _check_read(model: ConfigDict) -> None:
     has_attention = model.name == 'backbone' and model.mixer == 'attention'
     defaults = DEFAULTS.model
     for field in () if has_attention else ('window', 'attention_scale', 'attention_kernel', 'positions.content'):
-        if base.get(model, field) != base.get(defaults, field):
+        if get(model, field) != get(defaults, field):
             raise ConfigError(
-                f'model.{field}={base.get(model, field)!r} is about attention, and {without} has none; '
-                f'{base.get(defaults, field)!r} would do'
+                f'model.{field}={get(model, field)!r} is about attention, and {without} has none; '
+                f'{get(defaults, field)!r} would do'
             )
     if model.name == 'resnet' and model.remat:
         raise ConfigError(

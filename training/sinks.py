@@ -13,6 +13,7 @@ from tensorboardX.proto.event_pb2 import Event, SessionLog
 from tensorboardX.proto.summary_pb2 import Summary
 from tensorboardX.summary import hparams, text
 
+from configs.fields import flatten
 from files.writing import StorageError, writing
 
 Row = dict[str, float | int]
@@ -123,10 +124,7 @@ def open_sinks(folder: Path, step: int, config: ConfigDict) -> list[TensorBoard 
 
 def hyperparameters(config: ConfigDict) -> dict[str, Any]:
     """Every field by its dotted name; what is neither number, bool nor text as text."""
-    flat: dict[str, Any] = {}
-    for name, value in config.items():
-        if isinstance(value, ConfigDict):
-            flat |= {f'{name}.{inner}': field for inner, field in hyperparameters(value).items()}
-        else:
-            flat[name] = value if isinstance(value, bool | int | float | str) else str(value)
-    return flat
+    return {
+        name: value if isinstance(value, bool | int | float | str) else str(value)
+        for name, value in flatten(config.to_dict()).items()
+    }

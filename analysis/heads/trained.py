@@ -9,6 +9,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from configs.errors import ConfigError
+from configs.fields import flatten
 from data.spec import Spec, Split
 from experiment import folder
 from experiment.validate import validate
@@ -59,7 +60,7 @@ Load = Callable[[Path], Trained]  # load_trained, or the same with a memory
 
 def lacks_attention(config: dict | None) -> str:
     """Why a run has no attention weights, by its config, which may hold anything, or be missing; '' where it has."""
-    fields = folder.flatten(config or {})
+    fields = flatten(config or {})
     for name, wanted in (('model.name', 'backbone'), ('model.mixer', 'attention')):
         if not isinstance(fields.get(name), str):
             return f'its config does not say {name}, so nothing is known of attention weights'

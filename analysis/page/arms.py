@@ -13,8 +13,7 @@ from analysis import tables
 from analysis.formats import ACCURACY, AGAINST
 from analysis.reading import records, runs
 from analysis.wording import number, p_value, percent, runs_counted
-from configs import base
-from experiment.folder import flatten
+from configs.fields import defaults, flatten
 from experiment.unread import unread
 from files.text import clean
 
@@ -90,12 +89,12 @@ def changes(config: dict) -> dict[str, Any]:
 
     Those without effect are left out: train.py refuses what changes nothing.
     """
-    defaults, fields = flatten(base.get_config().to_dict()), flatten(config)
+    usual, fields = defaults(), flatten(config)
     left_out = {'seed', *unread(fields)}
     return {
         name: value
         for name, value in fields.items()
-        if name not in left_out and name in defaults and _written(value) != _written(defaults[name])
+        if name not in left_out and name in usual and _written(value) != _written(usual[name])
     }
 
 

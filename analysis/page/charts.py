@@ -16,7 +16,7 @@ from analysis.notes import missing_notes, seeds_note
 from analysis.page.arms import Row
 from analysis.page.pictures import Picture
 from analysis.reading import records, runs
-from experiment.folder import flatten
+from configs.fields import flatten
 from training import log as training_log
 
 logger = logging.getLogger(__name__)

@@ -16,7 +16,7 @@ from analysis.notes import seeds_note
 from analysis.page.arms import Row
 from analysis.page.pictures import ON_DARK, ON_LIGHT, Picture
 from analysis.wording import percent, shortened
-from experiment.folder import flatten
+from configs.fields import flatten
 
 MOST_MAPS = 4
 FIELDS = ('model.positions.name', 'model.num_heads')

@@ -11,8 +11,9 @@ from analysis.reading.manifest import Entry, read_entries, read_figure
 from analysis.reading.records import FINISHED, UNFINISHED, Run, is_run, read_run
 from analysis.reading.tuning import Tuning, choose
 from configs.errors import ConfigError
+from configs.fields import flatten
 from experiment.figure import Figure, Place
-from experiment.folder import MANIFEST, flatten
+from experiment.folder import MANIFEST
 from files.reading import Damaged, read_json
 from files.text import clean
 

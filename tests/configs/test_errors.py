@@ -2,7 +2,7 @@ import pytest
 
 from configs import base
 from configs.errors import nearest
-from experiment.folder import flatten
+from configs.fields import flatten
 from models.positions import POSITIONS
 
 FIELDS = flatten(base.get_config().to_dict())

@@ -72,13 +72,6 @@ def test_a_folder_in_which_nothing_can_be_looked_up_is_named(config, tmp_path, m
         folder.refuse_others(tmp_path, config)
 
 
-def test_values_that_python_finds_equal_are_different_in_a_config(config):
-    tree = config.to_dict()
-    assert folder.differences(tree, config) == []
-    tree['model']['remat'], tree['seed'] = 0, False
-    assert folder.differences(tree, config) == ['model.remat=0 there, False here', 'seed=False there, 0 here']
-
-
 def test_a_run_from_before_a_field_was_there_goes_on_where_it_is_none(config, tmp_path):
     tree = config.to_dict()
     del tree['model']['window']

@@ -6,7 +6,8 @@ import pytest
 from analysis.reading.manifest import read_entries
 from configs import demo
 from configs.errors import ConfigError
-from experiment import folder, sweeps
+from configs.fields import flatten
+from experiment import sweeps
 from experiment.manifest import open_sweep
 
 
@@ -28,9 +29,9 @@ def test_the_demo_is_the_issue_s_grid():
 
 def test_arms_differ_in_what_their_overrides_say_and_in_nothing_else():
     runs = sweeps.plan(demo.get_config(), demo.sweep())
-    default = folder.flatten(demo.get_config().to_dict())
+    default = flatten(demo.get_config().to_dict())
     for run in runs:
-        assert default | run.overrides == folder.flatten(run.config.to_dict())
+        assert default | run.overrides == flatten(run.config.to_dict())
 
 
 def test_a_name_stands_for_the_resolved_config(config):

@@ -9,7 +9,7 @@ import pytest
 import data
 from configs import base
 from configs.errors import ConfigError
-from experiment.folder import flatten
+from configs.fields import flatten, get
 from experiment.unread import refuse_unread, unread
 from models import build
 from models.mixers import MIXERS
@@ -60,7 +60,7 @@ def says(config):
 def test_a_field_without_effect_is_refused_only_where_it_is_asked_for(fields, asked, why):
     config = configured(fields)
     with pytest.raises(ConfigError, match=rf'--config\.{asked}=.* changes nothing: .*{why}'):
-        refuse_unread({asked: base.get(config, asked)}, [config], '--config.')
+        refuse_unread({asked: get(config, asked)}, [config], '--config.')
     refuse_unread({}, [config])
 
 
@@ -100,7 +100,7 @@ def test_values_that_compute_the_same_are_those_that_are_refused(field, values, 
     configs = [configured(TINY | fields | {field: value}) for value in values]
     said = [says(config) for config in configs]
     for (usual, one), (config, other) in itertools.permutations(zip(configs, said, strict=True), 2):
-        asked = {field: base.get(config, field)}
+        asked = {field: get(config, field)}
         try:
             refuse_unread(asked, [config], usual=flatten(usual.to_dict()))
         except ConfigError:
@@ -134,7 +134,7 @@ def test_of_a_misspelt_mixer_validation_is_to_tell():
 @pytest.mark.parametrize('mixer', MIXERS)
 def test_heads_and_kernels_are_unread_where_a_mixer_computes_the_same_without(mixer, field):
     small, large = (
-        configured(TINY | {'model.mixer': mixer} | {field: value}) for value in (1, base.get(base.get_config(), field))
+        configured(TINY | {'model.mixer': mixer} | {field: value}) for value in (1, get(base.get_config(), field))
     )
     assert (field in unread(flatten(large.to_dict()))) == np.array_equal(says(small), says(large))
 

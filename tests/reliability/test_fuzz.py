@@ -19,7 +19,7 @@ from ml_collections import ConfigDict
 
 from configs import base
 from configs.errors import ConfigError
-from experiment.folder import flatten
+from configs.fields import flatten
 from experiment.run import execute
 from models import MODELS
 from models.attention import SCALES
