@@ -17,7 +17,6 @@ from absl import flags
 from ml_collections import config_flags
 
 from experiment import command
-from experiment.manifest import open_sweep
 
 CONFIG = config_flags.DEFINE_config_file('config', None, 'A config file with sweep(), and after a colon its variant.')
 WORKDIR = flags.DEFINE_string('workdir', None, 'Folder of the sweep; each run gets one below it.')
@@ -37,6 +36,7 @@ flags.register_validator('workdir', bool, 'the name of a folder would do')
 def main() -> int:
     from experiment import folder, schedule, sweeps
     from experiment.lock import locked
+    from experiment.manifest import open_sweep
     from training.program_cache import use_cache
 
     use_cache()

@@ -7,10 +7,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Int
 
+import data
 from configs.errors import ConfigError
 from data.spec import Spec
 from experiment import folder
-from experiment.run import load_data
 from experiment.validate import validate
 from training.evaluate import compile_evaluation, evaluate, per_class_accuracy
 from training.restore import restore_selected
@@ -42,7 +42,7 @@ def evaluate_run(workdir: Path, split: str) -> Evaluated:
     spec = validate(config, to_train=False)
     model, params, step = restore_selected(config, spec, workdir)
     program = compile_evaluation(config, spec, model, params)
-    examples = getattr(load_data(config.data), split)
+    examples = getattr(data.load_once(config.data), split)
     scores = evaluate(program, params, examples, config.train.eval_batch_size, spec.num_classes)
     return Evaluated(spec, split, step, scores, bool(result), _numbers(result.get(split)))
 

@@ -1,5 +1,7 @@
 """From a name to a dataset: uint8 arrays for train, validation and test, and their spec."""
 
+import functools
+import json
 from types import ModuleType
 
 import numpy as np
@@ -9,7 +11,7 @@ from ml_collections import ConfigDict
 from data import digits, splits, synthetic
 from data.spec import Dataset, Rows, Spec, Split
 
-__all__ = ['LOCAL', 'Dataset', 'Rows', 'Spec', 'Split', 'examples', 'load', 'spec']
+__all__ = ['LOCAL', 'Dataset', 'Rows', 'Spec', 'Split', 'examples', 'load', 'load_once', 'spec']
 
 IN_MEMORY_BYTES = 2 << 30  # larger splits stay memory-mapped, and are read batch by batch
 LOCAL = {'digits': digits, 'synthetic': synthetic}  # need no preparation
@@ -56,6 +58,16 @@ def load(config: ConfigDict) -> Dataset:
     held_in, held_out = splits.carve_validation(train.labels, config.validation_fraction)
     chosen = splits.balanced_subset(train.labels, held_in, float(config.train_fraction), config.train_examples)
     return Dataset(source.spec(config), _take(train, chosen), _take(train, held_out), test)
+
+
+def load_once(config: ConfigDict) -> Dataset:
+    """`load`, whose arrays the runs of a sweep share: what the last two configs gave is kept."""
+    return _load(config.to_json())
+
+
+@functools.lru_cache(maxsize=2)
+def _load(fields: str) -> Dataset:
+    return load(ConfigDict(json.loads(fields)))
 
 
 def _take(split: Split, rows: Int[np.ndarray, 'rows']) -> Split:

@@ -79,11 +79,14 @@ def _refuse_links(workdir: Path) -> None:
 
 
 def _train(members: Sequence[Member], processes: int, profiled: bool) -> list[dict[str, Any]]:
-    fields = members[0].config.data.to_json()
-    dataset = _load(fields)
+    dataset = data.load_once(members[0].config.data)
     device = environment.device(len(placement.of_training(members[0].config, len(members)).devices))
     made_by = {'git': environment.git(), 'code': environment.code()}
-    made_by |= {'data': _fingerprint(fields), 'versions': environment.versions(), 'device': device}
+    made_by |= {
+        'data': _fingerprint(members[0].config.data.to_json()),
+        'versions': environment.versions(),
+        'device': device,
+    }
     members = [member._replace(maker=environment.maker(made_by)) for member in members]
     results, ended = [], []
     with contextlib.ExitStack() as stack:
@@ -109,19 +112,9 @@ def _train(members: Sequence[Member], processes: int, profiled: bool) -> list[di
     return results
 
 
-def load_data(config: ConfigDict) -> data.Dataset:
-    """`data.load`, once for the runs of a sweep that share their data."""
-    return _load(config.to_json())
-
-
-@functools.lru_cache(maxsize=2)
-def _load(fields: str) -> data.Dataset:
-    return data.load(ConfigDict(json.loads(fields)))
-
-
 @functools.lru_cache(maxsize=2)
 def _fingerprint(fields: str) -> dict[str, str]:
-    return fingerprint(_load(fields))
+    return fingerprint(data.load_once(ConfigDict(json.loads(fields))))
 
 
 class _RunLog(logging.FileHandler):

@@ -8,12 +8,13 @@ from typing import Any
 
 import jax
 
+import data
 from configs.errors import ConfigError
 from experiment import folder
 from experiment.display import Display
 from experiment.groups import Group, grouped, label
 from experiment.lock import locked
-from experiment.run import execute_together, load_data
+from experiment.run import execute_together
 from experiment.sweeps import Planned
 from experiment.worker import Reporter
 from experiment.workers import in_processes
@@ -114,7 +115,7 @@ def one_by_one(groups: Sequence[Group], workdir: Path, display: Display, ahead: 
 
 def _compile(group: Group) -> Programs:
     config = group[0].config
-    dataset = load_data(config.data)
+    dataset = data.load_once(config.data)
     return compile_programs(config, dataset, total_steps(config, len(dataset.train.labels)), len(group))
 
 

@@ -11,11 +11,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from ml_collections import ConfigDict
 
+import data
 from configs.errors import ConfigError, nearest
 from configs.fields import defaults, flatten
 from experiment.arguments import describe
 from experiment.figure import Figure, Place, check_figure, check_place
-from experiment.run import load_data
 from experiment.unread import OVERRULED, refuse_unread
 from experiment.validate import check_type, validate
 from files.text import LONGEST_TEXT, clean, shown
@@ -102,7 +102,7 @@ def plan(config: ConfigDict, overrides: Iterable[Any], figure: Any = None) -> li
             resolved.update_from_flattened_dict(fields)
             validate(resolved)
             refuse_unread(fields, [resolved], usual=usual)
-            load_data(resolved.data)
+            data.load_once(resolved.data)
         except (ConfigError, KeyError, TypeError, ValueError) as error:
             raise ConfigError(f'{where}: {error.args[0] if error.args else error}') from error
         run = Planned(run_name(resolved), arm, fields, resolved, _place(where, curve, x, axis), tuned, against)

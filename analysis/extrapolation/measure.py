@@ -16,13 +16,13 @@ import jax.numpy as jnp
 import pandas as pd
 from ml_collections import ConfigDict
 
+import data
 from analysis import pairs, statistics
 from analysis.reading import records, runs
 from analysis.wording import distinct
 from configs.errors import ConfigError
 from data.spec import Spec
 from experiment import folder
-from experiment.run import load_data
 from experiment.validate import validate
 from files.text import clean
 from models import Images, Model, Outputs, Params
@@ -234,7 +234,7 @@ def _scores(
     program = compile_evaluation(config, first.spec, asked, params)
     scores = []
     for one, params in seeds:
-        images = getattr(load_data(one.config.data), split)
+        images = getattr(data.load_once(one.config.data), split)
         score = evaluate(program, params, images, batch_size, one.spec.num_classes)
         scores.append({name: score[name] for name in ('accuracy', 'loss', 'examples')})
     return scores

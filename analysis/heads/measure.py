@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float
 
+import data
 from analysis.heads.attention import batches_of_weights
 from analysis.heads.metrics import head_statistics, likeness, mean_over_images
 from analysis.heads.removal import removal
@@ -15,7 +16,6 @@ from analysis.heads.trained import Load, lacks_attention, load_trained, spread
 from analysis.reading import records, runs
 from analysis.wording import why
 from configs.errors import ConfigError
-from experiment.run import load_data
 from files.text import clean
 
 MOST_REMOVAL_IMAGES = 1000  # on which accuracy without heads is counted
@@ -41,7 +41,7 @@ def measure_run(workdir: Path, split: str = 'test', images: int = 256, load: Loa
       ConfigError: it has no attention, no checkpoint, or weights that are no numbers.
     """
     trained = load(workdir)
-    dataset = load_data(trained.config.data)
+    dataset = data.load_once(trained.config.data)
     chosen, model = spread(getattr(dataset, split), images), trained.config.model
     heads = head_statistics(lambda: batches_of_weights(trained, chosen), trained.grid, model.patch_size, model.window)
     if not np.isfinite(heads['distance_patches']).all():

@@ -11,6 +11,7 @@ import pandas as pd
 from jaxtyping import Float
 from ml_collections import ConfigDict
 
+import data
 from analysis.heads.attention import Parts, attention_parts, has_parts
 from analysis.heads.rollout import pooled_rollout
 from analysis.heads.trained import Load, Trained, lacks_attention, load_trained
@@ -21,7 +22,6 @@ from analysis.wording import why
 from configs.errors import ConfigError
 from data.spec import Split
 from experiment import folder
-from experiment.run import load_data
 from experiment.validate import validate
 from models.patches import patch_grid
 from models.positions import POSITIONS, AbsolutePositions, NoPositions
@@ -64,7 +64,7 @@ def explorer(
         try:
             trained = load(one.folder)
             which = json.dumps(trained.config.data.to_dict(), sort_keys=True)
-            split = typical(load_data(trained.config.data).test, images)
+            split = typical(data.load_once(trained.config.data).test, images)
             if which not in sets:
                 sets[which] = _image_set(trained, split, len(sets))
             of_run = heads[heads['run'] == one.run.name] if heads is not None else None

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+import data
 from analysis.extrapolation.measure import POLICIES
 from analysis.heads import report as heads_report
 from analysis.heads.measure import Measured
@@ -13,7 +14,6 @@ from analysis.page.arms import Row
 from analysis.page.pictures import Picture
 from analysis.reading import records, runs
 from analysis.wording import why
-from experiment.run import load_data
 
 
 class Section(NamedTuple):
@@ -98,7 +98,7 @@ def _attention_map(workdir: Path, rows: Sequence[Row], load: Load) -> tuple[list
         run = row.arm.finished[0]
         try:
             trained = load(runs.folder_of(workdir, run))
-            test = explorer.typical(load_data(trained.config.data).test, 4)
+            test = explorer.typical(data.load_once(trained.config.data).test, 4)
             title = f'{row.label}{"" if run.seed is None else f", seed {run.seed}"}'
             return [f'{title}. The explorer has the others.'], [
                 attention_map.attention_map(trained, test.images[-1], title)

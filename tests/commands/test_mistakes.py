@@ -42,6 +42,12 @@ BAD = {
 }
 
 
+@pytest.mark.parametrize('module', ['train', 'eval', 'sweep', 'report', 'analysis.heads.__main__', 'data.prepare'])
+def test_a_mistake_does_not_wait_for_jax(module):
+    code, out, err = command('-c', f'import sys, {module}; print({{"jax", "scipy", "tensorflow"}} & {{*sys.modules}})')
+    assert (code, out) == (0, 'set()\n'), err
+
+
 @pytest.mark.parametrize('name', BAD)
 def test_bad_input_is_one_line_and_writes_nothing(name, tmp_path):
     arguments, message = BAD[name]

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+import data
 import models
 from analysis.heads import measure, report
 from analysis.heads import trained as module
@@ -17,7 +18,7 @@ from analysis.reading import runs
 from configs import base
 from configs.errors import ConfigError
 from experiment import folder
-from experiment.run import execute, load_data
+from experiment.run import execute
 from experiment.validate import validate
 from training import checkpoints
 from training.progress import Progress
@@ -75,7 +76,7 @@ def test_the_command(trained):
     arguments = [sys.executable, '-m', 'analysis.heads', f'--workdir={trained}', '--images=10', '--split=validation']
     done = subprocess.run(arguments, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
-    images = len(load_data(folder.read_config(trained).data).validation.labels)
+    images = len(data.load_once(folder.read_config(trained).data).validation.labels)
     assert f'{min(10, images)} validation images of synthetic, params of step 2.' in done.stdout
     lines = [line.split() for line in done.stdout.splitlines()]
     rows = [line for line in lines if len(line) == 13 and line[0].isdigit()]
@@ -88,7 +89,7 @@ def test_a_run_is_what_its_attention_says_however_it_is_batched(trained, monkeyp
     config = folder.read_config(trained)
     spec = validate(config)
     model, params, _ = restore_selected(config, spec, trained)
-    test = load_data(config.data).test
+    test = data.load_once(config.data).test
     weights = np.stack(model.apply(params, test.images[::2], capture=('attention',)).captured['attention'])
     expected = head_statistics(lambda: [weights], (4, 4), 2, window=3)
     monkeypatch.setattr(module, 'CAPTURED_BYTES', 5 * 4 * 2 * 16**2)  # batches of five of the twelve images
