@@ -18,7 +18,7 @@ from rich.progress import MofNCompleteColumn, Progress, TimeRemainingColumn
 from configs.errors import ConfigError
 
 MODES = {1: 'L', 3: 'RGB', 4: 'RGBA'}  # channels -> Pillow's name
-DECODER = (1, PIL.__version__)  # raise the number when decoding changes, so that arrays decoded before are stale
+DECODER = (2, PIL.__version__)  # raise the number when decoding changes, so that arrays decoded before are stale
 THREADS_FROM = 64 * 64  # pixels of a stored image
 CHUNK = 256  # images a thread decodes at a time
 
@@ -98,7 +98,8 @@ def decode(
                 images[row] = _decode_image(record[dataset.image_key], images.shape[1:], resize)
             except (OSError, ValueError, Image.DecompressionBombError) as error:  # no image, or of another size
                 raise ConfigError(
-                    f'data.name={dataset.name} has no readable image at {split}[{row}] ({error})'
+                    f'data.name={dataset.name} has no readable image at {split}[{row}] ({error}); a dataset prepared '
+                    'without it would do'
                 ) from error
         return len(rows)
 
@@ -142,6 +143,10 @@ def _decode_image(
             raise ValueError(f'it has {image.height} x {image.width} pixels, not {height} x {width}')
         if resize:
             image.draft(mode, (2 * width, 2 * height))  # a JPEG far too large is decoded at a fraction of its size
+        if image.mode in ('I', 'F'):
+            raise ValueError(f"its pixels are Pillow's {image.mode!r}, whose range nobody tells")
+        if image.mode.startswith('I;16'):  # of which Pillow's own conversion makes 255 of all above 255
+            image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
         if image.mode != mode:
             image = image.convert(mode)
         if resize and image.size != (width, height):

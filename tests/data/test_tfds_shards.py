@@ -1,9 +1,11 @@
 """Records become arrays whatever kind of file holds an image, and none of what is damaged is believed."""
 
+import io
 import shutil
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from configs.errors import ConfigError
 from data import tfds_shards, tfds_source
@@ -42,6 +44,19 @@ def test_every_kind_of_file_gives_the_declared_channels(config, tmp_path):
     np.testing.assert_allclose(train.images.astype(int), 102, atol=3)
 
 
+@pytest.mark.parametrize('channels', [1, 3])
+def test_sixteen_bits_keep_their_upper_eight(config, tmp_path, channels):
+    """As TensorFlow decodes them; Pillow would make white of nearly all."""
+    deep = random_images(1, (16, 16), seed=3)[0].astype(np.uint16) << 8 | 77
+    stream = io.BytesIO()
+    Image.fromarray(deep).save(stream, 'PNG')
+    examples = [(stream.getvalue(), 0)]
+    write(tmp_path, 'deep', {'train': examples, 'test': examples}, shape=(16, 16, channels))
+    config.name = 'deep'
+    train, _ = tfds_source.read(config)
+    np.testing.assert_array_equal(train.images[0], np.repeat(deep[..., None] >> 8, channels, axis=-1))
+
+
 def test_one_label_out_of_range_is_named(config, tmp_path):
     labels = [0, 1, 2, -1, 1]
     examples = pairs(random_images(5, (8, 8, 1)), labels)
@@ -51,6 +66,12 @@ def test_one_label_out_of_range_is_named(config, tmp_path):
         tfds_source.read(config)
 
 
+def of_floats(array):
+    stream = io.BytesIO()
+    Image.fromarray(array.astype(np.float32)).save(stream, 'TIFF')
+    return stream.getvalue()
+
+
 def test_an_unreadable_image_is_named(config, tmp_path):
     good = encode(random_images(1, (8, 8, 1))[0])
     for name, bad in {
@@ -58,6 +79,7 @@ def test_an_unreadable_image_is_named(config, tmp_path):
         'torn': good[:40],
         'larger': encode(random_images(1, (9, 9, 1))[0]),
         'turned': encode(random_images(1, (4, 16, 1))[0]),
+        'rangeless': of_floats(random_images(1, (8, 8))[0]),
     }.items():
         write(tmp_path, name, {'train': [(bad, 0)], 'test': [(good, 0)]}, shape=(8, 8, 1))
         config.name = name
