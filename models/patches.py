@@ -36,8 +36,8 @@ def grid_coordinates(grid: Grid, trained: Grid | None = None, policy: str = 'ext
     Args:
       policy: 'extend': a larger image reaches further, beyond the trained range; 'rescale': a larger image is a
         finer look at the trained range. In one dimension too: a token's place in the sequence is then in the trained
-        row that its centre lies in, and between that row's places as its column is. Finer rows that lie in one
-        trained row have the same places.
+        row that its centre lies in (on the border of two, in the outer one), and between that row's places, or up to
+        half a place beyond its ends, as its column is. Finer rows that lie in one trained row have the same places.
     """
     trained = trained or grid
     rows, columns = np.indices(grid).reshape(2, -1)
@@ -48,7 +48,9 @@ def grid_coordinates(grid: Grid, trained: Grid | None = None, policy: str = 'ext
         raster = np.arange(len(centres))
         centres = centres * (np.float32(trained) / np.float32(grid))
         # Stretched as a whole, a finer grid's second row would get the codes of the trained first row's second half.
-        row = (2 * rows + 1) * trained[0] // (2 * grid[0])
+        row, beyond_border = np.divmod((2 * rows + 1) * trained[0], 2 * grid[0])
+        # Always the lower one, and the sequence would lose its middle. (On a border in the very middle it is that.)
+        row -= (beyond_border == 0) & (2 * rows + 1 < grid[0])
         order = row * trained[1] + (columns + 0.5) * (trained[1] / grid[1]) - 0.5
     elif policy != 'extend':
         raise ValueError(f'policy={policy!r}: extend or rescale')

@@ -23,15 +23,20 @@ def test_extended_coordinates_contain_the_trained_ones():
     np.testing.assert_array_equal(larger.order, np.arange(48))
 
 
-@pytest.mark.parametrize('grid', [(6, 8), (2, 2), (5, 3)])
-def test_rescaled_coordinates_stay_within_the_trained_image(grid):
-    trained = (3, 4)
+@pytest.mark.parametrize(
+    ('grid', 'trained'),
+    [
+        *[((6, 8), (3, 4)), ((2, 2), (3, 4)), ((5, 3), (3, 4))],
+        *[((6, 6), (4, 4)), ((2, 2), (4, 4)), ((12, 12), (8, 8)), ((6, 6), (12, 12))],  # rows on borders of rows
+    ],
+)
+def test_rescaled_coordinates_stay_within_the_trained_image(grid, trained):
     rescaled = grid_coordinates(grid, trained, 'rescale')
     assert (rescaled.centres > 0).all()
     assert (rescaled.centres < np.array(trained)).all()
     # The image's centre stays its centre.
     np.testing.assert_allclose(rescaled.centres.mean(axis=0), np.array(trained) / 2, rtol=1e-6)
-    np.testing.assert_allclose(rescaled.order.mean(), (12 - 1) / 2, rtol=1e-6)
+    np.testing.assert_allclose(rescaled.order.mean(), (np.prod(trained) - 1) / 2, rtol=1e-6)
 
 
 def test_rescaling_to_the_trained_grid_changes_nothing():
