@@ -80,7 +80,7 @@ def prepare(name: str, data_dir: str = '', manual_dir: str = '', from_debian: bo
     if name in LOCAL:
         return f'{name} needs no preparation'
     folder = tfds_catalog.data_folder(data_dir)
-    _check_arguments(name, manual_dir, from_debian)
+    _check_arguments(name, folder, manual_dir, from_debian)
     builder = tfds_catalog.find(name, folder)
     if builder is not None:
         tfds_catalog.check_format(name, builder, data_dir)
@@ -114,7 +114,10 @@ def restore_debian_files(source: Path, target: Path) -> None:
         (target / name).write_bytes(header + name.removesuffix('.gz').encode() + b'\0' + body)
 
 
-def _check_arguments(name: str, manual_dir: str, from_debian: bool) -> None:
+def _check_arguments(name: str, folder: Path, manual_dir: str, from_debian: bool) -> None:
+    nearest = next(path for path in (folder, *folder.parents) if path.exists())
+    if not nearest.is_dir() or not os.access(nearest, os.W_OK | os.X_OK):
+        raise ConfigError(f'--data_dir={folder}: {nearest} is no folder that can be written; another would do')
     if from_debian and tfds_catalog.base_name(name) != 'fashion_mnist':
         raise ConfigError(f'--from_debian prepares fashion_mnist only, not {name}; --manual_dir=DIR takes other files')
     if from_debian and manual_dir:

@@ -9,9 +9,9 @@ from configs.errors import ConfigError
 SPLIT_SEED = 0
 
 
-def rank_within_class(labels: Int32[np.ndarray, 'examples'], seed: int = SPLIT_SEED) -> Int[np.ndarray, 'examples']:
+def rank_within_class(labels: Int32[np.ndarray, 'examples']) -> Int[np.ndarray, 'examples']:
     """The place of each example in a fixed random order of its own class, from 0."""
-    shuffled = np.random.default_rng(seed).permutation(len(labels))
+    shuffled = np.random.default_rng(SPLIT_SEED).permutation(len(labels))
     by_class = shuffled[np.argsort(labels[shuffled], kind='stable')]
     counts = np.bincount(labels)
     ranks = np.empty(len(labels), np.int64)
@@ -37,7 +37,8 @@ def carve_validation(
     if not held_out.any():
         raise ConfigError(
             f'data.validation_fraction={fraction} leaves nothing of {len(labels)} examples to select by: '
-            'no class has two; another data.name would do, or a larger data.synthetic.train_examples'
+            'no class has two; another data.name would do, or a larger data.synthetic.train_examples, or fewer '
+            'data.synthetic.num_classes'
         )
     return np.flatnonzero(~held_out), np.flatnonzero(held_out)
 
@@ -59,8 +60,10 @@ def balanced_subset(
     """
     wanted = examples if examples is not None else round(fraction * len(rows))
     if not 1 <= wanted <= len(rows):
-        field = f'data.train_examples={examples}' if examples is not None else f'data.train_fraction={fraction}'
-        raise ConfigError(f'{field} asks for {wanted} of {len(rows)} training examples; 1 to {len(rows)} would do')
+        asked, least, most = f'data.train_examples={examples}', 1, len(rows)
+        if examples is None:  # above a half, which is rounded to none
+            asked, least, most = f'data.train_fraction={fraction}', f'{1 / len(rows):.2g}', 1.0
+        raise ConfigError(f'{asked} asks for {wanted} of {len(rows)} training examples; {least} to {most} would do')
     # Ranks of carve_validation's held-in rows start above the held-out ones in every class, so compare them anew.
     ranks = rank_within_class(labels[rows])
     turns = np.lexsort((labels[rows], ranks))

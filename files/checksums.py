@@ -24,6 +24,13 @@ def with_checksum(fields: dict[str, Any]) -> dict[str, Any]:
     return fields | {CHECKSUM: checksum(fields)}
 
 
+def verified(fields: dict[str, Any]) -> dict[str, Any]:
+    """The object, whose own checksum it has. Raises Damaged: it has another, or none."""
+    if fields.get(CHECKSUM) != checksum(fields):
+        raise Damaged('is not what its checksum is of')
+    return fields
+
+
 def checksum(fields: dict[str, Any]) -> str:
     """SHA-256 of a JSON object's fields, in one order and spelling, without its own."""
     others = {name: value for name, value in fields.items() if name != CHECKSUM}
@@ -51,6 +58,8 @@ def check(folder: Path) -> None:
         raise Damaged(f'{folder} was not written to its end') from error
     except (OSError, UnicodeDecodeError) as error:
         raise unreadable(folder / SEAL, error) from error
+    if not all(expected):
+        raise Damaged(f'{folder / SEAL} is damaged: a line names no file')
     for name in sorted({*names} ^ {*expected}):
         raise Damaged(f'{folder} has no file {name!r}' if name in expected else f'{folder / name} is not in its {SEAL}')
     for name in names:

@@ -78,6 +78,15 @@ def test_refused_in_one_line_before_anything_is_installed(capsys, tmp_path, argu
 
 
 @pytest.mark.usefixtures('no_environment')
+@pytest.mark.parametrize('below', ['', 'x'])
+def test_a_data_dir_that_cannot_be_is_refused_before_anything_is_installed(capsys, tmp_path, below):
+    (tmp_path / 'file').write_text('in the way')
+    status, output, errors = run(capsys, 'cifar10', f'--data_dir={tmp_path / "file" / below}')
+    assert (status, output, len(errors.splitlines())) == (2, '', 1)
+    assert f'{tmp_path / "file"} is no folder that can be written; another would do' in errors
+
+
+@pytest.mark.usefixtures('no_environment')
 def test_missing_package_gives_the_command(capsys, tmp_path, monkeypatch):
     monkeypatch.setattr(prepare, 'DEBIAN_FOLDER', tmp_path / 'none')
     status, _, errors = run(capsys, 'fashion_mnist', '--from_debian', f'--data_dir={tmp_path}')

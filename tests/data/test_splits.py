@@ -62,11 +62,14 @@ def test_the_same_split_every_time(labels):
     np.testing.assert_array_equal(one, other)
 
 
-@pytest.mark.parametrize(('field', 'value'), [('train_examples', 5000), ('train_fraction', 1e-6)])
-def test_an_impossible_subset_names_its_field(field, value):
+@pytest.mark.parametrize(
+    ('field', 'value', 'would_do'),
+    [('train_examples', 5000, r'1 to \d+ would do'), ('train_fraction', 1e-6, r'0\.00\d+ to 1\.0 would do')],
+)
+def test_an_impossible_subset_names_its_field(field, value, would_do):
     config = base.get_config().data
     config[field] = value
-    with pytest.raises(ConfigError, match=f'data.{field}={value} asks for'):
+    with pytest.raises(ConfigError, match=f'data.{field}={value} asks for .*; {would_do}'):
         load(config)
 
 
@@ -78,3 +81,12 @@ def test_validation_does_not_depend_on_the_training_subset():
     np.testing.assert_array_equal(whole.validation.images, tenth.validation.images)
     np.testing.assert_array_equal(whole.test.images, tenth.test.images)
     assert len(tenth.train.labels) == round(0.1 * len(whole.train.labels))
+
+
+def test_classes_that_training_never_shows_are_told(caplog):
+    config = base.get_config().data
+    load(config)
+    assert caplog.text == ''
+    config.train_examples = 7
+    load(config)
+    assert 'data.name=digits: no training image is of 3 classes that the test has' in caplog.text
