@@ -5,7 +5,7 @@ import importlib.machinery
 import importlib.util
 import inspect
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -83,39 +83,46 @@ def plan(config: ConfigDict, overrides: Iterable[Any], figure: Any = None) -> li
     """
     axis, usual = _check_figure(figure), flatten(config.to_dict())
     planned: dict[str, Planned] = {}
-    for number, fields in enumerate(overrides):
-        where = f'sweep()[{number}]'
-        if not isinstance(fields, dict):
-            raise ConfigError(f'{where} is {shown(fields)}; a dict from field names to values would do')
-        # Seeds from numpy are numbers too, but not to a ConfigDict.
-        fields = {name: value.item() if isinstance(value, np.generic) else value for name, value in fields.items()}
-        about = {name: fields.pop(name) for name in NO_FIELDS if name in fields}
-        curve, x, arm = (about.get(name) for name in ('curve', 'x', 'arm'))
-        tuned, against = _check_tuned(where, about.get('tuned', ()), fields), _labels(where, about.get('against'))
-        _check_fields(where, fields)
-        arm = _label(where, _name_by(fields, tuned) if arm is None else str(arm))
-        where = f'{where} ({arm})'
-        resolved = config.copy_and_resolve_references().lock()
-        try:
-            for name, value in fields.items():
-                check_type(name, value)
-            resolved.update_from_flattened_dict(fields)
-            validate(resolved)
-            refuse_unread(fields, [resolved], usual=usual)
-            data.load_once(resolved.data)
-        except (ConfigError, KeyError, TypeError, ValueError) as error:
-            raise ConfigError(f'{where}: {error.args[0] if error.args else error}') from error
-        run = Planned(run_name(resolved), arm, fields, resolved, _place(where, curve, x, axis), tuned, against)
+    for number, row in enumerate(overrides):
+        run = _planned(f'sweep()[{number}]', row, config, usual, axis)
         if run.name in planned:
-            raise ConfigError(f'{where} is the same run as {planned[run.name].arm}, {planned[run.name].overrides}')
+            same = planned[run.name]
+            raise ConfigError(f'sweep()[{number}] ({run.arm}) is the same run as {same.arm}, {same.overrides}')
         planned[run.name] = run
     if not planned:
         raise ConfigError('sweep() names no run')
-    _check_tunings(list(planned.values()))
-    _check_pairs(list(planned.values()))
+    runs = list(planned.values())
+    _check_rows_of_arms(runs, lambda run: f'tuned={run.tuned!r}', 'the same in all of its rows would do')
+    _check_rows_of_arms(runs, lambda run: f'against={run.against!r}', 'the same in all of its rows would do')
+    _check_pairs(runs)
     if axis:
-        _check_places(list(planned.values()))
-    return list(planned.values())
+        _check_rows_of_arms(runs, lambda run: _in_words(run.place), 'an arm is one point of the figure')
+        _check_places(runs)
+    return runs
+
+
+def _planned(where: str, row: Any, config: ConfigDict, usual: dict[str, Any], axis: Figure | None) -> Planned:
+    """The run of one row of sweep(), `where` it stands; `usual` are `config`'s fields, flat."""
+    if not isinstance(row, dict):
+        raise ConfigError(f'{where} is {shown(row)}; a dict from field names to values would do')
+    # Seeds from numpy are numbers too, but not to a ConfigDict.
+    fields = {name: value.item() if isinstance(value, np.generic) else value for name, value in row.items()}
+    about = {name: fields.pop(name) for name in NO_FIELDS if name in fields}
+    curve, x, arm = (about.get(name) for name in ('curve', 'x', 'arm'))
+    tuned, against = _check_tuned(where, about.get('tuned', ()), fields), _labels(where, about.get('against'))
+    _check_fields(where, fields)
+    arm = _label(where, _name_by(fields, tuned) if arm is None else str(arm))
+    named, resolved = f'{where} ({arm})', config.copy_and_resolve_references().lock()
+    try:
+        for name, value in fields.items():
+            check_type(name, value)
+        resolved.update_from_flattened_dict(fields)
+        validate(resolved)
+        refuse_unread(fields, [resolved], usual=usual)
+        data.load_once(resolved.data)
+    except (ConfigError, KeyError, TypeError, ValueError) as error:
+        raise ConfigError(f'{named}: {error.args[0] if error.args else error}') from error
+    return Planned(run_name(resolved), arm, fields, resolved, _place(named, curve, x, axis), tuned, against)
 
 
 def refuse_overridden(asked: dict[str, Any], runs: list[Planned]) -> None:
@@ -151,16 +158,13 @@ def _check_tuned(where: str, tuned: Any, fields: dict[Any, Any]) -> tuple[str, .
     return tuple(names)
 
 
-def _check_tunings(runs: list[Planned]) -> None:
-    """Rows of an arm are tuned over the same fields: else nobody could say what an alternative to what is."""
-    tuned_of: dict[str, tuple[str, ...]] = {}
+def _check_rows_of_arms(runs: list[Planned], told: Callable[[Planned], str], mend: str) -> None:
+    """Raises ConfigError where two rows of an arm do not say the same: what is `told` of their runs."""
+    told_of: dict[str, str] = {}
     for run in runs:
-        there = tuned_of.setdefault(run.arm, run.tuned)
-        if there != run.tuned:
-            raise ConfigError(
-                f'arm {run.arm!r} has tuned={there!r} in one row of sweep() and {run.tuned!r} in another; '
-                'the same in all of its rows would do'
-            )
+        there = told_of.setdefault(run.arm, told(run))
+        if there != told(run):
+            raise ConfigError(f'arm {run.arm!r} has {there} in one row of sweep() and {told(run)} in another; {mend}')
 
 
 def _label(where: str, written: str) -> str:
@@ -184,16 +188,10 @@ def _labels(where: str, against: Any) -> tuple[str, ...]:
 
 
 def _check_pairs(runs: list[Planned]) -> None:
-    """Whom an arm is compared with is an arm too, and not itself; all of its rows say the same."""
-    against_of: dict[str, tuple[str, ...]] = {run.arm: run.against for run in reversed(runs)}
+    """Whom an arm is compared with is an arm too, and not itself."""
+    arms = dict.fromkeys(run.arm for run in runs)
     for run in runs:
-        there = against_of[run.arm]
-        if there != run.against:
-            raise ConfigError(
-                f'arm {run.arm!r} has against={there!r} in one row of sweep() and {run.against!r} in another; '
-                'the same in all of its rows would do'
-            )
-        others = [arm for arm in against_of if arm != run.arm]
+        others = [arm for arm in arms if arm != run.arm]
         for label in run.against:
             if label not in others:
                 mend = nearest(label, others) if others else 'there is none'
@@ -221,18 +219,11 @@ def _place(where: str, curve: Any, x: Any, axis: Figure | None) -> Place | None:
 
 
 def _check_places(runs: list[Planned]) -> None:
-    """An arm is one point of the figure, and a point is one arm: a mean over several would hide what differs."""
+    """A point of the figure is one arm: a mean over several would hide what differs."""
     if not any(run.place for run in runs):
         raise ConfigError("FIGURE is set, but no row of sweep() has 'curve' and 'x'; give them to the rows to be drawn")
-    place_of: dict[str, Place | None] = {}
     arm_at: dict[Place, str] = {}
     for run in runs:
-        there = place_of.setdefault(run.arm, run.place)
-        if there != run.place:
-            raise ConfigError(
-                f'arm {run.arm!r} has {_in_words(there)} in one row of sweep() and {_in_words(run.place)} in another; '
-                'an arm is one point of the figure'
-            )
         if run.place and arm_at.setdefault(run.place, run.arm) != run.arm:
             raise ConfigError(
                 f'arms {arm_at[run.place]!r} and {run.arm!r} both have {_in_words(run.place)}; '
