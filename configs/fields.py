@@ -16,6 +16,12 @@ def get(config: ConfigDict, field: str) -> Any:
     return config
 
 
+def type_of(field: str) -> type:
+    """What the values of a field of configs/base.py are, where it is set."""
+    *groups, name = field.split('.')
+    return functools.reduce(ConfigDict.__getitem__, groups, base.get_config()).get_type(name)
+
+
 def flatten(tree: dict, prefix: str = '') -> dict[str, Any]:
     """{'model': {'depth': 4}} to {'model.depth': 4}."""
     flat: dict[str, Any] = {}

@@ -1,5 +1,6 @@
 """A command's arguments, and what is wrong with them, in one line each."""
 
+import difflib
 import os
 import re
 import sysconfig
@@ -11,7 +12,7 @@ from absl import flags
 from ml_collections import ConfigDict, config_flags
 
 from configs.errors import ConfigError, nearest
-from configs.fields import defaults
+from configs.fields import defaults, type_of
 
 OVERRIDE = re.compile(r'--?config\.(?P<field>[^=]*)(=(?P<value>.*))?', re.DOTALL)  # of one field of the config
 
@@ -67,7 +68,26 @@ def _parsed(argv: list[str]) -> list[str]:
         if 'config' in flags.FLAGS and flags.FLAGS['config'].present and flags.FLAGS['config'].value is None:
             nothing = f'{_written(argv)}: get_config() returns nothing; the config that it made would do'
             raise ConfigError(nothing) from error
-        raise ConfigError(describe(error)) from error
+        raise ConfigError(_of_flags(error, argv) or describe(error)) from error
+
+
+def _of_flags(error: BaseException, argv: list[str]) -> str:
+    """What would do in place of a word of `argv` of which absl and ml_collections say only what is wrong; else ''."""
+    missing = re.search(r'Flag --(\w+) must have a value other than None', str(error))
+    if missing:
+        return f'--{missing[1]} is missing; --{missing[1]}={"FILE" if missing[1] == "config" else "FOLDER"} would do'
+    refused = [found for one in argv if (found := OVERRIDE.fullmatch(one)) and f'{one}: ' in str(error)]
+    if refused and isinstance(error, flags.IllegalFlagValueError):
+        return f'{refused[0][0]}: a value of type {type_of(refused[0]["field"]).__name__} would do'
+    file, _, variant = _written(argv).partition('=')[2].partition(':')
+    if variant and 'takes 0 positional arguments' in str(error):
+        return f'{_written(argv)}: get_config() of {file} takes no variant; nothing after the colon would do'
+    if "has no attribute 'get_config'" in str(error):
+        return f'{_written(argv)}: {file} has no get_config(); a file that has it would do'
+    if not Path(file).exists():
+        near = difflib.get_close_matches(file, map(str, Path(file).parent.glob('*.py')), n=1)
+        return f'{_written(argv)}: there is no such file' + (f'; did you mean {near[0]}?' if near else '')
+    return ''
 
 
 def _raise_kept(config: Any) -> None:
@@ -90,8 +110,7 @@ def _check_field(override: re.Match) -> None:
 
 def _check_may_be_none(field: str) -> None:
     if defaults()[field] is not None:
-        kind = type(defaults()[field]).__name__
-        raise ConfigError(f'--config.{field}=None: a value of type {kind} would do')
+        raise ConfigError(f'--config.{field}=None: a value of type {type_of(field).__name__} would do')
 
 
 def _check_config(config: Any, argv: list[str]) -> None:

@@ -7,7 +7,11 @@ from tests.commands.typed import FILE, SMALL, command
 BAD = {
     'unknown field': (['--config.model.num_head=3'], 'did you mean model.num_heads?'),
     'group of fields': (['--config.model=3'], 'group of fields'),
-    'wrong type': (['--config.model.num_heads=three'], 'num_heads=three'),
+    'wrong type': (['--config.model.num_heads=three'], '--config.model.num_heads=three: a value of type int would do'),
+    'type of what is unset': (['--config.model.window=a'], '--config.model.window=a: a value of type int would do'),
+    'a misspelt file': (['--config=configs/digit.py'], 'no such file; did you mean configs/digits.py?'),
+    'a variant of what has none': (['--config=configs/base.py:tiny'], 'takes no variant; nothing after the colon'),
+    'no config': (['--config=configs/tables/__init__.py'], 'has no get_config(); a file that has it would do'),
     'indivisible heads': (['--config.model.num_heads=3'], 'model.num_heads=3 must divide model.embed_dim=64'),
     'patch size': (['--config.model.patch_size=3'], 'model.patch_size=3 does not tile'),
     'unknown position': (['--config.model.positions.name=learned'], 'did you mean learned_1d or learned_2d?'),
@@ -28,7 +32,7 @@ BAD = {
     'None that is taken back': (['--config.train.steps=None', '--config.train.steps=0'], 'train.steps=0: 1 or more'),
     'no name': (['--config.=None'], 'there is no field'),
     'too many examples': (['--config.data.train_examples=100000'], 'data.train_examples=100000'),
-    'missing config file': (['--config=configs/nope.py'], "No such file or directory: 'configs/nope.py'"),
+    'missing config file': (['--config=nowhere/nope.py'], '--config=nowhere/nope.py: there is no such file'),
     'unknown variant': (['--config=configs/digits.py:tny'], 'tny is unknown; tiny would do'),
     'a fraction beside a count': (
         ['--config.data.train_examples=100', '--config.data.train_fraction=0.5'],
