@@ -294,6 +294,14 @@ def _check_window(model: ConfigDict, spec: Spec) -> None:
         raise ConfigError(
             f'model.window={model.window} has no centre on a grid; {model.window - 1} or {model.window + 1} would do'
         )
+    # Where a token sees itself alone its weight is 1, whatever says how much it should be.
+    name, variant = model.positions.name, POSITIONS[model.positions.name]
+    if model.window == 1 and (variant.in_attention or model.attention_scale != DEFAULTS.model.attention_scale):
+        ignored = f'positions.name={name!r}' if variant.in_attention else f'attention_scale={model.attention_scale!r}'
+        raise ConfigError(
+            f'model.window=1 lets a token see itself alone, where model.{ignored} changes nothing; a larger window '
+            'would do'
+        )
 
 
 def _check_match(config: ConfigDict, spec: Spec, to_train: bool) -> None:
