@@ -29,6 +29,9 @@ def parse(argv: list[str]) -> list[str]:
     override = next((one for one in argv if OVERRIDE.fullmatch(one)), None)
     if override and not any(re.match('--?(config|flagfile)(=|$)', one) for one in argv):
         raise ConfigError(f'{override} changes a field of --config, which is missing; --config=FILE would do')
+    files = [one for one in argv if re.match('--?config=', one)]
+    if len(files) > 1:  # ml_collections would run the second in what the first defined
+        raise ConfigError(f'{files[0]} and {files[1]}: one of them would do')
     argv, unset = _without_nones(argv)
     rest = _parsed(argv)
     config = flags.FLAGS['config'].value

@@ -92,11 +92,11 @@ def plan(config: ConfigDict, overrides: Iterable[Any], figure: Any = None) -> li
     if not planned:
         raise ConfigError('sweep() names no run')
     runs = list(planned.values())
-    _check_rows_of_arms(runs, lambda run: f'tuned={run.tuned!r}', 'the same in all of its rows would do')
-    _check_rows_of_arms(runs, lambda run: f'against={run.against!r}', 'the same in all of its rows would do')
+    _check_rows_of_arms(runs, 'tuned=', lambda run: repr(run.tuned), 'the same in all of its rows would do')
+    _check_rows_of_arms(runs, 'against=', lambda run: repr(run.against), 'the same in all of its rows would do')
     _check_pairs(runs)
     if axis:
-        _check_rows_of_arms(runs, lambda run: _in_words(run.place), 'an arm is one point of the figure')
+        _check_rows_of_arms(runs, '', lambda run: _in_words(run.place), 'an arm is one point of the figure')
         _check_places(runs)
     return runs
 
@@ -158,13 +158,15 @@ def _check_tuned(where: str, tuned: Any, fields: dict[Any, Any]) -> tuple[str, .
     return tuple(names)
 
 
-def _check_rows_of_arms(runs: list[Planned], told: Callable[[Planned], str], mend: str) -> None:
+def _check_rows_of_arms(runs: list[Planned], what: str, told: Callable[[Planned], str], mend: str) -> None:
     """Raises ConfigError where two rows of an arm do not say the same: what is `told` of their runs."""
     told_of: dict[str, str] = {}
     for run in runs:
         there = told_of.setdefault(run.arm, told(run))
         if there != told(run):
-            raise ConfigError(f'arm {run.arm!r} has {there} in one row of sweep() and {told(run)} in another; {mend}')
+            raise ConfigError(
+                f'arm {run.arm!r} has {what}{there} in one row of sweep() and {told(run)} in another; {mend}'
+            )
 
 
 def _label(where: str, written: str) -> str:

@@ -39,6 +39,10 @@ BAD = {
         '--config.data.train_fraction=0.5 changes nothing: data.train_examples=100 goes before it',
     ),
     "a kernel's size without a kernel": (['--config.model.kernel_size=5'], "model.mixer='attention' has no kernel"),
+    'two config files': (
+        ['--config=configs/digits.py', '--config=configs/base.py'],
+        '--config=configs/digits.py and --config=configs/base.py: one of them would do',
+    ),
     'unknown flag': (['--confg=x'], 'confg'),
     'one dash': (['-config.model.num_head=3'], 'did you mean model.num_heads?'),
     'no workdir': (['--workdir='], '--workdir'),
@@ -55,7 +59,8 @@ def test_a_mistake_does_not_wait_for_jax(module):
 @pytest.mark.parametrize('name', BAD)
 def test_bad_input_is_one_line_and_writes_nothing(name, tmp_path):
     arguments, message = BAD[name]
-    code, out, err = command('train.py', '--config=configs/digits.py', f'--workdir={tmp_path / "w"}', *arguments)
+    file = [] if any(one.startswith('--config=') for one in arguments) else ['--config=configs/digits.py']
+    code, out, err = command('train.py', *file, f'--workdir={tmp_path / "w"}', *arguments)
     assert code == 2
     assert out == ''
     assert err.count('\n') == 1
