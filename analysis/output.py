@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 
 from configs.errors import ConfigError
-from files.writing import write_bytes
+from files.writing import OF_STORAGE, StorageError, write_bytes
 
 ASCII_SYMBOLS = str.maketrans({'±': '+/-', '†': '+', '…': '...'})
 
@@ -45,21 +45,29 @@ def write_table(path: Path, frame: pd.DataFrame) -> list[Path]:
     """Writes a frame as CSV, as `write` does; where it is empty, one that an earlier table left there is removed."""
     if not frame.empty:
         return [write(path, to_csv(frame))]
-    with _told(path):
+    with writing(path):
         path.unlink(missing_ok=True)
     return []
 
 
 def write(path: Path, content: str | bytes) -> Path:
-    """Writes a file whole or not at all. Raises ConfigError: a folder that cannot be written is the user's to mend."""
-    with _told(path):
+    """Writes a file whole or not at all.
+
+    Raises:
+      ConfigError: the folder cannot be written, which is the user's to mend.
+      StorageError: the disk is full, or can be written no more.
+    """
+    with writing(path):
         write_bytes(path, content.encode() if isinstance(content, str) else content)
     return path
 
 
 @contextlib.contextmanager
-def _told(path: Path) -> Iterator[None]:
+def writing(path: Path) -> Iterator[None]:
+    """Raises `write`'s errors for what goes wrong while `path` is written."""
     try:
         yield
     except OSError as error:
+        if error.errno in OF_STORAGE:
+            raise StorageError.of(path, error) from error
         raise ConfigError(f'--workdir={path.parent}: cannot write {path.name} ({error.strerror})') from error

@@ -13,7 +13,7 @@ from ml_collections import ConfigDict
 from configs import base
 from configs.errors import ConfigError
 from configs.fields import defaults, differences, flatten
-from files.checksums import CHECKSUM, checksum, with_checksum
+from files.checksums import verified, with_checksum
 from files.reading import Damaged, read_own_json
 from files.text import clean
 from files.writing import PARTIAL, write_json
@@ -108,12 +108,12 @@ def _read_sealed(path: Path) -> dict | None:
 
     Raises StorageError: it could not be read just now.
     """
-    fields = _read_whole(path)
-    if fields and fields.get(CHECKSUM) == checksum(fields):
-        return fields
-    if path.exists():
-        logger.warning('%s is damaged; the run goes on as if it were not there', path)
-    return None
+    try:
+        fields = read_own_json(path)
+        return None if fields is None else verified(fields)
+    except Damaged as error:
+        logger.warning('%s is damaged: it %s; the run goes on as if it were not there', path, error)
+        return None
 
 
 def refuse_others(folder: Path, config: ConfigDict) -> None:

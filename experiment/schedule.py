@@ -62,7 +62,7 @@ def run_all(
                 )
         for run in runs:
             if run.name in troubles:
-                display.note(f'{run.arm}, seed {run.config.seed}: {troubles[run.name]}')
+                display.note(f'{label([run])}: {troubles[run.name]}')
         if workers > 1 and groups:
             done, lost = in_processes(run_group, workdir, slowest_first(groups), workers, display)
             troubles |= done
@@ -151,7 +151,7 @@ def run_group(group: Group, workdir: Path, reporter: Reporter, processes: int = 
     troubles = {run.name: line for run, result in zip(group, results, strict=True) if (line := _diverged(result))}
     for run in group:
         if run.name in troubles:
-            reporter.note(f'{run.arm}, seed {run.config.seed}: {troubles[run.name]}')
+            reporter.note(f'{label([run])}: {troubles[run.name]}')
     return troubles
 
 
@@ -176,7 +176,7 @@ def _failed(run: Planned, workdir: Path, line: str, trace: str, reporter: Report
         # Where there can be no note, or another process trains the run by now, its line at the end will do.
         if isinstance(error, StorageError) and error.everywhere:
             raise
-    reporter.note(f'{run.arm}, seed {run.config.seed}: failed: {line}')
+    reporter.note(f'{label([run])}: failed: {line}')
     return {run.name: f'failed: {line}'}
 
 

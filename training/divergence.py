@@ -3,7 +3,7 @@
 import logging
 from pathlib import Path
 
-from files.checksums import CHECKSUM, checksum, with_checksum
+from files.checksums import verified, with_checksum
 from files.reading import Damaged, read_own_json
 from files.writing import write_json, writing
 from training import log
@@ -32,9 +32,7 @@ def noted(folder: Path) -> Progress | None:
         fields = read_own_json(path)
         if fields is None:
             return None
-        if fields.get(CHECKSUM) != checksum(fields):
-            raise Damaged('is damaged')
-        progress = Progress(0.0, **{name: fields[name] for name in FIELDS})
+        progress = Progress(0.0, **{name: verified(fields)[name] for name in FIELDS})
         if not _is_one(progress) or not log.holds(folder, Mark(**progress.rows)):
             raise Damaged(f'is not of this run and its {log.METRICS}')
         return progress

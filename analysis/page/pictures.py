@@ -12,7 +12,7 @@ from markupsafe import Markup
 from matplotlib.figure import Figure
 
 from analysis.drawing.style import COLOURS, STYLE, write_figure
-from configs.errors import ConfigError
+from analysis.output import writing
 
 SVG, XLINK = 'http://www.w3.org/2000/svg', 'http://www.w3.org/1999/xlink'
 
@@ -40,11 +40,9 @@ class Picture(NamedTuple):
 
 
 def write_pictures(pictures: Sequence[Picture], folder: Path) -> list[Path]:
-    """Each as .svg and .png in `folder`. Raises ConfigError when they cannot be written."""
-    try:
+    """Each as .svg and .png in `folder`. Raises analysis.output.write's errors."""
+    with writing(folder):
         folder.mkdir(exist_ok=True)
-    except OSError as error:
-        raise ConfigError(f'--workdir={folder.parent}: cannot write {folder.name}/ ({error.strerror})') from error
     return [path for picture in pictures for path in write_figure(picture.figure, folder / picture.name)]
 
 

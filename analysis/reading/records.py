@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from experiment.folder import CONFIG, FAILED, RESULT
-from files.checksums import CHECKSUM, checksum
+from files.checksums import verified
 from files.reading import Damaged, read_json
 from files.text import clean
 
@@ -74,6 +74,11 @@ class Run:
     result: Result | None = None
     warnings: tuple[str, ...] = ()
 
+    @property
+    def of_seed(self) -> str:
+        """What follows the label of its arm: ', seed 0', or nothing where the seed is not known."""
+        return '' if self.seed is None else f', seed {self.seed}'
+
     def warned(self, what: str) -> 'Run':
         return replace(self, warnings=(*self.warnings, f'{self.name}: {what}'))
 
@@ -98,8 +103,7 @@ def read_run(folder: Path) -> Run:
         content = read_json(folder / RESULT)
         if content is not None:
             ended = _ended(run, content)
-            if content.get(CHECKSUM) != checksum(content):
-                raise Damaged('is not what was written: its checksum is of something else')
+            verified(content)
             return ended
     except Damaged as error:
         run = run.warned(f'result.json {error}; the run counts as not finished')
