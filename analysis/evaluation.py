@@ -66,11 +66,11 @@ def to_text(found: Evaluated) -> str:
         verdict = 'equal to' if _agree(found.reported, scores) else 'DIFFERS FROM (another device or version?)'
         reported = f'{found.reported["accuracy"]:.4%}, loss {found.reported["loss"]:.6f}'
         lines.append(f'{verdict} what training reported: {reported}')
-    by_class = per_class_accuracy(scores['confusion'])
+    by_class = ['-' if np.isnan(one) else f'{one:.2%}' for one in per_class_accuracy(scores['confusion'])]
     lines += [
         '',
         'accuracy by class',
-        *(f'  {name:>12}  {one:7.2%}' for name, one in zip(names, by_class, strict=True)),
+        *(f'  {name:>12}  {one:>7}' for name, one in zip(names, by_class, strict=True)),
     ]
     return '\n'.join([*lines, '', *_confusion(scores['confusion'], names)])
 

@@ -4,7 +4,6 @@ from collections.abc import Collection, Hashable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
-from scipy import stats
 
 # Differences below this share of the largest value are rounding, not spread. It lies above float32's 6e-8, in which
 # accuracies may have been divided, and below one image in half a million. Without it, differences of accuracies that
@@ -74,6 +73,8 @@ def mean_and_interval(values: Values, complete: bool = True) -> Interval:
     mean = float(values.mean())
     if not complete or len(values) == 1 or _is_constant(values, scale=np.abs(values).max()):
         return Interval(mean, np.nan, np.nan, len(values))
+    from scipy import stats
+
     low, high = stats.t.interval(0.95, len(values) - 1, loc=mean, scale=stats.sem(values))
     return Interval(mean, float(low), float(high), len(values))
 
@@ -84,6 +85,8 @@ def sampling_half_width(accuracy: float, images: int) -> float:
     Of a model on as many other images from the same source; seeds that share them share the error. Not zero where all
     images are right, as it is not certain that others would be.
     """
+    from scipy import stats
+
     z = stats.norm.ppf(0.975)
     spread = np.sqrt(accuracy * (1 - accuracy) / images + (z / (2 * images)) ** 2)
     return float(z * spread / (1 + z**2 / images))
@@ -112,6 +115,8 @@ def paired_difference(first: Values, second: Values, resolution: float = 0.0) ->
     equal = np.abs(differences).max() <= NOISE * scale
     if spread <= NOISE * scale:
         return Difference(Interval(mean, np.nan, np.nan, count), 1.0 if equal else 2.0 ** (1 - count))
+    from scipy import stats
+
     error = spread / np.sqrt(count)
     low, high = stats.t.interval(0.95, count - 1, loc=mean, scale=error)
     p_value = 1.0 if equal else float(2 * stats.t.sf(abs(mean) / error, count - 1))
@@ -162,10 +167,9 @@ def differences(
 def indistinguishable_from_best(
     values: Mapping[Arm, Mapping[int, float]],
     incomplete: Collection[Arm] = (),
-    significance: float = SIGNIFICANCE,
     resolution: float = 0.0,
 ) -> Comparison:
-    """The arm with the highest mean, and the arms not distinguishable from it at `significance`.
+    """The arm with the highest mean, and the arms not distinguishable from it at SIGNIFICANCE.
 
     `values[arm][seed]` is a score, higher being better. Each arm meets the best in a paired test over the seeds that
     both have, Holm-corrected over the arms tested (`differences`; `paired_difference` explains `resolution`). Arms in
@@ -190,7 +194,7 @@ def indistinguishable_from_best(
     tested = {arm: difference for arm, difference in zip(others, met, strict=True) if difference.p_value is not None}
     if not tested:
         return Comparison(None, (), {})
-    alike = tuple(arm for arm, difference in tested.items() if difference.p_value > significance)
+    alike = tuple(arm for arm, difference in tested.items() if difference.p_value > SIGNIFICANCE)
     return Comparison(best, alike, tested)
 
 

@@ -196,11 +196,12 @@ def _arm_warnings(arm: runs.Arm) -> list[str]:
     if differs:
         warnings.append(f'runs of {arm.label} differ in {", ".join(differs)}')
     for run in arm.runs:
-        seed = '' if run.seed is None else f', seed {run.seed}'
         if run.status in ('diverged', 'failed'):
-            warnings.append(f'{run.name} ({arm.label}{seed}) {run.status} {run.detail.rstrip(".")}'.rstrip())
+            warnings.append(f'{run.name} ({arm.label}{run.of_seed}) {run.status} {run.detail.rstrip(".")}'.rstrip())
         elif run.result and run.result.mixed:
-            warnings.append(f'{run.name} ({arm.label}{seed}) was begun by other code, on other images or elsewhere')
+            warnings.append(
+                f'{run.name} ({arm.label}{run.of_seed}) was begun by other code, on other images or elsewhere'
+            )
     return warnings
 
 

@@ -71,9 +71,9 @@ def shortened(text: str, longest: int = LONGEST_LABEL) -> str:
     return text if len(text) <= longest else text[: longest - 1] + '…'
 
 
-def capped(lines: Sequence[str], most: int = MOST_WARNINGS) -> list[str]:
+def capped(lines: Sequence[str]) -> list[str]:
     """The first lines, and in one more how many there are beside them."""
-    return [*lines[:most], *([f'{len(lines) - most} more like these'] if len(lines) > most else [])]
+    return [*lines[:MOST_WARNINGS], *([f'{more} more like these'] if (more := len(lines) - MOST_WARNINGS) > 0 else [])]
 
 
 def why(error: Exception) -> str:

@@ -42,6 +42,7 @@ def _softmax_forward(
 def _softmax_backward(
     dtype: DTypeLike, weights: Float[Array, '*lead keys'], gradient: Float[Array, '*lead keys']
 ) -> tuple[Float[Array, '*lead keys']]:
+    # Of weights as they were kept: rounded, in bfloat16, which makes its gradients' own error larger by up to a half.
     weights, gradient = weights.astype(jnp.float32), gradient.astype(jnp.float32)
     return (weights * (gradient - jnp.sum(weights * gradient, axis=-1, keepdims=True)),)
 

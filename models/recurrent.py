@@ -12,7 +12,8 @@ class GRU(nnx.Module):
 
     r, z = sigmoid(W x + U h);  n = tanh(W_n x + r * (U_n h + b_n));  h' = (1 - z) * n + z * h. The reset gate's place
     is cuDNN's and PyTorch's: it leaves one recurrent product a step instead of two. The products with x do not
-    depend on h, so they are one matrix product for the whole sequence.
+    depend on h, so they are one matrix product for the whole sequence. The three recurrent kernels start orthogonal as
+    the one matrix that they are kept in, as in Keras and nnx: the rows of all three together, not of each.
     """
 
     def __init__(self, in_features: int, hidden: int, *, dtype: DTypeLike, rngs: nnx.Rngs):

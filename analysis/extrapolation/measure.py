@@ -291,9 +291,8 @@ def _warnings(arms: Sequence[runs.Arm], evaluated: Sequence[Sequence[Ready]], sc
     for arm, ready in zip(arms, evaluated, strict=True):
         for run in arm.runs:
             if run.status != records.FINISHED:
-                seed = '' if run.seed is None else f', seed {run.seed}'
                 why = f' ({run.detail})' if run.detail else ''
-                warnings.append(f'{run.name} ({arm.label}{seed}) is {run.status}{why}, and in no mean')
+                warnings.append(f'{run.name} ({arm.label}{run.of_seed}) is {run.status}{why}, and in no mean')
         for one in ready:
             here = scores[(scores['run'] == one.run.name) & (scores['resolution'] == one.side)]
             for score in here[here['split'] == 'test'].head(1)['accuracy']:

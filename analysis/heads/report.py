@@ -1,6 +1,5 @@
 """What `analysis.heads.measure` found, as tables, notes and a figure."""
 
-import io
 from pathlib import Path
 
 import pandas as pd
@@ -83,10 +82,10 @@ def distance_figure(measured: Measured) -> Figure:
     return line_figure(panels, x_label='layer', caption=caption, ticks=ticks)
 
 
-def print_heads(measured: Measured, stream: io.TextIOBase | None = None) -> None:
+def print_heads(measured: Measured) -> None:
     """The table and its notes: of a run by layer and head, of a sweep the means by arm and layer."""
     cells = _sweep_cells(measured.heads) if 'arm' in measured.heads else _run_cells(measured.heads)
-    terminal = Terminal(stream)
+    terminal = Terminal()
     terminal.grid(cells)
     for line in (_pruning_line(measured.pruning), *measured.notes, LEGEND):
         terminal.line(line)

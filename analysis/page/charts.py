@@ -126,7 +126,7 @@ def learning_curves(workdir: Path, rows: Sequence[Row]) -> Picture | None:
 
 def _read_log(workdir: Path, run: records.Run) -> dict[str, dict[int, float]]:
     """By quantity and step what a run logged; what is no number there is left out."""
-    path = runs.folder_of(workdir, run) / 'metrics.jsonl'
+    path = runs.folder_of(workdir, run) / training_log.METRICS
     found: dict[str, dict[int, float]] = {name: {} for name in CURVES}
     if not path.is_file() or path.stat().st_size > LARGEST_LOG:
         return found

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 import pandas as pd
 from jaxtyping import Float
@@ -156,19 +157,11 @@ def _of_run(
 
 
 def _parts(trained: Trained, split: Split) -> Parts:
-    """Of all images, computed in batches that fit."""
-    batches = []
-    for start in range(0, len(split.labels), trained.batch_size):
-        batch = np.asarray(split.images[start : start + trained.batch_size])
-        batches.append(Parts(*(None if part is None else np.asarray(part) for part in attention_parts(trained, batch))))
-    joined = {}
-    for name, axis in (('weights', 2), ('content', 2), ('position', 2), ('probabilities', 0)):
-        values = [getattr(batch, name) for batch in batches]
-        of_any_image = values[0] is None or (axis == 2 and values[0].shape[2] == 1 and name == 'position')
-        joined[name] = values[0] if of_any_image else np.concatenate(values, axis)
-    if not np.isfinite(joined['weights']).all():
+    """Of all images at once: those that `fit` chose take less than a batch of heads.trained does."""
+    parts = jax.device_get(attention_parts(trained, np.asarray(split.images)))
+    if not np.isfinite(parts.weights).all():
         raise ConfigError('its attention weights are no numbers')
-    return Parts(**joined)
+    return parts
 
 
 def _table(heads: pd.DataFrame) -> list[list[float | None]]:

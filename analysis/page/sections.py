@@ -99,7 +99,7 @@ def _attention_map(workdir: Path, rows: Sequence[Row], load: Load) -> tuple[list
         try:
             trained = load(runs.folder_of(workdir, run))
             test = explorer.typical(data.load_once(trained.config.data).test, 4)
-            title = f'{row.label}{"" if run.seed is None else f", seed {run.seed}"}'
+            title = row.label + run.of_seed
             return [f'{title}. The explorer has the others.'], [
                 attention_map.attention_map(trained, test.images[-1], title)
             ]

@@ -44,6 +44,8 @@ class RelativeVectors(NoPositions):
     the heads, each layer its own. On a sequence these are the vectors that Shaw et al. 2018 (arXiv:1803.02155), eq. 4,
     add to keys, clipped at the trained length rather than at a chosen k; theirs to values, eq. 3, are left out, and the
     one vector for rows, which all keys share, changes nothing. Between entries and beyond the table as `relative_bias`.
+    Each query meets the vector of each offset, as many products as with the keys; where all tokens see all on a grid, q
+    times each vector once would do with fewer, and `model.match=flops` counts what is done.
     Parameters of a layer: (2 rows - 1 + 2 columns - 1) x head_dim, or within a window 2 window x head_dim; on a
     sequence of so many columns there is one row.
     """
