@@ -21,6 +21,7 @@ from configs.errors import ConfigError
 from configs.fields import get
 from data.spec import Spec
 from models.fused import fallback
+from models.mixers import MIXERS
 from models.patches import patch_grid
 from training.strategy import longest_dispatch
 
@@ -76,7 +77,7 @@ def check_model(config: ConfigDict, model: ConfigDict, spec: Spec, *, to_train: 
     weights += (
         min(model.patch_size, spec.image_shape[0]) ** 2 * spec.image_shape[2] * dim
     )  # one that tiles is no larger
-    fields = ['embed_dim', 'depth', 'mlp_ratio', *(['kernel_size'] if 'conv' in model.mixer else [])]
+    fields = ['embed_dim', 'depth', 'mlp_ratio', *(['kernel_size'] if MIXERS[model.mixer].has_kernel else [])]
     _refuse(config, params, each * weights, [f'model.{field}' for field in fields])
     number = 2 if config.train.compute_dtype == 'bfloat16' else 4
     evaluated = number * config.train.eval_batch_size * tokens * dim

@@ -16,8 +16,6 @@ from configs.fields import defaults, flatten
 OVERRULED = {'train.epochs': 'train.steps', 'data.train_fraction': 'data.train_examples'}  # by what goes before it
 IN_NO_FOLDER = ('digits', 'synthetic')  # datasets; data.LOCAL, without the import that a typing error need not wait for
 OF_TOKENS = ('mixer', 'kernel_size', 'num_heads', 'patch_size', 'embed_dim', 'depth', 'mlp_ratio', 'positions.name')
-WITH_HEADS = ('attention',)  # mixers; of one that is new, heads and a kernel are refused until it stands here
-WITH_KERNEL = ('conv', 'depthwise_conv')
 OF_REFERENCE = {'model.name': 'backbone', 'model.positions.name': 'none'}  # as models.matching has it
 DEFAULTS = defaults()
 
@@ -75,10 +73,10 @@ def _unread_of_model(fields: dict[str, Any]) -> dict[str, str]:
         found['model.resnet_width'] = "model.name='backbone' is no ResNet"
     if mixer not in MIXERS:  # validation says so
         return found
-    if mixer not in WITH_HEADS:
+    if not MIXERS[mixer].has_heads:
         found['model.num_heads'] = f'model.mixer={mixer!r} has no heads'
     elif fields.get('model.embed_dim') == fields.get('model.num_heads') and fields.get('model.positions.content'):
         found['model.attention_scale'] = 'of one channel a head, the root is 1'
-    if mixer not in WITH_KERNEL:
+    if not MIXERS[mixer].has_kernel:
         found['model.kernel_size'] = f'model.mixer={mixer!r} has no kernel'
     return found

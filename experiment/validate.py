@@ -191,12 +191,13 @@ def _check_backbone(model: ConfigDict, spec: Spec) -> None:
             f'{_or(fitting)} would do'
         )
     dim = model.embed_dim
-    if model.mixer == 'attention' and dim % model.num_heads:
+    mixer = MIXERS[model.mixer]
+    if mixer.has_heads and dim % model.num_heads:
         fitting = [heads for heads in range(1, dim + 1) if dim % heads == 0]
         raise ConfigError(
             f'model.num_heads={model.num_heads} must divide model.embed_dim={dim}; {_or(fitting)} would do'
         )
-    if model.mixer in ('conv', 'depthwise_conv') and model.kernel_size % 2 == 0:
+    if mixer.has_kernel and model.kernel_size % 2 == 0:
         raise ConfigError(
             f'model.kernel_size={model.kernel_size} has no centre; '
             f'{model.kernel_size - 1} or {model.kernel_size + 1} would do'
@@ -208,9 +209,10 @@ def _check_backbone(model: ConfigDict, spec: Spec) -> None:
         )
     _check_positions(model)
     _check_window(model, spec)
-    multiples = {f'model.positions.name={model.positions.name!r}': POSITIONS[model.positions.name].channels_multiple}
-    if model.mixer == 'gru':
-        multiples["model.mixer='gru'"] = 2
+    multiples = {
+        f'model.positions.name={model.positions.name!r}': POSITIONS[model.positions.name].channels_multiple,
+        f'model.mixer={model.mixer!r}': mixer.channels_multiple,
+    }
     for why, multiple in multiples.items():
         if dim % multiple:
             fitting = dim + multiple - dim % multiple

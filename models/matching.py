@@ -15,6 +15,7 @@ from ml_collections import ConfigDict
 from configs.errors import ConfigError
 from data.spec import Spec
 from models.accounting import count_params, forward_flops
+from models.mixers import MIXERS
 from models.model import build_as_written
 from models.positions import POSITIONS
 
@@ -127,9 +128,9 @@ def _close(cost: int, target: int) -> bool:
 
 def multiple(config: ConfigDict) -> int:
     """What the embed_dim of `config` (an experiment's `config.model`) must be a multiple of."""
-    variant = POSITIONS[config.positions.name]
-    heads = config.num_heads * variant.head_multiple if config.mixer == 'attention' else 1
-    return math.lcm(heads, variant.channels_multiple, 2 if config.mixer == 'gru' else 1)
+    mixer, variant = MIXERS[config.mixer], POSITIONS[config.positions.name]
+    heads = config.num_heads * variant.head_multiple if mixer.has_heads else 1
+    return math.lcm(heads, variant.channels_multiple, mixer.channels_multiple)
 
 
 def bracket(cost: Callable[[int], int], target: int, guess: int) -> list[tuple[int, int]]:

@@ -5,6 +5,10 @@ attention's weights, queries and keys, and nothing of the others. Convolutions a
 their own construction: they read the grid, not the coordinates.
 """
 
+import functools
+from collections.abc import Callable
+from typing import NamedTuple
+
 import jax.numpy as jnp
 from flax import nnx
 from jax.typing import DTypeLike
@@ -16,8 +20,6 @@ from models.convolve import convolve
 from models.patches import Coordinates
 from models.positions import NoPositions
 from models.recurrent import GRU
-
-MIXERS = ('attention', 'conv', 'depthwise_conv', 'gru', 'identity')
 
 Tokens = Float[Array, 'batch tokens embed']
 Seen = dict[str, Array]
@@ -62,25 +64,54 @@ class Identity(nnx.Module):
         return x, {}
 
 
+class Mixer(NamedTuple):
+    """What `model.mixer` names: how it is made, and what others ask of it, so that they need no mixer's name."""
+
+    build: Callable[..., nnx.Module]  # of config.model, dtype and rngs
+    has_heads: bool = False  # it reads model.num_heads
+    has_kernel: bool = False  # it reads model.kernel_size
+    channels_multiple: int = 1  # what model.embed_dim must be a multiple of
+    convolves: bool = False  # tokens meet in a convolution across channels
+    keeps_barriers: bool = False  # it says by optimisation barriers what is worth an array of its own
+    leaves_cores_idle: bool = False  # many of its products are too small to share among a CPU's cores
+
+
+def _attention(config: ConfigDict, *, dtype: DTypeLike, rngs: nnx.Rngs) -> MultiHeadAttention:
+    return MultiHeadAttention(
+        config.embed_dim,
+        config.num_heads,
+        config.attention_scale,
+        window=config.window,
+        content=config.positions.content,
+        kernel=config.attention_kernel,
+        dtype=dtype,
+        rngs=rngs,
+    )
+
+
+def _convolution(config: ConfigDict, *, depthwise: bool = False, dtype: DTypeLike, rngs: nnx.Rngs) -> Convolution:
+    return Convolution(config.embed_dim, config.kernel_size, depthwise=depthwise, dtype=dtype, rngs=rngs)
+
+
+def _gru(config: ConfigDict, *, dtype: DTypeLike, rngs: nnx.Rngs) -> BidirectionalGRU:
+    return BidirectionalGRU(config.embed_dim, dtype=dtype, rngs=rngs)
+
+
+def _identity(config: ConfigDict, *, dtype: DTypeLike, rngs: nnx.Rngs) -> Identity:
+    return Identity()
+
+
+MIXERS = {
+    'attention': Mixer(_attention, has_heads=True, leaves_cores_idle=True),
+    'conv': Mixer(_convolution, has_kernel=True, convolves=True, keeps_barriers=True),
+    'depthwise_conv': Mixer(functools.partial(_convolution, depthwise=True), has_kernel=True, keeps_barriers=True),
+    'gru': Mixer(_gru, channels_multiple=2),
+    'identity': Mixer(_identity, leaves_cores_idle=True),
+}
+
+
 def build_mixer(config: ConfigDict, *, dtype: DTypeLike, rngs: nnx.Rngs) -> nnx.Module:
-    """The mixer that `config` (an experiment's `config.model`) names."""
-    match config.mixer:
-        case 'attention':
-            return MultiHeadAttention(
-                config.embed_dim,
-                config.num_heads,
-                config.attention_scale,
-                window=config.window,
-                content=config.positions.content,
-                kernel=config.attention_kernel,
-                dtype=dtype,
-                rngs=rngs,
-            )
-        case 'conv' | 'depthwise_conv':
-            depthwise = config.mixer == 'depthwise_conv'
-            return Convolution(config.embed_dim, config.kernel_size, depthwise=depthwise, dtype=dtype, rngs=rngs)
-        case 'gru':
-            return BidirectionalGRU(config.embed_dim, dtype=dtype, rngs=rngs)
-        case 'identity':
-            return Identity()
-    raise ValueError(f'model.mixer={config.mixer!r}: one of {", ".join(MIXERS)}')
+    """The mixer that `config` (an experiment's `config.model`) names. Raises ValueError: there is none of that name."""
+    if config.mixer not in MIXERS:
+        raise ValueError(f'model.mixer={config.mixer!r}: one of {", ".join(MIXERS)}')
+    return MIXERS[config.mixer].build(config, dtype=dtype, rngs=rngs)

@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 from ml_collections import ConfigDict
 
+from models.mixers import MIXERS
 from models.positions import POSITIONS
 
 WIDE = 32  # channels of a ResNet's first stage from which on its convolutions fill a CPU's cores by themselves
@@ -21,14 +22,13 @@ def traits(config: ConfigDict) -> Traits:
     """Those of the model that `config` (an experiment's `config.model`) describes."""
     if config.name == 'resnet':
         return Traits(convolves=True, keeps_barriers=True, leaves_cores_idle=config.resnet_width < WIDE)
-    convolves = config.mixer == 'conv'
+    mixer = MIXERS[config.mixer]
     return Traits(
-        convolves=convolves,
+        convolves=mixer.convolves,
         keeps_barriers=(
-            convolves
-            or config.mixer == 'depthwise_conv'
+            mixer.keeps_barriers
             or POSITIONS[config.positions.name].keeps_barriers
             or config.remat  # XLA would see what rematerialisation repeats
         ),
-        leaves_cores_idle=config.mixer in ('attention', 'identity'),
+        leaves_cores_idle=mixer.leaves_cores_idle,
     )
