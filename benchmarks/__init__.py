@@ -10,12 +10,14 @@ import jax
 import numpy as np
 from jaxtyping import Float
 
+from data.spec import Dataset, Spec, Split
 from experiment import environment
 from training.placement import cores_allowed
 
 # Seconds that one timing lasts at least: a short program is called several times. On an accelerator calls are queued,
 # as in training, and what it waits for the first is little beside all of them.
 SAMPLE, QUEUED_SAMPLE = 0.005, 0.5
+CLASSES = 10  # of random images
 LONG = 1.0  # seconds; a longer program is not slowed by what the one before left in the caches, nor called untimed
 
 
@@ -54,6 +56,19 @@ def ratio(numerator: Float[np.ndarray, 'rounds'], denominator: Float[np.ndarray,
     """How many times as long the first arm takes."""
     low, median, high = np.percentile(numerator / denominator, [25, 50, 75])
     return Ratio(float(median), float(low), float(high))
+
+
+def in_words(ratio: Mapping[str, float]) -> str:
+    """A Ratio, as JSON holds it: 1.10 (1.08-1.12)."""
+    return '{median:.2f} ({low:.2f}-{high:.2f})'.format(**ratio)
+
+
+def random_dataset(image_shape: tuple[int, int, int], examples: int) -> Dataset:
+    """Noise of ten classes, for what is timed and not learned; the same in all splits."""
+    draws = np.random.default_rng(0)
+    images = draws.integers(0, 256, (examples, *image_shape), dtype=np.uint8)
+    split = Split(images, draws.integers(0, CLASSES, examples).astype(np.int32))
+    return Dataset(Spec('random', image_shape, CLASSES, tuple(map(str, range(CLASSES))), flip=False), *[split] * 3)
 
 
 def machine() -> dict[str, Any]:

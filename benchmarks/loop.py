@@ -22,7 +22,7 @@ import benchmarks
 from benchmarks import options
 from configs import base
 from configs.errors import ConfigError, nearest
-from data.spec import Dataset, Spec, Split
+from data.spec import Dataset
 from experiment import command, folder
 from files.writing import write_json
 from training import population
@@ -128,11 +128,7 @@ def experiment(case: Case) -> tuple[ConfigDict, Dataset]:
     config = base.get_config()
     config.train.batch_size = case.batch
     config.update_from_flattened_dict(case.fields)
-    spec = Spec(case.name, (case.side, case.side, 1), 10, tuple('0123456789'), flip=False)
-    draws = np.random.default_rng(0)
-    images = draws.integers(0, 256, (10 * case.batch, *spec.image_shape), dtype=np.uint8)
-    split = Split(images, draws.integers(0, 10, len(images)).astype(np.int32))
-    return config, Dataset(spec, split, split, split)
+    return config, benchmarks.random_dataset((case.side, case.side, 1), 10 * case.batch)
 
 
 def runner(config: ConfigDict, dataset: Dataset, dispatch: int, size: int, parts: int = 1) -> Callable[[], Any]:
@@ -162,14 +158,11 @@ def runner(config: ConfigDict, dataset: Dataset, dispatch: int, size: int, parts
 def to_markdown(rows: list[dict[str, Any]]) -> str:
     """The rows as a table."""
 
-    def gain(row: dict[str, Any], name: str) -> str:
-        return '{median:.2f} ({low:.2f}-{high:.2f})'.format(**row['arms'][name]['gain'])
-
     table = pd.DataFrame(
         [
             {'model': row['model'], 'batch': row['batch']}
             | {f'{row["base"]}, ms a step': f'{row["arms"][row["base"]]["ms"]:.2f}'}
-            | {name: gain(row, name) for name in row['arms'] if name != row['base']}
+            | {name: benchmarks.in_words(row['arms'][name]['gain']) for name in row['arms'] if name != row['base']}
             for row in rows
         ]
     )

@@ -29,8 +29,8 @@ import benchmarks
 from benchmarks import options
 from configs import base
 from configs.errors import ConfigError
-from data.spec import Dataset, Spec, Split
-from experiment import command, folder
+from data.spec import Dataset
+from experiment import command, environment, folder
 from files.writing import write_json
 from models import Params
 from models.fused import fallback
@@ -51,9 +51,7 @@ ARMS = {'eager': 'PyTorch, eager', 'compiled': 'PyTorch, compiled'}
 FEWEST = 5  # rounds
 USUAL = 30.0  # seconds for the rounds of a size
 TOLERANCE = 1e-4  # between logits, in float32
-CLASSES = 10
 NOISE = 0.02  # added to every weight before outputs are compared: nothing is zero, or one, by its initialisation
-ROOT = Path(__file__).resolve().parent.parent
 
 
 class Size(NamedTuple):
@@ -87,7 +85,7 @@ class Peer:
     def __init__(self, python: str):
         try:
             self._process = subprocess.Popen(
-                [python, str(ROOT / 'benchmarks' / 'peers.py')],
+                [python, str(environment.ROOT / 'benchmarks' / 'peers.py')],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 text=True,
@@ -184,11 +182,7 @@ def experiment(size: Size, dtype: str) -> tuple[ConfigDict, Dataset]:
     config.train.batch_size, config.train.compute_dtype = size.batch, dtype
     config.train.steps_per_dispatch = 1
     config.update_from_flattened_dict(size.fields)
-    spec = Spec('random', (size.side, size.side, size.channels), CLASSES, tuple('0123456789'), flip=False)
-    draws = np.random.default_rng(0)
-    images = draws.integers(0, 256, (size.batch, *spec.image_shape), dtype=np.uint8)
-    split = Split(images, draws.integers(0, CLASSES, len(images)).astype(np.int32))
-    return config, Dataset(spec, split, split, split)
+    return config, benchmarks.random_dataset((size.side, size.side, size.channels), size.batch)
 
 
 def runner(config: ConfigDict, dataset: Dataset) -> Callable[[], Any]:
@@ -220,7 +214,7 @@ def build_peer(config: ConfigDict, dataset: Dataset, peer: Peer, arms: Sequence[
             name: value['name'] if name == 'positions' else value for name, value in config.model.to_dict().items()
         },
         'image_shape': dataset.spec.image_shape,
-        'classes': CLASSES,
+        'classes': dataset.spec.num_classes,
         'dtype': config.train.compute_dtype,
         'recipe': {
             name: config.train[name] for name in ('learning_rate', 'weight_decay', 'label_smoothing', 'clip_norm')
@@ -262,9 +256,6 @@ def to_records(rows: list[dict[str, Any]]) -> Iterable[dict[str, Any]]:
 def to_markdown(rows: list[dict[str, Any]]) -> str:
     """The rows as a table."""
 
-    def ratio(of: dict[str, float]) -> str:
-        return '{median:.2f} ({low:.2f}-{high:.2f})'.format(**of)
-
     table = pd.DataFrame(
         [
             {'model': row['label'], 'batch': row['batch'], 'rounds': row['rounds']}
@@ -273,8 +264,8 @@ def to_markdown(rows: list[dict[str, Any]]) -> str:
                 for arm, name in ({OURS: OURS} | ARMS).items()
                 if arm in row['images_per_second']
             }
-            | {f'patchwise / {arm}': ratio(of) for arm, of in row.get('ratios', {}).items()}
-            | ({'patchwise / faster': ratio(row['best'])} if 'best' in row else {})
+            | {f'patchwise / {arm}': benchmarks.in_words(of) for arm, of in row.get('ratios', {}).items()}
+            | ({'patchwise / faster': benchmarks.in_words(row['best'])} if 'best' in row else {})
             | ({'logits differ by': f'{row["difference"]:.0e}'} if 'difference' in row else {})
             for row in rows
         ]

@@ -169,7 +169,7 @@ def to_markdown(rows: list[dict[str, Any]]) -> str:
         return f'needs {arm["bytes"] / GIB:.1f} GiB' if arm['ms'] is None else f'{arm["ms"]:,.2f}'
 
     def ratio(arm: dict[str, Any]) -> str:
-        return '{median:.2f} ({low:.2f}-{high:.2f})'.format(**arm['ratio']) if 'ratio' in arm else ''
+        return benchmarks.in_words(arm['ratio']) if 'ratio' in arm else ''
 
     def cells(row: dict[str, Any]) -> dict[str, str]:
         arms = row['arms']
