@@ -206,6 +206,13 @@ def test_an_arm_that_cannot_be_tested_is_neither_marked_nor_different():
     assert comparison == (None, (), {})  # it would be best of itself
 
 
+def test_an_arm_of_one_seed_takes_the_mark_from_nobody():
+    values = {'lucky': {0: 0.99}, 'best': {0: 0.9, 1: 0.91}, 'other': {0: 0.8, 1: 0.82}}
+    comparison = statistics.indistinguishable_from_best(values)
+    assert comparison.best == 'best'
+    assert comparison.differences.keys() == {'other'}
+
+
 def test_single_seeds_crown_no_best():
     comparison = statistics.indistinguishable_from_best({'a': {0: 0.9}, 'b': {0: 0.1}, 'c': {}})
     assert comparison == (None, (), {})

@@ -135,6 +135,18 @@ def test_pairs_are_compared_where_their_own_test_set_is_one(workdir):
     assert 'tested on different images' in ' '.join(table.notes)
 
 
+def test_differences_without_spread_are_judged_by_one_image_of_the_test_set(workdir):
+    """To the best as in pairs: two images more with each seed are t = 2 sqrt(3), with 2 degrees of freedom."""
+    for seed, right in enumerate((350, 341, 346)):
+        workdir.add('better', seed, right / 360)
+        workdir.add('worse', seed, (right - 2) / 360, {'model.depth': 5})
+    table = tables.make_table(_compared(workdir, worse=['better']))
+    t = 2 * math.sqrt(3)
+    p_value = 1 - t / math.sqrt(t**2 + 2)
+    assert table.arms.set_index('arm').loc['worse', 'p_value'] == pytest.approx(p_value)
+    assert table.pairs['p_value'].tolist() == pytest.approx([p_value])
+
+
 def test_no_arm_is_best_of_those_that_nothing_was_tested_against(workdir):
     for seed in (0, 1):
         workdir.add('poor', seed, POOR[seed])
@@ -197,10 +209,12 @@ def test_a_table_that_is_asked_for_no_pairs_has_none(three_arms):
 
 def test_a_pair_with_an_unfinished_run_stands_untested(three_arms):
     three_arms.add('poor', 3, 0.9, {'model.mixer': 'identity'}, {'status': 'diverged', 'diverged_step': 3})
-    table = tables.make_table(_compared(three_arms, poor=['best'], close=['best']))
-    untested, tested = table.pairs.itertuples(index=False)
-    assert math.isnan(untested.difference)
-    assert math.isnan(untested.p_value)
+    table = tables.make_table(_compared(three_arms, poor=['best'], close=['poor', 'best']))
+    *untested, tested = table.pairs.itertuples(index=False)
+    assert [(pair.arm, pair.against) for pair in untested] == [('poor', 'best'), ('close', 'poor')]
+    for pair in untested:
+        assert math.isnan(pair.difference)
+        assert math.isnan(pair.p_value)
     assert tested.p_value == pytest.approx(statistics.paired_difference(CLOSE, BEST, 1e-3).p_value)
     assert any('Pairs with an unfinished run' in note for note in table.notes)
     assert re.search(r'poor +\| best +\| +- \| +0 \| +- \|', formats.to_markdown(table))

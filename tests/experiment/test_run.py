@@ -6,9 +6,10 @@ import pytest
 
 from configs.errors import ConfigError
 from experiment import environment, folder
-from experiment.run import execute
+from experiment.run import execute, execute_together
 from files.reading import read_json_if_whole
 from files.writing import StorageError, write_json
+from training.track import Member
 
 
 def ignore(row, steps):
@@ -40,6 +41,19 @@ def test_a_finished_run_is_not_run_again(config, tmp_path):
         raise AssertionError('it trained')
 
     assert execute(config, tmp_path, fail) == first
+
+
+def test_a_population_that_goes_on_leaves_the_results_that_are_there(config, tmp_path):
+    members = []
+    for seed in (0, 1):
+        config.seed = seed
+        members.append(Member(config.copy_and_resolve_references(), tmp_path / str(seed), ignore))
+    execute_together(members)
+    there = (tmp_path / '0' / 'result.json').read_bytes()
+    (tmp_path / '1' / 'result.json').unlink()
+    again = execute_together(members)
+    assert (tmp_path / '0' / 'result.json').read_bytes() == there
+    assert [result['population']['size'] for result in again] == [2, 2]
 
 
 def test_a_run_that_goes_on_on_other_cores_says_so(config, tmp_path, caplog, monkeypatch):

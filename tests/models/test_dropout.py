@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import scipy.stats
 
+from models import backbone, resnet
 from models.dropout import dropout
 from models.keys import hashed
 from tests.draws import normal
@@ -92,3 +93,19 @@ def test_the_gradient_passes_where_the_element_did():
     x = normal(3, SHAPE)
     gradient = jax.grad(lambda x: jnp.sum(dropout(x, 0.25, key(), 0)))(x)
     np.testing.assert_allclose(gradient, dropout(jnp.ones(SHAPE), 0.25, key(), 0), rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ('module', 'fields', 'blocks'), [(backbone, {'depth': 5}, 5), (resnet, {'name': 'resnet', 'resnet_width': 4}, 8)]
+)
+def test_every_place_of_a_model_has_masks_of_its_own(built, images, monkeypatch, module, fields, blocks):
+    """Two that share a stream would drop the same elements. Of whole branches the rates rise evenly, from none."""
+    drawn = []
+    monkeypatch.setattr(
+        module, 'dropout', lambda x, rate, key, stream, shared=(): drawn.append((stream, rate, shared)) or x
+    )
+    model, params = built(dropout=0.1, stochastic_depth=0.4, **fields)
+    jax.eval_shape(lambda: model.apply(params, images, key=jax.random.key(0)))
+    assert len({stream for stream, _, _ in drawn}) == len(drawn) > blocks
+    rates = np.array([rate for _, rate, shared in drawn if shared]).reshape(blocks, -1)
+    np.testing.assert_allclose(rates, np.linspace(0, 0.4, blocks)[:, None].repeat(rates.shape[1], axis=1))

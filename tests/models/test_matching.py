@@ -81,6 +81,15 @@ def test_a_matched_arm_costs_what_the_reference_does(size, arm, match):
     assert others == {name: value for name, value in config.to_dict().items() if name not in width}
 
 
+def test_the_reference_of_a_window_is_attention_to_all_tokens():
+    """So many tokens that a window saves FLOPs, which the arm then spends."""
+    config, spec = FASHION
+    config = _changed(config, patch_size=2, depth=1, positions__name='none', match='flops')
+    full, windowed = (matching.width(_changed(config, window=window), spec) for window in (None, 3))
+    assert windowed.reference == full.reference
+    assert windowed.fields['embed_dim'] > full.fields['embed_dim']
+
+
 def test_the_arm_that_is_the_reference_stays_as_it_was_written():
     config, spec = FASHION
     config = _changed(config, positions__name='none', match='params')

@@ -82,9 +82,13 @@ def test_captured_attention_belongs_to_the_logits(built, images):
 
 
 def test_gru_mixer_reads_the_sequence_both_ways(built, images):
-    _, params = built(mixer='gru', depth=1, positions__name='none')
-    blocks = params['blocks'][0]['mixer']
-    assert set(blocks) == {'forward', 'backward'}
+    """The first patch and the last reach every token, each by one of the two walks."""
+    model, params = built(mixer='gru', depth=1, positions__name='none')
+    apply = jax.jit(lambda images: model.apply(params, images, capture=('tokens',)).captured['tokens'][0])
+    for patch in (slice(0, 2), slice(6, 8)):
+        changed = images.copy()
+        changed[:, patch, patch] ^= 255
+        assert (np.abs(apply(changed) - apply(images)).max(axis=(0, 2)) > 0).all()
 
 
 def test_dropout_and_stochastic_depth_act_only_with_a_key(built, images):

@@ -56,6 +56,8 @@ def test_sinusoidal_2d_tells_rows_from_columns():
     codes = np.asarray(make('sinusoidal_2d').codes(TRAINED)).reshape(4, 4, 32)
     assert np.ptp(codes[:, :, :16], axis=1).max() == 0  # the first half says the row alone
     assert np.ptp(codes[:, :, 16:], axis=0).max() == 0  # the second the column alone
+    for half in (codes[:, 0, :16], codes[0, :, 16:]):  # both counted from 0
+        np.testing.assert_allclose(half, sinusoid(jnp.arange(4.0), 16), atol=1e-6)
 
 
 def test_tables_are_interpolated_as_scipy_does_and_repeated_beyond_the_edge():
@@ -276,6 +278,8 @@ def test_alibi_falls_linearly_with_slopes_of_press_s_sequence():
     slopes = np.sort(np.array(positions.slopes).ravel())[::-1]
     np.testing.assert_allclose(slopes, 2.0 ** (-8 * np.arange(1, 17) / 16))
     assert (np.array(positions.slopes)[:, 1] != np.array(positions.slopes)[:, 3]).all()  # right and left differ
+    # Head h has j = h, h + H, ...; the steepest falls down for the first head, then right, up, and left.
+    np.testing.assert_array_equal(np.argmax(positions.slopes, axis=1), np.arange(4))
 
 
 @pytest.mark.parametrize('name', ['rope_axial', 'rope_mixed'])

@@ -139,8 +139,24 @@ def test_an_early_best_checkpoint_is_kept_and_tested(config, tmp_path):
     config.train.learning_rate, config.train.clip_norm, config.train.warmup = 30.0, 0.0, 0.9
     config.train.steps, config.checkpoint.count, config.checkpoint.keep = 40, 8, 1
     result = run(config, tmp_path)
-    kept = sorted(int(path.name) for path in (tmp_path / 'checkpoints').iterdir() if path.name.isdigit())
-    assert kept == sorted({result['selection']['step'], 40})
+    selected = result['selection']['step']
+    assert checkpoints.steps(tmp_path) == [selected, 40]
+    rows = {row['step']: row for row in read_rows(tmp_path / 'metrics.jsonl') if 'validation_loss' in row}
+    assert result['validation']['loss'] == rows[selected]['validation_loss'] < rows[40]['validation_loss']
+    # And are what every later look at the run is at.
+    dataset = data.load(config.data)
+    model, params, step = restore_selected(config, dataset.spec, tmp_path)
+    assert step == selected
+    scores = evaluate(compile_evaluation(config, dataset.spec, model, params), params, dataset.test, 16, 10)
+    assert scores['loss'] == result['test']['loss']
+
+
+def test_of_equal_checkpoints_the_first_is_kept_and_tested(config, tmp_path):
+    """A learning rate that moves nothing: all are the best."""
+    config.train.learning_rate, config.checkpoint.keep = 1e-30, 1
+    result = run(config, tmp_path)
+    assert result['selection']['step'] == 6
+    assert checkpoints.steps(tmp_path) == [6, 24]
 
 
 def test_divergence_is_told_not_averaged(config, tmp_path):

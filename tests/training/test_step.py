@@ -65,8 +65,15 @@ def test_sums_add_up_over_steps(config, split):
     assert 0 <= int(state.sums.correct) <= 69
 
 
-def test_steps_draw_anew_and_runs_reproduce(config, split):
-    config.model.dropout = 0.5
+@pytest.mark.parametrize(('before', 'after', 'first'), [(0, 0, 0), (0, 4, 4), (3, 0, 3), (3, 4, 3)])
+def test_sums_keep_the_first_step_that_diverged(before, after, first):
+    one, other = (steps.Sums.zeros()._replace(diverged=jnp.int32(step)) for step in (before, after))
+    assert int(one.plus(other).diverged) == first
+
+
+@pytest.mark.parametrize(('field', 'value'), [('model.dropout', 0.5), ('data.augment.crop', 2)])
+def test_steps_draw_anew_and_runs_reproduce(config, split, field, value):
+    config.update_from_flattened_dict({field: value})
     config.train.learning_rate = 1e-30  # params as good as fixed, so the loss moves by the draws alone
     model, rates, state = setup(config)
     step = jax.jit(steps.make_train_step(config, model, 10))

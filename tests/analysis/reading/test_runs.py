@@ -125,6 +125,17 @@ def test_a_copied_folder_is_no_new_evidence(workdir):
     assert 'repeats seed 0' in sweep.warnings[0]
 
 
+@pytest.mark.parametrize('name', ['0', 'z'])
+def test_of_runs_that_repeat_a_seed_the_finished_one_counts(workdir, name):
+    """Whichever is read first."""
+    folder = workdir.add('arm', 0)
+    (workdir.path / name).mkdir()
+    (workdir.path / name / 'config.json').write_bytes((folder / 'config.json').read_bytes())
+    sweep = runs.read(workdir.path)
+    assert [(run.name, run.status) for run in sweep.arms[0].runs] == [(folder.name, 'finished')]
+    assert sweep.warnings == (f'{name} repeats seed 0 of {folder.name} and is not counted',)
+
+
 def test_a_run_of_another_seed_than_listed_is_damaged(workdir):
     workdir.add('arm', 0)
     workdir.add('arm', 1)
