@@ -1,1 +1,1 @@
-"""How figures look, and figures of lines. Knows nothing of runs."""
+"""How figures look, figures of lines, and what maps are laid out with. Knows nothing of runs."""

@@ -8,15 +8,14 @@ from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from analysis.drawing.style import DPI, SMALL, STYLE
+from analysis.drawing.maps import MAP_STYLE, MOST_HEADS, MOST_LAYERS, bare, evenly, name_row
+from analysis.drawing.style import DPI, SMALL
 from analysis.heads.attention import attention_parts
 from analysis.heads.rollout import pooled_rollout
 from analysis.heads.trained import Trained
 from analysis.page.pictures import Picture
-from analysis.page.positions import evenly
 from models.patches import Grid
 
-MOST_LAYERS, MOST_HEADS = 6, 8
 SIDE = 1.25  # inches of a map
 HOT = LinearSegmentedColormap.from_list('hot', [(1.0, 0.62, 0.0, 0.0), (1.0, 0.62, 0.0, 0.93)])
 
@@ -30,7 +29,7 @@ def attention_map(trained: Trained, image: UInt8[np.ndarray, 'height width chann
     rollout = pooled_rollout(weights)
     patch = int(np.argmax(rollout[-1]))
     layers, heads = evenly(len(weights), MOST_LAYERS), evenly(weights.shape[1], MOST_HEADS)
-    with matplotlib.rc_context(STYLE | {'axes.grid': False}):
+    with matplotlib.rc_context(MAP_STYLE):
         width, height = (SIDE + 0.08) * (len(heads) + 2) + 0.8, (SIDE + 0.1) * len(layers) + 0.75
         figure = Figure(figsize=(width, height), dpi=DPI)
         axes = figure.subplots(len(layers), len(heads) + 2, squeeze=False)
@@ -39,7 +38,7 @@ def attention_map(trained: Trained, image: UInt8[np.ndarray, 'height width chann
         for place, text in zip(axes[0], titles, strict=True):
             place.set_title(text, fontsize=SMALL)
         for line, layer in zip(axes, layers, strict=True):
-            line[0].set_ylabel(f'layer {layer}', fontsize=SMALL, rotation=0, ha='right', va='center')
+            name_row(line[0], f'layer {layer}')
             maps = [None, *(weights[layer, head, patch] for head in heads), rollout[layer]]
             for place, values in zip(line, maps, strict=True):
                 _draw(place, image, trained.grid, values, None if values is maps[-1] else patch)
@@ -66,7 +65,4 @@ def _draw(
     if patch is not None:
         row, column = np.unravel_index(patch, grid)
         axes.add_patch(Rectangle((column, row), 1, 1, fill=False, edgecolor='#fefefe', linewidth=1.6))
-    axes.set_xticks([])
-    axes.set_yticks([])
-    for spine in axes.spines.values():
-        spine.set_visible(False)
+    bare(axes)

@@ -10,7 +10,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from analysis import statistics
-from analysis.drawing.style import DPI, SMALL, STYLE, TEXT, text_width
+from analysis.drawing.maps import MAP_STYLE, TOP, colour_bar, without_frame
+from analysis.drawing.style import DPI, SMALL, TEXT, text_width
 from analysis.heads.trained import lacks_attention
 from analysis.notes import seeds_note
 from analysis.page.arms import Row
@@ -22,7 +23,7 @@ MOST_MAPS = 4
 FIELDS = ('model.positions.name', 'model.num_heads')
 NOT_ALIKE = ('seed', 'model.positions.content', *FIELDS)  # in which cells of one map may differ
 CELL_WIDTH, CELL_HEIGHT = 1.3, 0.46  # inches
-TITLE, BELOW, BAR = 0.3, 0.65, 1.0  # inches above the first map, below each, and for the colours
+BELOW, BAR = 0.65, 1.0  # inches below each map, and for the colours
 COLOURS = 'cividis'
 
 
@@ -70,22 +71,20 @@ def heat_map(rows: Sequence[Row]) -> Picture | None:
         if row.arm.finished
     }
     shown = [100 * means[row.number] for grid in found for row in grid.rows.values()]
-    with matplotlib.rc_context(STYLE | {'axes.grid': False}):
+    with matplotlib.rc_context(MAP_STYLE):
         sizes = [(CELL_WIDTH * len(grid.heads), CELL_HEIGHT * len(grid.positions)) for grid in found]
         left = 0.2 + max(text_width(name, TEXT) for grid in found for name in grid.positions)
         width = left + max(across for across, _ in sizes) + BAR
-        height = TITLE + sum(down + BELOW for _, down in sizes)
+        height = TOP + sum(down + BELOW for _, down in sizes)
         figure = Figure(figsize=(width, height), dpi=DPI)
-        top = height - TITLE
+        top = height - TOP
         for grid, (across, down) in zip(found, sizes, strict=True):
             axes = figure.add_axes((left / width, (top - down) / height, across / width, down / height))
             mesh = _draw(axes, grid, means, (min(shown), max(shown)))
             if len(found) > 1:
                 axes.set_title(shortened(_what_differs(grid, found)), loc='left', fontsize=SMALL)
             top -= down + BELOW
-        tall = sizes[0][1]
-        bar = (1 - (BAR - 0.2) / width, (height - TITLE - tall) / height, 0.14 / width, tall / height)
-        figure.colorbar(mesh, cax=figure.add_axes(bar)).set_label('test accuracy, %')
+        colour_bar(figure, mesh, 'test accuracy, %', tall=sizes[0][1], wide=0.14, from_right=BAR - 0.2)
     about = '; '.join(
         f'{name} with {heads} head{"s" * (heads != 1)} {100 * means[row.number]:.2f}%'
         + ('' if row.arm.complete else f' ({len(row.arm.finished)} of {len(row.arm.runs)} runs)')
@@ -116,8 +115,7 @@ def _draw(axes: Axes, grid: Grid, means: dict[int, float], limits: tuple[float, 
     axes.invert_yaxis()
     axes.tick_params(length=0)
     axes.set_xlabel('attention heads')
-    for spine in axes.spines.values():
-        spine.set_visible(False)
+    without_frame(axes)
     for row, column in np.argwhere(np.isnan(values)):
         axes.text(column + 0.5, row + 0.5, 'not run', ha='center', va='center', fontsize=SMALL, color='#444444')
     return mesh
