@@ -16,7 +16,8 @@ from configs.fields import defaults, flatten
 OVERRULED = {'train.epochs': 'train.steps', 'data.train_fraction': 'data.train_examples'}  # by what goes before it
 IN_NO_FOLDER = ('digits', 'synthetic')  # datasets; data.LOCAL, without the import that a typing error need not wait for
 OF_TOKENS = ('mixer', 'kernel_size', 'num_heads', 'patch_size', 'embed_dim', 'depth', 'mlp_ratio', 'positions.name')
-OF_REFERENCE = {'model.name': 'backbone', 'model.positions.name': 'none'}  # as models.matching has it
+# As models.matching has it.
+OF_REFERENCE = {'model.name': 'backbone', 'model.positions.name': 'none', 'model.window': None}
 DEFAULTS = defaults()
 
 
@@ -71,12 +72,22 @@ def _unread_of_model(fields: dict[str, Any]) -> dict[str, str]:
     found, mixer = {}, fields.get('model.mixer')
     if fields.get('model.name') == 'backbone':
         found['model.resnet_width'] = "model.name='backbone' is no ResNet"
-    if mixer not in MIXERS:  # validation says so
+    if not isinstance(mixer, str) or mixer not in MIXERS:  # validation says so
         return found
     if not MIXERS[mixer].has_heads:
         found['model.num_heads'] = f'model.mixer={mixer!r} has no heads'
     elif fields.get('model.embed_dim') == fields.get('model.num_heads') and fields.get('model.positions.content'):
         found['model.attention_scale'] = 'of one channel a head, the root is 1'
+    if MIXERS[mixer].has_heads and fields.get('model.window') == 1:  # its weight is 1, whatever says what it should be
+        alone = ['num_heads', 'attention_scale', *(['positions.name'] if _is_in_attention(fields) else [])]
+        found |= {f'model.{name}': 'model.window=1 lets a token see itself alone' for name in alone}
     if not MIXERS[mixer].has_kernel:
         found['model.kernel_size'] = f'model.mixer={mixer!r} has no kernel'
     return found
+
+
+def _is_in_attention(fields: dict[str, Any]) -> bool:
+    from models.positions import POSITIONS
+
+    name = fields.get('model.positions.name')
+    return isinstance(name, str) and name in POSITIONS and POSITIONS[name].in_attention

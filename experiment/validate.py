@@ -274,7 +274,7 @@ def _check_positions(model: ConfigDict) -> None:
         raise ConfigError(
             f'model.depth=1 leaves no place between blocks for model.positions.name={name!r}; 2 or more would do'
         )
-    if model.mixer == 'attention' and (model.embed_dim // model.num_heads) % variant.head_multiple:
+    if MIXERS[model.mixer].has_heads and (model.embed_dim // model.num_heads) % variant.head_multiple:
         step = model.num_heads * variant.head_multiple
         fitting = model.embed_dim + step - model.embed_dim % step
         raise ConfigError(
@@ -295,14 +295,6 @@ def _check_window(model: ConfigDict, spec: Spec) -> None:
     if model.window % 2 == 0 and patch_grid(spec.image_shape, model.patch_size)[0] > 1:
         raise ConfigError(
             f'model.window={model.window} has no centre on a grid; {model.window - 1} or {model.window + 1} would do'
-        )
-    # Where a token sees itself alone its weight is 1, whatever says how much it should be.
-    name, variant = model.positions.name, POSITIONS[model.positions.name]
-    if model.window == 1 and (variant.in_attention or model.attention_scale != DEFAULTS.model.attention_scale):
-        ignored = f'positions.name={name!r}' if variant.in_attention else f'attention_scale={model.attention_scale!r}'
-        raise ConfigError(
-            f'model.window=1 lets a token see itself alone, where model.{ignored} changes nothing; a larger window '
-            'would do'
         )
 
 

@@ -65,7 +65,7 @@ class Identity(nnx.Module):
 
 
 class Mixer(NamedTuple):
-    """What `model.mixer` names: how it is made, and what others ask of it, so that they need no mixer's name."""
+    """What `model.mixer` names: how it is made, and what is asked of it elsewhere."""
 
     build: Callable[..., nnx.Module]  # of config.model, dtype and rngs
     has_heads: bool = False  # it reads model.num_heads

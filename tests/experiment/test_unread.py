@@ -125,6 +125,30 @@ def test_what_is_as_it_would_be_anyway_may_be_said_again():
         refuse_unread({'model.num_heads': 2}, [config])
 
 
+@pytest.mark.parametrize(
+    ('asked', 'others'),
+    [
+        ({'model.num_heads': 2}, {}),
+        ({'model.attention_scale': 'none'}, {}),
+        ({'model.positions.name': 'relative_bias'}, {}),
+    ],
+)
+def test_where_a_token_sees_itself_alone_nothing_says_how_much(asked, others):
+    config = TINY | {'model.positions.name': 'none', 'model.window': 1} | others
+    with pytest.raises(ConfigError, match=r'model\.window=1 lets a token see itself alone'):
+        refuse_unread(asked, [configured(config | asked)])
+    if 'model.positions.name' not in asked:
+        assert np.array_equal(says(configured(config)), says(configured(config | asked)))
+    refuse_unread(asked, [configured(config | {'model.window': 3} | asked)])
+
+
+@pytest.mark.parametrize('field', ['model.mixer', 'model.reference', 'model.positions.name', 'model.name'])
+def test_a_config_that_somebody_else_wrote_may_hold_anything(field):
+    fields = flatten(base.get_config().to_dict()) | {'model.match': 'params', 'model.window': 1}
+    for value in ([1], {'a': []}, None, 3, 'x'):
+        unread(fields | {field: value})
+
+
 def test_of_a_misspelt_mixer_validation_is_to_tell():
     asked = {'model.mixer': 'convolution', 'model.kernel_size': 5, 'model.num_heads': 8}
     refuse_unread(asked, [configured(asked)])

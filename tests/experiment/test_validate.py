@@ -73,14 +73,6 @@ def test_a_good_config_gives_the_spec_of_its_data():
         ({'model__window': 4}, r'model\.window=4 has no centre on a grid; 3 or 5 would do'),
         ({'model__window': 0}, r'model\.window=0: 1 or more'),
         (
-            {'model__window': 1, 'model__positions__name': 'relative_bias'},
-            r"model\.window=1 lets a token see itself alone, where model\.positions\.name='relative_bias' changes",
-        ),
-        (
-            {'model__window': 1, 'model__attention_scale': 'none'},
-            r"model\.window=1 .* where model\.attention_scale='none' changes nothing; a larger window would do",
-        ),
-        (
             {'model__window': 3, 'model__mixer': 'gru'},
             r"model\.window=3 is about attention, and model\.mixer='gru' has none; None would do",
         ),
