@@ -29,7 +29,8 @@ def parse(argv: list[str]) -> list[str]:
     override = next((one for one in argv if OVERRIDE.fullmatch(one)), None)
     if override and not any(re.match('--?(config|flagfile)(=|$)', one) for one in argv):
         raise ConfigError(f'{override} changes a field of --config, which is missing; --config=FILE would do')
-    files = [one for one in argv if re.match('--?config=', one)]
+    argv = _joined(argv)
+    files = [one for one in _words(argv) if re.match('--?config=', one)]
     if len(files) > 1:  # ml_collections would run the second in what the first defined
         raise ConfigError(f'{files[0]} and {files[1]}: one of them would do')
     argv, unset = _without_nones(argv)
@@ -42,13 +43,25 @@ def parse(argv: list[str]) -> list[str]:
     return rest
 
 
+def _words(argv: list[str]) -> list[str]:
+    """Those that may be flags: they end at a word of two dashes."""
+    return argv[: argv.index('--')] if '--' in argv else argv
+
+
+def _joined(argv: list[str]) -> list[str]:
+    """The same words, --config FILE as --config=FILE."""
+    place = next((place for place, one in enumerate(_words(argv)[:-1]) if one in ('--config', '-config')), None)
+    if place is None:
+        return argv
+    return _joined([*argv[:place], f'{argv[place]}={argv[place + 1]}', *argv[place + 2 :]])
+
+
 def _without_nones(argv: list[str]) -> tuple[list[str], dict[str, None]]:
     """The words but --config.NAME=None, and the fields that are to be None.
 
     ml_collections takes None for a text, or for a number that is none. Of several words on a field the last counts.
     """
-    words = argv[: argv.index('--')] if '--' in argv else argv
-    overrides = {place: found for place, one in enumerate(words) if (found := OVERRIDE.fullmatch(one))}
+    overrides = {place: found for place, one in enumerate(_words(argv)) if (found := OVERRIDE.fullmatch(one))}
     for override in overrides.values():
         _check_field(override)
     last = {override['field']: override['value'] for override in overrides.values()}
@@ -82,12 +95,14 @@ def _of_flags(error: BaseException, argv: list[str]) -> str:
     refused = [found for one in argv if (found := OVERRIDE.fullmatch(one)) and f'{one}: ' in str(error)]
     if refused and isinstance(error, flags.IllegalFlagValueError):
         return f'{refused[0][0]}: a value of type {type_of(refused[0]["field"]).__name__} would do'
+    if 'config' not in flags.FLAGS or isinstance(error, flags.UnrecognizedFlagError) or _lines_of_users(_chain(error)):
+        return ''
     file, _, variant = _written(argv).partition('=')[2].partition(':')
-    if variant and 'takes 0 positional arguments' in str(error):
+    if variant and 'get_config() takes 0 positional arguments' in str(error):
         return f'{_written(argv)}: get_config() of {file} takes no variant; nothing after the colon would do'
     if "has no attribute 'get_config'" in str(error):
         return f'{_written(argv)}: {file} has no get_config(); a file that has it would do'
-    if not Path(file).exists():
+    if 'Failed loading config file' in str(error) and 'No such file' in str(error):
         near = difflib.get_close_matches(file, map(str, Path(file).parent.glob('*.py')), n=1)
         return f'{_written(argv)}: there is no such file' + (f'; did you mean {near[0]}?' if near else '')
     return ''
@@ -132,9 +147,7 @@ def _written(argv: list[str]) -> str:
 
 def describe(error: BaseException) -> str:
     """What went wrong, and the line of the config file where it did."""
-    chain = [error]
-    while chain[-1].__context__ is not None:
-        chain.append(chain[-1].__context__)
+    chain = _chain(error)
     # ml_collections wraps an error in others, some with a traceback for a text: the first that happened says it best.
     first = chain[-1]
     text = str(first.args[0]) if isinstance(first, KeyError) and first.args else str(first)
@@ -148,6 +161,14 @@ def describe(error: BaseException) -> str:
         text = text.partition(' Other fields present')[0]  # a locked ConfigDict prints itself whole after that
         return f'{users[-1].filename}:{users[-1].lineno}: {type(first).__name__}: {text}'
     return str(error)
+
+
+def _chain(error: BaseException) -> list[BaseException]:
+    """The error, and those while which it was raised; the first of all comes last."""
+    chain = [error]
+    while chain[-1].__context__ is not None:
+        chain.append(chain[-1].__context__)
+    return chain
 
 
 def _lines_of_users(errors: list[BaseException]) -> list[traceback.FrameSummary]:

@@ -39,8 +39,14 @@ BAD = {
         '--config.data.train_fraction=0.5 changes nothing: data.train_examples=100 goes before it',
     ),
     "a kernel's size without a kernel": (['--config.model.kernel_size=5'], "model.mixer='attention' has no kernel"),
+    'a long name': ([f'--config={"a" * 300}.py'], 'File name too long'),
+    'a file in a word of its own': (['--config', 'configs/digit.py'], 'did you mean configs/digits.py?'),
     'two config files': (
         ['--config=configs/digits.py', '--config=configs/base.py'],
+        '--config=configs/digits.py and --config=configs/base.py: one of them would do',
+    ),
+    'two in words of their own': (
+        ['--config', 'configs/digits.py', '--config', 'configs/base.py'],
         '--config=configs/digits.py and --config=configs/base.py: one of them would do',
     ),
     'unknown flag': (['--confg=x'], 'confg'),
@@ -48,6 +54,12 @@ BAD = {
     'no workdir': (['--workdir='], '--workdir'),
     'stray word': (['seed=3'], "'seed=3' is not a flag"),
 }
+
+
+def test_a_flag_of_another_command_is_named():
+    code, out, err = command('report.py', '--config=nowhere.py', '--workdir=runs')
+    assert (code, out, err.count('\n')) == (2, '', 1)
+    assert "Unknown command line flag 'config'" in err
 
 
 @pytest.mark.parametrize('module', ['train', 'eval', 'sweep', 'report', 'analysis.heads.__main__', 'data.prepare'])
@@ -59,7 +71,8 @@ def test_a_mistake_does_not_wait_for_jax(module):
 @pytest.mark.parametrize('name', BAD)
 def test_bad_input_is_one_line_and_writes_nothing(name, tmp_path):
     arguments, message = BAD[name]
-    file = [] if any(one.startswith('--config=') for one in arguments) else ['--config=configs/digits.py']
+    names_file = any(one.partition('=')[0] == '--config' for one in arguments)
+    file = [] if names_file else ['--config=configs/digits.py']
     code, out, err = command('train.py', *file, f'--workdir={tmp_path / "w"}', *arguments)
     assert code == 2
     assert out == ''
@@ -75,6 +88,8 @@ BAD_FILES = {
     'syntax': ('config.model.num_heads ==== 3', 'invalid syntax'),
     'import': ('import no_such_module', 'no_such_module'),
     'nothing returned': ('return', 'returns nothing'),
+    'a function of its own': ('(lambda: 0)(1)', '<lambda>() takes 0 positional arguments but 1 was given'),
+    "another module's": ('import json; json.get_config()', "module 'json' has no attribute 'get_config'"),
     'an end': ('import sys; sys.exit(0)', 'SystemExit: 0'),
     'not from base.py': ('import ml_collections; return ml_collections.ConfigDict()', 'starts from configs/base.py'),
 }
