@@ -2,7 +2,6 @@
 
 import functools
 import json
-import logging
 from types import ModuleType
 
 import numpy as np
@@ -15,8 +14,6 @@ from data.spec import Dataset, Rows, Spec, Split
 __all__ = ['LOCAL', 'Dataset', 'Rows', 'Spec', 'Split', 'examples', 'load', 'load_once', 'spec']
 
 IN_MEMORY_BYTES = 2 << 30  # larger splits stay memory-mapped, and are read batch by batch
-logger = logging.getLogger(__name__)
-
 LOCAL = {'digits': digits, 'synthetic': synthetic}  # need no preparation
 
 
@@ -60,9 +57,6 @@ def load(config: ConfigDict) -> Dataset:
     train, test = source.read(config)
     held_in, held_out = splits.carve_validation(train.labels, config.validation_fraction)
     chosen = splits.balanced_subset(train.labels, held_in, float(config.train_fraction), config.train_examples)
-    unseen = np.setdiff1d(test.labels, train.labels[chosen])
-    if len(unseen):
-        logger.warning('data.name=%s: no training image is of %d classes that the test has', config.name, len(unseen))
     return Dataset(source.spec(config), _take(train, chosen), _take(train, held_out), test)
 
 

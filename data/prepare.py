@@ -80,13 +80,14 @@ def prepare(name: str, data_dir: str = '', manual_dir: str = '', from_debian: bo
     if name in LOCAL:
         return f'{name} needs no preparation'
     folder = tfds_catalog.data_folder(data_dir)
-    _check_arguments(name, folder, manual_dir, from_debian)
+    _check_arguments(name, manual_dir, from_debian)
     builder = tfds_catalog.find(name, folder)
     if builder is not None:
         tfds_catalog.check_format(name, builder, data_dir)
         splits = {split: info.num_examples for split, info in builder.info.splits.items()}
         return f'{name} is already prepared in {builder.data_path}: {_describe(splits)}'
     _check_known(name)
+    _check_folder(folder)
     python = _environment()
     with tempfile.TemporaryDirectory(prefix='patchwise-') as scratch:
         if from_debian:
@@ -114,10 +115,7 @@ def restore_debian_files(source: Path, target: Path) -> None:
         (target / name).write_bytes(header + name.removesuffix('.gz').encode() + b'\0' + body)
 
 
-def _check_arguments(name: str, folder: Path, manual_dir: str, from_debian: bool) -> None:
-    nearest = next(path for path in (folder, *folder.parents) if path.exists())
-    if not nearest.is_dir() or not os.access(nearest, os.W_OK | os.X_OK):
-        raise ConfigError(f'--data_dir={folder}: {nearest} is no folder that can be written; another would do')
+def _check_arguments(name: str, manual_dir: str, from_debian: bool) -> None:
     if from_debian and tfds_catalog.base_name(name) != 'fashion_mnist':
         raise ConfigError(f'--from_debian prepares fashion_mnist only, not {name}; --manual_dir=DIR takes other files')
     if from_debian and manual_dir:
@@ -135,6 +133,12 @@ def _check_known(name: str) -> None:
             f'{name} is not a dataset of TFDS'
             + (f'; near it: {", ".join(near)}' if near else '; see https://www.tensorflow.org/datasets/catalog')
         )
+
+
+def _check_folder(folder: Path) -> None:
+    nearest = next(path for path in (folder, *folder.parents) if os.path.exists(path))
+    if not os.path.isdir(nearest) or not os.access(nearest, os.W_OK | os.X_OK):
+        raise ConfigError(f'{nearest} is no folder that can be written, for {folder}; another --data_dir would do')
 
 
 def _environment() -> Path:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from ml_collections import ConfigDict
 
 import data
@@ -25,6 +26,8 @@ from training.log import Row
 from training.loop import train
 from training.resume import SET_ASIDE
 from training.track import Member
+
+logger = logging.getLogger(__name__)
 
 
 def execute(
@@ -80,6 +83,7 @@ def _refuse_links(workdir: Path) -> None:
 
 def _train(members: Sequence[Member], processes: int, profiled: bool) -> list[dict[str, Any]]:
     dataset = data.load_once(members[0].config.data)
+    _warn_of_unseen_classes(members[0].config.data.to_json())
     device = environment.device(len(placement.of_training(members[0].config, len(members)).devices))
     made_by = {'git': environment.git(), 'code': environment.code()}
     made_by |= {
@@ -115,6 +119,20 @@ def _train(members: Sequence[Member], processes: int, profiled: bool) -> list[di
 @functools.lru_cache(maxsize=2)
 def _fingerprint(fields: str) -> dict[str, str]:
     return fingerprint(data.load_once(ConfigDict(json.loads(fields))))
+
+
+@functools.lru_cache(maxsize=2)
+def _warn_of_unseen_classes(fields: str) -> None:
+    """Once for the runs of a process that share their data."""
+    config = ConfigDict(json.loads(fields))
+    dataset = data.load_once(config)
+    unseen = np.setdiff1d(dataset.test.labels, dataset.train.labels)
+    if len(unseen):
+        logger.warning(
+            'data.name=%s: no training image is of %d of the %d classes of the test; a larger data.train_examples or '
+            'data.train_fraction may show them',
+            *(config.name, len(unseen), len(np.unique(dataset.test.labels))),
+        )
 
 
 class _RunLog(logging.FileHandler):

@@ -83,7 +83,8 @@ def test_a_data_dir_that_cannot_be_is_refused_before_anything_is_installed(capsy
     (tmp_path / 'file').write_text('in the way')
     status, output, errors = run(capsys, 'cifar10', f'--data_dir={tmp_path / "file" / below}')
     assert (status, output, len(errors.splitlines())) == (2, '', 1)
-    assert f'{tmp_path / "file"} is no folder that can be written; another would do' in errors
+    assert f'{tmp_path / "file"} is no folder that can be written, for {tmp_path / "file" / below}' in errors
+    assert 'another --data_dir would do' in errors
 
 
 @pytest.mark.usefixtures('no_environment')

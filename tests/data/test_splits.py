@@ -81,12 +81,3 @@ def test_validation_does_not_depend_on_the_training_subset():
     np.testing.assert_array_equal(whole.validation.images, tenth.validation.images)
     np.testing.assert_array_equal(whole.test.images, tenth.test.images)
     assert len(tenth.train.labels) == round(0.1 * len(whole.train.labels))
-
-
-def test_classes_that_training_never_shows_are_told(caplog):
-    config = base.get_config().data
-    load(config)
-    assert caplog.text == ''
-    config.train_examples = 7
-    load(config)
-    assert 'data.name=digits: no training image is of 3 classes that the test has' in caplog.text

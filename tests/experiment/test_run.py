@@ -43,6 +43,13 @@ def test_a_finished_run_is_not_run_again(config, tmp_path):
     assert execute(config, tmp_path, fail) == first
 
 
+def test_classes_that_training_never_shows_are_told_once(config, tmp_path, caplog):
+    config.data.train_examples = 7
+    for name in ('x', 'y'):
+        execute(config, tmp_path / name, ignore)
+    assert caplog.text.count('no training image is of 3 of the 10 classes of the test') == 1
+
+
 def test_a_population_that_goes_on_leaves_the_results_that_are_there(config, tmp_path):
     members = []
     for seed in (0, 1):
