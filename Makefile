@@ -59,7 +59,7 @@ bench: .venv/.installed-$(ACCELERATOR) .venv-bench/.installed
 # uv is fetched with pip into a folder of ours: Debian's pip refuses to touch the system's own packages.
 $(UV):
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
-	  { echo "patchwise needs Python 3.11 or newer; $(PYTHON) is older: make PYTHON=/path/to/python3.11" >&2; exit 2; }
+	  { echo "patchwise needs Python 3.11 to 3.13; $(PYTHON) is older: make PYTHON=/path/to/python3.11" >&2; exit 2; }
 	@$(PYTHON) -m pip --version >/dev/null 2>&1 || \
 	  { echo "pip is missing: apt-get install python3-pip" >&2; exit 2; }
 	$(PYTHON) -m pip install --quiet --disable-pip-version-check --target .tools uv

@@ -38,7 +38,7 @@ WIDE = 5  # times; a logarithmic axis has a few ticks then
 def report(workdir: str | Path, sweep: runs.Sweep) -> None:
     """Draws the figure of the sweep in `workdir`, if it has one: figure.svg, .png and .csv, whose paths it prints.
 
-    Raises ConfigError when the folder cannot be written.
+    Raises analysis.output.write's errors.
     """
     if sweep.figure is None:
         return

@@ -22,9 +22,10 @@ LATEX_SYMBOLS = str.maketrans({'±': r'$\pm$', '†': r'$^\dagger$', '…': r'\l
 
 
 def report(workdir: str | Path, sweep: runs.Sweep) -> None:
-    """Prints the table of the sweep in `workdir` and writes its files there. Raises ConfigError when it cannot.
+    """Prints the table of the sweep in `workdir` and writes its files there.
 
-    Prints first: a folder that can be read but not written still gives its table.
+    Prints first: a folder that can be read but not written still gives its table. Raises analysis.output.write's
+    errors.
     """
     table = make_table(sweep)
     print_table(table)
@@ -53,7 +54,7 @@ def write_tables(workdir: str | Path, table: Table) -> list[Path]:
     table.md, table.tex, table.csv, and table_runs.csv, with a row for each run; table_pairs.csv where pairs are asked
     for.
 
-    Raises ConfigError when the folder cannot be written.
+    Raises analysis.output.write's errors.
     """
     contents = {'table.md': to_markdown(table), 'table.tex': to_latex(table)}
     contents |= {'table.csv': output.to_csv(table.arms), 'table_runs.csv': output.to_csv(table.runs)}

@@ -45,7 +45,7 @@ def write_table(path: Path, frame: pd.DataFrame) -> list[Path]:
     """Writes a frame as CSV, as `write` does; where it is empty, one that an earlier table left there is removed."""
     if not frame.empty:
         return [write(path, to_csv(frame))]
-    with writing(path):
+    with telling(path):
         path.unlink(missing_ok=True)
     return []
 
@@ -57,13 +57,13 @@ def write(path: Path, content: str | bytes) -> Path:
       ConfigError: the folder cannot be written, which is the user's to mend.
       StorageError: the disk is full, or can be written no more.
     """
-    with writing(path):
+    with telling(path):
         write_bytes(path, content.encode() if isinstance(content, str) else content)
     return path
 
 
 @contextlib.contextmanager
-def writing(path: Path) -> Iterator[None]:
+def telling(path: Path) -> Iterator[None]:
     """Raises `write`'s errors for what goes wrong while `path` is written."""
     try:
         yield

@@ -51,15 +51,15 @@ def check(folder: Path) -> None:
       StorageError: a file that is there could not be read, which says nothing of what it holds.
     """
     try:
-        lines = (folder / SEAL).read_bytes().decode().splitlines()
-        expected = {name: digest for digest, _, name in (line.partition('  ') for line in lines)}
+        text = (folder / SEAL).read_bytes().decode()
+        expected = {name: digest for digest, _, name in (line.partition('  ') for line in text.splitlines())}
         names = _files(folder)
     except FileNotFoundError as error:
         raise Damaged(f'{folder} was not written to its end') from error
     except (OSError, UnicodeDecodeError) as error:
         raise unreadable(folder / SEAL, error) from error
-    if not all(expected):
-        raise Damaged(f'{folder / SEAL} is damaged: a line names no file')
+    if not text.endswith('\n'):
+        raise Damaged(f'{folder / SEAL} is damaged: it was cut')
     for name in sorted({*names} ^ {*expected}):
         raise Damaged(f'{folder} has no file {name!r}' if name in expected else f'{folder / name} is not in its {SEAL}')
     for name in names:

@@ -32,7 +32,8 @@ def noted(folder: Path) -> Progress | None:
         fields = read_own_json(path)
         if fields is None:
             return None
-        progress = Progress(0.0, **{name: verified(fields)[name] for name in FIELDS})
+        fields = verified(fields)
+        progress = Progress(0.0, **{name: fields[name] for name in FIELDS})
         if not _is_one(progress) or not log.holds(folder, Mark(**progress.rows)):
             raise Damaged(f'is not of this run and its {log.METRICS}')
         return progress

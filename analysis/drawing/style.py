@@ -39,7 +39,7 @@ def text_width(text: str, size: float) -> float:
 def write_figure(figure: Figure, stem: Path) -> list[Path]:
     """Writes `stem`.svg and `stem`.png, each whole or not at all; the same figure gives the same bytes.
 
-    Raises ConfigError when the folder cannot be written.
+    Raises analysis.output.write's errors.
     """
     paths = []
     for suffix, metadata in (('svg', {'Date': None}), ('png', {})):

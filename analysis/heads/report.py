@@ -32,7 +32,7 @@ LEGEND = (
 
 
 def report(workdir: Path, split: str = 'test', images: int = 256) -> None:
-    """Prints the tables of a run or a sweep and writes them there. Raises ConfigError as the measurements do."""
+    """Prints the tables of a run or a sweep and writes them there. Raises ConfigError and StorageError."""
     measured = measure(workdir, split, images)
     print_heads(measured)
     for name in TABLES:

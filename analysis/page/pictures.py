@@ -12,7 +12,7 @@ from markupsafe import Markup
 from matplotlib.figure import Figure
 
 from analysis.drawing.style import COLOURS, STYLE, write_figure
-from analysis.output import writing
+from analysis.output import telling
 
 SVG, XLINK = 'http://www.w3.org/2000/svg', 'http://www.w3.org/1999/xlink'
 
@@ -41,7 +41,7 @@ class Picture(NamedTuple):
 
 def write_pictures(pictures: Sequence[Picture], folder: Path) -> list[Path]:
     """Each as .svg and .png in `folder`. Raises analysis.output.write's errors."""
-    with writing(folder):
+    with telling(folder):
         folder.mkdir(exist_ok=True)
     return [path for picture in pictures for path in write_figure(picture.figure, folder / picture.name)]
 

@@ -20,11 +20,12 @@ def test_the_seal_is_what_sha256sum_reads(tmp_path):
     assert (done.returncode, done.stdout) == (0, 'a b: OK\nc/d: OK\n')
 
 
-def test_a_seal_that_was_cut_is_damaged_itself(tmp_path):
-    (tmp_path / 'x').write_text('y')
+@pytest.mark.parametrize('left', [0, 40, -2])
+def test_a_seal_that_was_cut_is_damaged_itself(tmp_path, left):
+    (tmp_path / 'xyz').write_text('y')
     seal(tmp_path)
-    (tmp_path / SEAL).write_text((tmp_path / SEAL).read_text()[:40])
-    with pytest.raises(Damaged, match=f'{SEAL} is damaged: a line names no file'):
+    (tmp_path / SEAL).write_text((tmp_path / SEAL).read_text()[:left])
+    with pytest.raises(Damaged, match=f'{SEAL} is damaged: it was cut'):
         check(tmp_path)
 
 
