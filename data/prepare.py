@@ -9,6 +9,7 @@ the command asks for what cannot be, or that the download failed; 1, that someth
 """
 
 import argparse
+import errno
 import hashlib
 import json
 import os
@@ -87,7 +88,7 @@ def prepare(name: str, data_dir: str = '', manual_dir: str = '', from_debian: bo
         splits = {split: info.num_examples for split, info in builder.info.splits.items()}
         return f'{name} is already prepared in {builder.data_path}: {_describe(splits)}'
     _check_known(name)
-    _check_folder(folder)
+    _make_folder(folder)
     python = _environment()
     with tempfile.TemporaryDirectory(prefix='patchwise-') as scratch:
         if from_debian:
@@ -135,10 +136,14 @@ def _check_known(name: str) -> None:
         )
 
 
-def _check_folder(folder: Path) -> None:
-    nearest = next(path for path in (folder, *folder.parents) if os.path.exists(path))
-    if not os.path.isdir(nearest) or not os.access(nearest, os.W_OK | os.X_OK):
-        raise ConfigError(f'{nearest} is no folder that can be written, for {folder}; another --data_dir would do')
+def _make_folder(folder: Path) -> None:
+    why = os.strerror(errno.EACCES)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        why = error.strerror
+    if not os.access(folder, os.W_OK | os.X_OK) or not os.path.isdir(folder):
+        raise ConfigError(f'datasets cannot be written to {folder} ({why}); another --data_dir would do')
 
 
 def _environment() -> Path:

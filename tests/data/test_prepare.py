@@ -78,13 +78,12 @@ def test_refused_in_one_line_before_anything_is_installed(capsys, tmp_path, argu
 
 
 @pytest.mark.usefixtures('no_environment')
-@pytest.mark.parametrize('below', ['', 'x'])
-def test_a_data_dir_that_cannot_be_is_refused_before_anything_is_installed(capsys, tmp_path, below):
+@pytest.mark.parametrize(('below', 'why'), [('', 'File exists'), ('x', 'Not a directory')])
+def test_a_data_dir_that_cannot_be_is_refused_before_anything_is_installed(capsys, tmp_path, below, why):
     (tmp_path / 'file').write_text('in the way')
     status, output, errors = run(capsys, 'cifar10', f'--data_dir={tmp_path / "file" / below}')
     assert (status, output, len(errors.splitlines())) == (2, '', 1)
-    assert f'{tmp_path / "file"} is no folder that can be written, for {tmp_path / "file" / below}' in errors
-    assert 'another --data_dir would do' in errors
+    assert f'cannot be written to {tmp_path / "file" / below} ({why}); another --data_dir would do' in errors
 
 
 @pytest.mark.usefixtures('no_environment')
