@@ -84,3 +84,9 @@ def test_a_result_that_is_not_a_runs_own_is_not_believed(run, caplog):
     assert not found.finished
     assert 'is damaged' in caplog.text
     assert 'the run is not finished' in to_text(found)
+
+
+def test_no_more_mistakes_are_listed_than_are_said_to_be():
+    size = LARGEST_CONFUSION + 1
+    lines = to_text(evaluated(np.ones((size, size), int))).splitlines()
+    assert len(lines[lines.index(f'the {LARGEST_CONFUSION} commonest mistakes') + 1 :]) == LARGEST_CONFUSION

@@ -126,3 +126,11 @@ def test_a_folder_that_cannot_be_written_is_one_line(sweep):
     (path / 'figure.csv').mkdir()
     with pytest.raises(ConfigError, match=r'cannot write figure\.csv'):
         figures.report(path, runs.read(path))
+
+
+def test_survivors_have_a_mean_and_no_interval_in_the_numbers_either(sweep):
+    add(sweep, 'attention', 400, 3, finished=False)
+    table = figures.values(runs.read(write(sweep))).set_index(['arm', 'quantity'])
+    row = table.loc['attention, 400', 'test_accuracy']
+    assert row['mean'] == pytest.approx(sum(ACCURACY['attention'][400]) / 3)
+    assert row[['low', 'high']].isna().all()

@@ -201,3 +201,12 @@ def test_an_arm_without_a_finished_run_has_a_row_and_no_number(three_arms):
     row = next(row for row in markdown_rows(text) if row[0] == 'gone')
     assert row == ['gone', '-', '-', '0 of 1 (1 diverged)', '-', '-', '-', '-', '-']
     assert 'nan' not in text.lower()
+
+
+def test_the_highest_mean_is_that_of_the_arms_compared_where_one_was_not(three_arms):
+    whole = formats.notes(tables.make_table(runs.read(three_arms.write())), 'Bold')
+    assert whole[0].startswith('Bold: highest mean;')
+    three_arms.add('cut', 0, 0.99, {'model.depth': 9}, {'test.examples': 1000})
+    three_arms.add('cut', 1, config={'model.depth': 9}, finished=False)
+    cut = formats.notes(tables.make_table(runs.read(three_arms.write())), 'Bold')
+    assert cut[0].startswith('Bold: highest mean of the arms compared;')

@@ -2,7 +2,7 @@
 
 import pytest
 
-from analysis import formats, tables
+from analysis import formats, notes, tables
 from analysis.reading import runs
 from tests.analysis.arms import as_printed
 
@@ -101,3 +101,16 @@ def test_a_width_that_was_solved_is_said_beside_the_reference(three_arms):
 def test_nothing_is_said_of_a_width_that_was_not_solved(three_arms, result):
     three_arms.add('plain', 0, 0.9, {'model.depth': 5}, {'test.examples': 1000, **result})
     assert 'reference' not in formats.to_markdown(tables.make_table(runs.read(three_arms.write())))
+
+
+def test_a_pass_is_as_many_images_as_there_are_to_train_on(three_arms):
+    sweep = runs.read(three_arms.write())
+    assert '(65.34 passes over 1,293 training images)' in ' '.join(tables.make_table(sweep).notes)
+    assert '(84,480 seen, of 1,293 in the training set)' in notes.budget_note(sweep.arms)
+
+
+def test_as_many_steps_of_more_images_are_another_budget(three_arms):
+    more = {'images_seen': 168_960, 'test.examples': 1000}
+    three_arms.add('large batches', 0, 0.9, {'train.batch_size': 256}, more)
+    text = formats.to_markdown(tables.make_table(runs.read(three_arms.write())))
+    assert 'Arms differ in budget: 660 steps of 128 to 256 images, 84,480 to 168,960 images seen' in text

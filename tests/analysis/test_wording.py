@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from analysis.wording import p_value, percent
+from analysis.wording import listed, p_value, percent
 
 
 @pytest.mark.parametrize(
@@ -35,3 +35,8 @@ def test_percent_has_one_format_for_the_mean_and_its_interval(numbers, form, tex
 )
 def test_a_p_value_is_never_zero_nor_on_the_other_side_of_significance(value, text, named):
     assert (p_value(value), p_value(value, named=True)) == (text, named)
+
+
+def test_as_many_as_there_is_room_for_are_listed_whole():
+    assert listed(range(3), most=3) == '0, 1, 2'
+    assert listed(range(5), most=3) == '0, 1, 2 and 2 more'

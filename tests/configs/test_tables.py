@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from configs import tables
+from configs.fields import flatten
 from experiment import sweeps
 from models.positions import POSITIONS, AbsolutePositions, has_params
 
@@ -113,3 +114,36 @@ def test_mixers_count_the_tokens_that_the_model_has():
 def test_head_dims_are_the_model_s():
     for run in _planned('attention_scale', ''):
         assert run.place.x * run.config.model.num_heads == run.config.model.embed_dim
+
+
+POSITION, HEADS, MIXER = 'model.positions.name', 'model.num_heads', 'model.mixer'
+PAIRS = {  # by what the two arms of a tested pair differ in: how many there are in the full form and in :tiny
+    'attention_scale': {('model.attention_scale',): (12, 12)},
+    'data_scaling': {(MIXER, POSITION): (5, 5), ('model.name',): (5, 0)},
+    'extrapolation': {(POSITION,): (8, 8)},
+    'injection': {('model.positions.inject',): (14, 14)},
+    'learning_rate': {(POSITION,): (6, 6)},
+    'local_to_global': {(MIXER, POSITION, 'model.window'): (2, 2), ('model.window',): (6, 6)},
+    'mixers': {(MIXER,): (8, 6)},
+    'positions_by_heads': {(POSITION,): (60, 30), (HEADS,): (48, 16)},
+}
+
+
+@pytest.mark.parametrize('variant', ['', 'tiny'])
+@pytest.mark.parametrize('name', EXPECTED)
+def test_arms_are_tested_against_those_that_differ_in_what_is_asked_alone(name, variant):
+    runs = _planned(name, variant)
+    fields = {run.arm: flatten(run.config.to_dict()) | {'seed': None} for run in runs}
+    pairs = {(run.arm, other) for run in runs for other in run.against}
+    found = Counter(
+        tuple(sorted(field for field in fields[one] if fields[one][field] != fields[other][field]))
+        for one, other in pairs
+    )
+    assert found == Counter({kind: counts[variant == 'tiny'] for kind, counts in PAIRS[name].items()})
+
+
+@pytest.mark.parametrize('variant', ['', 'tiny'])
+def test_data_scaling_is_drawn_over_percents_of_models_of_one_size(variant):
+    for run in _planned('data_scaling', variant):
+        assert run.place.x == pytest.approx(100 * run.config.data.train_fraction)
+        assert run.config.model.match == 'params'

@@ -289,3 +289,28 @@ def test_a_note_that_lies_is_believed_of_no_other_file(tmp_path, monkeypatch):
     monkeypatch.setattr(cache, 'sha256', lambda path: hashed.append(path.name) or sha256(path))
     cache.load_or_build(copied, SOURCE, Builder())
     assert 'labels.npy' in hashed
+
+
+def test_a_cache_of_other_arrays_than_its_source_has_is_damaged(built, caplog):
+    layout = {'images': (IMAGES.shape, np.uint8), 'labels': (LABELS.shape, np.int32)}
+    builder = Builder()
+    assert_whole(cache.load_or_build(built, SOURCE, builder, layout))
+    assert builder.calls == 0
+    edit_manifest(built / 'manifest.json', lambda manifest: manifest['arrays'].pop('labels'))
+    assert_whole(cache.load_or_build(built, SOURCE, builder, layout))
+    assert builder.calls == 1
+    assert 'its arrays are not those of its source' in caplog.text
+
+
+def test_an_array_outside_the_folder_is_never_opened(built, caplog):
+    for file in ('images.npy', 'labels.npy'):
+        shutil.copy(built / file, built.parent / file)
+
+    def lead_out(manifest):
+        manifest['arrays'] = {f'../{name}': entry for name, entry in manifest['arrays'].items()}
+
+    edit_manifest(built / 'manifest.json', lead_out)
+    builder = Builder()
+    assert_whole(cache.load_or_build(built, SOURCE, builder))
+    assert builder.calls == 1
+    assert 'an array is called' in caplog.text

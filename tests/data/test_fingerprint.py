@@ -58,3 +58,17 @@ def test_a_subset_has_another_training_split_and_the_same_others(dataset):
     config.data.train_examples = 100
     few = fingerprint(data.load(config.data))
     assert [name for name, told in fingerprint(dataset).items() if told != few[name]] == ['train']
+
+
+def test_the_same_bytes_in_another_shape_are_other_images(dataset):
+    images = dataset.test.images
+    turned = dataset._replace(test=Split(images.reshape(len(images), 4, 16, *images.shape[3:]), dataset.test.labels))
+    assert fingerprint(turned)['test'] != fingerprint(dataset)['test']
+
+
+def test_the_images_that_are_looked_at_reach_to_the_last(dataset, monkeypatch):
+    monkeypatch.setattr(module, 'WHOLE', 0)
+    images = dataset.test.images.copy()
+    images[-1] ^= 1
+    changed = dataset._replace(test=Split(images, dataset.test.labels))
+    assert fingerprint(changed)['test'] != fingerprint(dataset)['test']

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from analysis.convolution.attention import attend_to_images, attention_from_convolution
 from analysis.convolution.measure import convolution_errors, convolve
 from tests.analysis.convolution.taps import SHARP, draw, nearest, nothing, reference, relative_error
 
@@ -27,3 +28,12 @@ def test_a_grid_without_an_interior_says_so():
     errors = convolution_errors(*draw(5, (1, 4)), sharpnesses=(SHARP,))
     assert np.isnan(errors['interior'][0])
     assert errors['edge_padding'][0] < 1e-5
+
+
+def test_errors_are_shares_of_the_convolution_s_largest_output():
+    kernel, bias, images = draw(3, (5, 7))
+    (row,) = convolution_errors(kernel, bias, images, sharpnesses=(1.0,)).itertuples()
+    ours = attend_to_images(attention_from_convolution(kernel, bias, 1.0), images)
+    for error, outside in ((row.edge_padding, nearest), (row.zero_padding, nothing)):
+        theirs = reference(kernel, bias, images, outside)
+        assert error == pytest.approx(np.abs(ours - theirs).max() / np.abs(theirs).max(), rel=1e-4)

@@ -17,6 +17,7 @@ from experiment import folder
 from experiment.validate import validate
 from training import checkpoints
 from training.progress import Progress
+from training.restore import restore_selected
 from training.step import state_shapes
 
 ROOT = Path(__file__).parents[3]
@@ -96,3 +97,15 @@ def test_a_run_without_a_convolution(config, tmp_path):
     folder.open_run(tmp_path, config)
     with pytest.raises(ConfigError, match=r'model\.mixer=attention has no convolution'):
         report.report(str(tmp_path), None, None)
+
+
+def test_it_is_the_first_layer_s_on_the_grid_asked_for(config, tmp_path, capsys):
+    config.model.mixer, config.model.depth = 'conv', 2
+    checkpointed(config, tmp_path)
+    kernel, bias, _ = first_convolution(tmp_path)
+    _, params, _ = restore_selected(config, validate(config), tmp_path)
+    first = params['blocks'][0]['mixer']['conv']
+    np.testing.assert_array_equal(kernel, first['kernel'])
+    np.testing.assert_array_equal(bias, first['bias'])
+    report.report(str(tmp_path), None, '5x6')
+    assert 'on 5 x 6 tokens' in capsys.readouterr().out

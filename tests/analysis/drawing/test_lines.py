@@ -188,3 +188,28 @@ def test_the_same_numbers_give_the_same_files(tmp_path):
         assert (tmp_path / f'one.{suffix}').read_bytes() == (tmp_path / f'other.{suffix}').read_bytes()
     assert 'dc:date' not in (tmp_path / 'one.svg').read_text()
     assert {path.name for path in tmp_path.iterdir()} == {'one.svg', 'one.png', 'other.svg', 'other.png'}
+
+
+def test_a_point_whose_neighbour_shares_its_band_has_no_bar():
+    (axes,) = figure_of(curve()).axes
+    (bars,) = axes.containers
+    assert not bars.lines[2][0].get_segments()
+
+
+@pytest.mark.parametrize(
+    ('number', 'text'),
+    [(57706, '57.7k'), (1000, '1k'), (999, '999'), (2_812_345, '2.81M'), (1e9, '1G'), (0.25, '0.25')],
+)
+def test_an_axis_of_costs_says_them_in_short(number, text):
+    panel = Panel('', (curve(xs=(float(number),)),), x_label='params')
+    (axes,) = line_figure([panel], x_label='').axes
+    assert [tick.get_text() for tick in axes.get_xticklabels()] == [text]
+
+
+@pytest.mark.parametrize('front', [((1.0, 50.0), (4.0, 90.0)), ((4.0, 50.0), (1.0, 90.0))])
+def test_between_two_points_the_front_is_as_high_as_the_first_of_them(front):
+    """Who may spend a little less than the second costs, or must be faster than it, gets the first."""
+    (axes,) = line_figure([Panel('', (curve(xs=(1.0, 4.0)),), x_label='params', front=front)], x_label='').axes
+    (line,) = [line for line in axes.lines if line.get_drawstyle() != 'default']
+    (first, second), corners = front, line.get_path().vertices.tolist()
+    assert corners == [list(first), [second[0], first[1]], list(second)]

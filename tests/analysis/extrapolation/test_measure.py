@@ -17,12 +17,14 @@ from analysis.extrapolation import measure, report
 from analysis.extrapolation.figure import extrapolation_figure
 from analysis.page import charts
 from analysis.reading import runs
+from analysis.wording import percent
 from configs import base
 from configs.errors import ConfigError
 from experiment import folder, schedule, sweeps
 from experiment.manifest import open_sweep
 from files.writing import write_json
 from models.patches import grid_coordinates
+from tests.analysis.arms import markdown_rows
 from training import checkpoints
 from training.progress import Progress
 from training.restore import restore_selected
@@ -285,3 +287,39 @@ def test_images_that_are_not_square_are_refused(found):
     oblong = ready._replace(spec=ready.spec._replace(image_shape=(8, 12, 1)))
     with pytest.raises(ConfigError, match='8 x 12 pixels'):
         measure.check_resolutions([oblong], [8])
+
+
+def test_each_arm_has_its_own_numbers_and_each_pair_those_of_its_policy(found):
+    pairs = [
+        (policy, 'conv', 'attention', 8, difference, difference - 0.01, difference + 0.01, 4, 0.03)
+        for policy, difference in zip(POLICIES, (0.02, -0.04), strict=True)
+    ]
+    text = report.to_markdown(found._replace(pairs=pd.DataFrame(pairs, columns=[*measure.PAIR])))
+    expected = []
+    for policy, difference in zip(POLICIES, ('+2.00', '-4.00'), strict=True):
+        for arm in found.arms:
+            here = found.summary[(found.summary['policy'] == policy) & (found.summary['arm'] == arm.label)]
+            cells = [percent(row.accuracy, row.low, row.high) for row in here.itertuples()]
+            expected.append([arm.label, *cells, f'{len(arm.runs)}'])
+        expected.append(['conv', 'attention', f'{difference} ± 1.00 (p = 0.030)'])
+    rows = [row for row in markdown_rows(text) if row[0] != 'Arm' and ':' not in row[0]]
+    assert rows == expected
+
+
+def test_what_training_said_of_the_test_set_is_held_against_no_other_split(trained):
+    assert measure.measure(trained, [8], ['rescale'], 'validation').warnings == ()
+
+
+def test_sides_fit_the_patches_of_every_run(found):
+    one = found.evaluated[0][0]
+    config = one.config.copy_and_resolve_references()
+    config.model.patch_size = 6
+    measure.check_resolutions([one, one._replace(config=config)], [12])
+    with pytest.raises(ConfigError, match=r'--resolutions=6 is no multiple of model\.patch_size=4 and 6; 12 would do'):
+        measure.check_resolutions([one, one._replace(config=config)], [6])
+
+
+def test_the_one_vertical_line_is_at_the_trained_length(found):
+    for axes in extrapolation_figure(found.arms, found.scores).axes:
+        dashed = [list(line.get_xdata()) for line in axes.lines if line.get_linestyle() == '--']
+        assert dashed == [[4, 4]]

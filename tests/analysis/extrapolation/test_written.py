@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -119,3 +120,10 @@ def test_what_is_no_such_table_is_as_nothing(workdir, sweep, monkeypatch):
     assert written.read(workdir.path, sweep) is not None
     monkeypatch.setattr(written, 'LARGEST_FILE', 10)
     assert written.read(workdir.path, sweep) is None
+
+
+def test_an_arm_of_which_a_run_is_missing_is_hollow(sweep):
+    for axes in extrapolation_figure(sweep.arms, found(sweep.arms).scores).axes:
+        hollow = [line.get_xydata() for line in axes.lines if line.get_markerfacecolor() == 'white']
+        (shown,) = [points for points in hollow if len(points)]
+        assert shown == pytest.approx(np.array([[16, 58.1], [36, 62.1]]))  # of seeds 0 and 2

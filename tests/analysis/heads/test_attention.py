@@ -7,7 +7,7 @@ import pytest
 
 import data
 import models
-from analysis.heads.attention import attention_parts, batches_of_weights, encodings, has_parts
+from analysis.heads.attention import attention_parts, batches_of_weights, encodings, has_parts, visible
 from analysis.heads.trained import spread
 from analysis.page.explorer import lacks_parts
 from models.attention import attend
@@ -87,3 +87,11 @@ def test_encodings_are_those_of_the_params(trained):
     for layer, encoding in enumerate(encodings(one.config.model, one.spec, one.params)):
         np.testing.assert_array_equal(encoding.table[...], one.params['positions'][layer]['table'])
     assert len(encodings(trained('learned_1d').config.model, one.spec, trained('learned_1d').params)) == 1
+
+
+def test_neither_part_looks_out_of_the_window(trained, images):
+    one = trained('relative_bias', model__window=3)
+    parts = attention_parts(one, images(one))
+    outside = ~visible(one.grid, 3)
+    for part in (parts.content, parts.position):
+        assert np.asarray(part)[..., outside].max() == 0

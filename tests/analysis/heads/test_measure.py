@@ -13,7 +13,9 @@ import data
 import models
 from analysis.heads import measure, report
 from analysis.heads import trained as module
-from analysis.heads.metrics import head_statistics
+from analysis.heads.attention import attention_parts
+from analysis.heads.metrics import attention_entropy, head_statistics
+from analysis.heads.removal import Removal
 from analysis.reading import runs
 from configs import base
 from configs.errors import ConfigError
@@ -194,3 +196,35 @@ def test_models_without_attention(tmp_path, workdir, field, value, message):
     workdir.add('only', 0, config=small() | {field: value})
     with pytest.raises(ConfigError, match=f'no run with attention weights in it .*{message}'):
         report.report(workdir.write())
+
+
+def test_each_head_has_what_its_own_removal_costs_on_the_split_asked_for(workdir, monkeypatch):
+    run = workdir.add('one', 0, config=small())
+    checkpointed(run)
+    lost, accuracy, asked = np.array([[0.1, 0.2], [0.3, 0.4]]), np.array([0.9, 0.8, 0.5, 0.3, 0.1]), []
+
+    def removed(trained, dataset, split, images):
+        asked.append(split)
+        return Removal(lost, tuple(np.ndindex(2, 2)), accuracy, 5)
+
+    monkeypatch.setattr(measure, 'removal', removed)
+    found = measure.measure_run(run, split='validation', images=4)
+    assert asked == ['validation']
+    for row in found.heads.itertuples():
+        assert row.accuracy_lost == lost[row.layer, row.head]
+        others = np.delete(found.likeness[run.name][row.layer, row.head], row.head)
+        assert row.likeness == pytest.approx(others.mean())
+    curve = zip(found.pruning['heads_left'], found.pruning['accuracy'], strict=True)
+    assert dict(curve) == {4: 0.9, 3: 0.8, 2: 0.5, 1: 0.3, 0: 0.1}
+    one = module.load_trained(run)
+    images = module.spread(data.load_once(one.config.data).validation, 4).images
+    entropy = attention_entropy(attention_parts(one, images).weights)
+    np.testing.assert_allclose(found.heads['entropy'], np.ravel(entropy), rtol=1e-4)
+
+
+def test_an_arm_of_which_a_run_is_missing_is_incomplete(workdir):
+    checkpointed(workdir.add('whole', 0, config=small()))
+    checkpointed(workdir.add('cut', 0, config=small(model__depth=1)))
+    workdir.add('cut', 1, config=small(model__depth=1), finished=False)
+    sweep = runs.read(workdir.write())
+    assert measure.measure_sweep(workdir.path, sweep, images=4).incomplete == {'cut'}

@@ -108,3 +108,12 @@ def test_bfloat16_weights_mean_the_same():
     weights = by_content(4)[None, None]
     rounded = statistics(jnp.asarray(weights, jnp.bfloat16))
     pd.testing.assert_frame_equal(rounded, statistics(weights), rtol=0.01)
+
+
+def test_the_strongest_offset_is_that_of_most_attention_not_of_a_corner():
+    """One corner alone sees the other, and may look there with all its weight."""
+    weights = 0.6 * looking_at((0, 1)) + 0.4 / TOKENS
+    weights[:, 0] = np.eye(TOKENS)[-1]
+    row = statistics(weights[None, None]).loc[0]
+    assert (row['offset_row'], row['offset_column']) == (0, 1)
+    assert 0.5 < row['offset_weight'] < 0.7

@@ -4,6 +4,7 @@ import pytest
 
 import data
 import models
+from analysis.heads import removal as module
 from analysis.heads.removal import keep_heads, removal
 from data.spec import Dataset, Split
 
@@ -68,3 +69,24 @@ def test_the_head_that_everything_depends_on_goes_last_and_takes_all(trained):
     assert found.accuracy[-1] == pytest.approx(np.mean(said == own.test.labels))
     # Alone or in the curve, a head that is removed is the same model.
     assert 1 - found.lost[found.order[0]] == pytest.approx(found.accuracy[1])
+
+
+def test_the_order_is_that_of_the_validation_images_by_accuracy_and_then_by_loss(trained, monkeypatch):
+    """What is reported, here the opposite of it, has no say."""
+    one = trained()
+    dataset = data.load(one.config.data)
+    without = {(0, 0): (0.5, 0.1), (0, 1): (0.5, 0.3), (1, 0): (0.9, 0.9), (1, 1): (0.5, 0.2)}
+
+    def scored(step, params, examples, *more):
+        gone = [tuple(which) for which in np.argwhere(~step(params, None)).tolist()]
+        if len(examples.labels) == len(dataset.validation.labels):
+            (which,) = gone
+            return dict(zip(('accuracy', 'loss'), without[which], strict=True))
+        return {'accuracy': 0.8 - sum(without[which][0] for which in gone) / 4, 'loss': 0.0}
+
+    monkeypatch.setattr(module, '_compile', lambda fields, spec: lambda params, kept, *rest: kept)
+    monkeypatch.setattr(module, 'evaluate', scored)
+    found = removal(one, dataset)
+    assert found.order == ((1, 0), (0, 0), (1, 1), (0, 1))
+    np.testing.assert_allclose(found.lost, [[0.125, 0.125], [0.225, 0.125]])
+    np.testing.assert_allclose(found.accuracy, [0.8, 0.575, 0.45, 0.325, 0.2])

@@ -193,3 +193,61 @@ def test_colours_and_ids_of_a_picture_are_the_page_s(workdir):
     assert '<b>' not in svg
     assert all(part.startswith('trade_offs-') for part in [text.split('"')[0] for text in svg.split(' id="')[1:]])
     assert all(part.startswith('trade_offs-') for part in [text.split(')')[0] for text in svg.split('url(#')[1:]])
+
+
+def test_each_cost_has_its_own_front_and_of_speed_more_is_better(workdir):
+    for depth, (label, accuracy, params, flops, speed) in enumerate((
+        ('small', 0.7, 1000, 3_000_000, 500.0), ('quick', 0.6, 2000, 1_000_000, 900.0),
+        ('good', 0.8, 3000, 2_000_000, 100.0),
+    )):  # fmt: skip
+        result = {'params': params, 'forward_flops': flops, 'images_per_second': speed}
+        workdir.add(label, 0, accuracy, {'model.depth': depth + 1}, result)
+    picture = charts.trade_offs(rows(workdir))
+    assert picture.alternative == (
+        'Pareto fronts. accuracy against params: small at 70.00%, then good at 80.00%; '
+        'accuracy against flops: quick at 60.00%, then good at 80.00%; '
+        'accuracy against speed: quick at 60.00%, then small at 70.00%, then good at 80.00%.'
+    )
+    lines = [[line.get_xdata().tolist() for line in axes.lines] for axes in picture.figure.axes]
+    assert [{x for xs in of_axes if len(xs) == 1 for x in xs} for of_axes in lines] == [
+        {1000, 2000, 3000},
+        {3e6, 1e6, 2e6},
+        {500, 900, 100},
+    ]
+
+
+def test_a_learning_curve_is_of_percents_and_ends_where_the_run_did(workdir):
+    folder = workdir.add('an arm', 0)
+    lines = [{'step': step, 'train_loss': 2.0, 'validation_accuracy': step / 40} for step in (10, 20, 30)]
+    (folder / 'metrics.jsonl').write_text('\n'.join(map(json.dumps, lines)))
+    picture = charts.learning_curves(workdir.path, rows(workdir))
+    assert picture.alternative == 'validation accuracy, % at the end: an arm 75.'
+    loss, accuracy = ([line.get_xydata().tolist() for line in axes.lines] for axes in picture.figure.axes)
+    assert [[10, 2], [20, 2], [30, 2]] in loss
+    assert [[10, 25], [20, 50], [30, 75]] in accuracy
+
+
+def test_survivors_are_hollow_where_accuracy_is_drawn_over_data(workdir):
+    for fraction, examples in ((0.1, 130), (1.0, 1300)):
+        for seed in (0, 1):
+            fields, result = {'data.train_fraction': fraction}, {'train.examples': examples}
+            workdir.add(f'{fraction}', seed, 0.8, fields, result, finished=(fraction, seed) != (0.1, 1))
+    (axes,) = charts.scaling_curves(runs.read(workdir.write())).figure.axes
+    hollow = [line.get_xydata().tolist() for line in axes.lines if line.get_markerfacecolor() == 'white']
+    assert hollow == [[[130, 80]]]
+
+
+def test_a_cell_stands_in_the_row_of_its_positions_and_the_column_of_its_heads(workdir):
+    names, counts, means = ('none', 'learned_1d', 'fourier'), (1, 4), {}
+    for place, (name, count) in enumerate(itertools.product(names, counts)):
+        for seed, accuracy in enumerate((0.5 + place / 20, 0.52 + place / 20)):
+            workdir.add(f'{name} {count}', seed, accuracy, {'model.positions.name': name, 'model.num_heads': count})
+        means[name, count] = 51 + 5 * place
+    picture = heat_map.heat_map(rows(workdir))
+    axes = picture.figure.axes[0]
+    colours = np.reshape(axes.collections[0].get_array(), (3, 2))
+    texts = {(text.get_position()[1] - 0.5, text.get_position()[0] - 0.5): text.get_text() for text in axes.texts}
+    for (row, name), (column, count) in itertools.product(enumerate(names), enumerate(counts)):
+        assert colours[row, column] == pytest.approx(means[name, count])
+        assert texts[row, column].startswith(f'{means[name, count]:.1f} ± ')
+        assert f'{name} with {count} head{"s" * (count > 1)} {means[name, count]:.2f}%' in picture.alternative

@@ -1,7 +1,14 @@
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
+import pytest
+
+import data
+from analysis.heads.attention import attention_parts
 from analysis.page import explorer
 from analysis.page.explorer import Wanted
+from data.spec import Split
 
 
 class Row:
@@ -39,3 +46,25 @@ def test_what_never_fits_is_left_out():
     runs = wanted(2, 1, 10)
     assert explorer.fit(runs, 5) == ([], 1, runs)
     assert explorer.fit([], 5)[0] == []
+
+
+def test_of_a_few_images_each_is_of_another_class():
+    split = Split(np.arange(6, dtype=np.uint8).reshape(6, 1, 1, 1), np.array([2, 2, 1, 1, 0, 2], np.int32))
+    assert explorer.typical(split, 3).labels.tolist() == [0, 1, 2]
+    assert explorer.typical(split, 3).images.ravel().tolist() == [4, 2, 0]
+    assert explorer.typical(split, 5).images.ravel().tolist() == [4, 2, 0, 1, 3]
+
+
+def test_a_row_of_the_table_is_what_its_headings_say():
+    names = ('layer', 'head', 'distance_pixels', 'entropy', 'likeness', 'accuracy_lost')  # as report.html has them
+    heads = pd.DataFrame([dict(zip(reversed(names), (0.6, np.nan, 0.4, 0.3, 2, 1), strict=True))])
+    assert explorer._table(heads) == [[1, 2, 0.3, 0.4, None, 0.6]]
+
+
+def test_a_guess_is_the_likeliest_class(trained):
+    one = trained()
+    split = explorer.typical(data.load(one.config.data).test, 4)
+    probabilities = np.asarray(attention_parts(one, split.images).probabilities)
+    for (name, share), of_image in zip(explorer._of_run(one, split, None, None)['guesses'], probabilities, strict=True):
+        assert share == pytest.approx(of_image.max(), abs=1e-4)
+        assert of_image[one.spec.class_names.index(name)] == of_image.max()

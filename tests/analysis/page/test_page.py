@@ -5,8 +5,9 @@ from html.parser import HTMLParser
 
 import pytest
 
+from analysis import tables
 from analysis.heads.measure import measure_sweep
-from analysis.page import write
+from analysis.page import arms, write
 from analysis.reading import runs
 from tests.analysis.page.hand_built import OFFSETS, expected_keys
 
@@ -103,3 +104,13 @@ def test_runs_without_checkpoints_are_named_not_drawn(workdir):
     assert 'has no checkpoint yet' in text
     assert 'No run here has attention weights to show.' in text
     assert 'Nothing is known of heads' in text
+
+
+def test_the_first_lines_count_the_arms_that_are_not_shown_to_differ(three_arms):
+    path = three_arms.write()
+    sweep = runs.read(path)
+    _, rows = arms.rows(sweep, tables.make_table(sweep))
+    assert write._lead(path, rows) == (
+        '3 arms, 9 runs of configs/demo.py. best has the highest mean, 97.00 ± 2.48% on the test set; '
+        '1 other arm is not shown to differ from it.'
+    )

@@ -5,6 +5,7 @@ import pytest
 
 from analysis.heads.attention import encodings
 from analysis.page import position_maps
+from models.patches import grid_coordinates
 
 
 def only(one, layer=0):
@@ -26,3 +27,28 @@ def test_a_rotary_map_is_the_mean_cosine_of_the_turns(trained, name):
         pairs = turns[head % len(turns)]
         expected = np.mean(np.cos(pairs @ np.array([row, column])))
         assert maps[head, row + 3, column + 3] == pytest.approx(expected, abs=1e-4)
+
+
+def test_a_mosaic_has_at_each_place_the_map_of_that_place(trained):
+    one = trained('learned_1d')
+    codes = np.asarray(only(one).codes(grid_coordinates(one.grid)), np.float64)
+    unit = codes / np.linalg.norm(codes, axis=-1, keepdims=True)
+    tiles = position_maps.code_map(only(one), one.grid)
+    rows, columns = one.grid
+    for row, column in np.ndindex(one.grid):
+        tile = tiles[row * rows : (row + 1) * rows, column * columns : (column + 1) * columns]
+        np.testing.assert_allclose(tile, (unit @ unit[row * columns + column]).reshape(one.grid), atol=1e-5)
+
+
+def test_a_kernel_s_rows_go_down(trained):
+    encoding = only(trained('conditional'))
+    kernel, maps = np.asarray(encoding.conv.kernel[...]), position_maps.kernel_maps(encoding)
+    for channel, row, column in np.ndindex(maps.shape):
+        assert maps[channel, row, column] == kernel[row, column, 0, channel]
+
+
+def test_vectors_of_rows_stand_left_of_those_of_columns(trained):
+    encoding = only(trained('relative_vectors'))
+    for table, cosines in zip((encoding.rows, encoding.columns), position_maps.vector_maps(encoding), strict=True):
+        unit = np.asarray(table[...]) / np.linalg.norm(table[...], axis=-1, keepdims=True)
+        np.testing.assert_allclose(cosines, unit @ unit.T, atol=1e-5)

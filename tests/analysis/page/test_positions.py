@@ -1,6 +1,7 @@
 import jax
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 
 import data
 from analysis.page import pictures, positions
@@ -59,3 +60,13 @@ def test_codes_of_every_layer(trained):
 def test_codes_of_a_single_patch(trained):
     (picture,), _ = positions.position_pictures(trained('learned_1d', data__synthetic__image_size=3), 'p', 't')
     assert pictures.inline(picture)
+
+
+def test_what_is_drawn_as_of_after_training_is_what_training_left(trained, monkeypatch):
+    one, drawn = trained('learned_1d'), []
+    monkeypatch.setattr(positions, 'codes_figure', lambda states, grid: drawn.append(states) or Figure())
+    positions.position_pictures(one, 'p', 't')
+    (states,) = drawn
+    before, after = positions.initial_positions(one.config, one.spec), one.params['positions']
+    for state, params in (('before training', before), ('after training', after)):
+        np.testing.assert_array_equal(states[state][0].table[...], params[0]['table'])

@@ -1,0 +1,20 @@
+"""What a section shows is what it says it chose."""
+
+from matplotlib.figure import Figure
+
+from analysis import tables
+from analysis.page import arms, attention_map, sections
+from analysis.page.pictures import Picture
+from analysis.reading import runs
+
+
+def test_the_attention_map_is_of_the_most_accurate_arm_of_several_heads(workdir, trained, monkeypatch):
+    for label, heads, accuracy in (('one head', 1, 0.99), ('good', 2, 0.8), ('poor', 2, 0.7)):
+        workdir.add(label, 0, accuracy, {'model.num_heads': heads, 'model.depth': len(label)})
+    sweep = runs.read(workdir.write())
+    _, rows = arms.rows(sweep, tables.make_table(sweep))
+    monkeypatch.setattr(
+        attention_map, 'attention_map', lambda one, image, title: Picture('attention_map', title, '', Figure())
+    )
+    _, (picture,) = sections._attention_map(workdir.path, rows, lambda folder: trained())
+    assert picture.title.startswith('good')
