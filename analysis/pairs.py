@@ -13,15 +13,19 @@ COLUMNS = ('arm', 'against', 'difference', 'low', 'high', 'n', 'p_value')
 TestSet = tuple[str | None, int, str | None]  # a dataset's name, how many of its images, and their fingerprint
 
 
-def test_sets(arms: Sequence[runs.Arm]) -> list[list[TestSet]]:
-    """What the finished runs of each arm were tested on, each once; a fingerprint that is unknown may be the known."""
+def test_sets(arms: Sequence[runs.Arm], split: str) -> list[list[TestSet]]:
+    """What the finished runs of each arm were tested on, each once; a fingerprint that is unknown may be the known.
+
+    Args:
+      split: whose images the fingerprints are of; the number of images is the test set's.
+    """
     known: dict[str | None, str] = {}  # by name
-    for run in (run for arm in arms for run in arm.finished if run.result.test_data):
-        known.setdefault(records.config_text(run, 'data.name'), run.result.test_data)
+    for run in (run for arm in arms for run in arm.finished if split in run.result.fingerprints):
+        known.setdefault(records.config_text(run, 'data.name'), run.result.fingerprints[split])
 
     def of(run: records.Run) -> TestSet:
         name = records.config_text(run, 'data.name')
-        return name, run.result.test_examples, run.result.test_data or known.get(name)
+        return name, run.result.test_examples, run.result.fingerprints.get(split, known.get(name))
 
     return [distinct(of(run) for run in arm.finished) for arm in arms]
 

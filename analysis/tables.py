@@ -49,7 +49,7 @@ class Table(NamedTuple):
 def make_table(sweep: runs.Sweep) -> Table:
     """The table of what `runs.read` found."""
     finished = [run for arm in sweep.arms for run in arm.finished]
-    sets = pairs.test_sets(sweep.arms)
+    sets = pairs.test_sets(sweep.arms, 'test')
     datasets = distinct(one for of_arm in sets for one in of_arm)
     scores = [{run.seed: run.result.accuracy for run in arm.finished} for arm in sweep.arms]
     of_best = _compare(sweep.arms, datasets, scores)

@@ -190,6 +190,7 @@ def _axes_of(
 
 def _in_short(number: float) -> str:
     """57706 as 57.7k."""
+    number = float(f'{number:.3g}')  # before the unit is chosen, which it may round up to
     unit, letter = next(
         (pair for pair in ((1e12, 'T'), (1e9, 'G'), (1e6, 'M'), (1e3, 'k')) if number >= pair[0]), (1, '')
     )

@@ -169,7 +169,7 @@ def measure(workdir: Path, sides: Sequence[int], policies: Sequence[str], split:
     arms = tuple(_without(arm, troubles) for arm in sweep.arms)
     evaluated = tuple(tuple(one for one in of_arm if one.run.name not in troubles) for of_arm in ready)
     warnings = (*sweep.warnings, *_warnings(arms, evaluated, scores))
-    return Extrapolation(arms, evaluated, scores, _summary(arms, scores), _pairs(arms, scores), warnings)
+    return Extrapolation(arms, evaluated, scores, _summary(arms, scores), _pairs(arms, scores, split), warnings)
 
 
 def of_arm(scores: pd.DataFrame, arm: runs.Arm) -> pd.DataFrame:
@@ -265,7 +265,7 @@ def _summary(arms: Sequence[runs.Arm], scores: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows).astype({'tokens': 'Int64'})
 
 
-def _pairs(arms: Sequence[runs.Arm], scores: pd.DataFrame) -> pd.DataFrame:
+def _pairs(arms: Sequence[runs.Arm], scores: pd.DataFrame, split: str) -> pd.DataFrame:
     """The differences of pairs, tested as in the table of a sweep; a resolution is a family of tests."""
     rows = []
     sets = [
@@ -274,7 +274,7 @@ def _pairs(arms: Sequence[runs.Arm], scores: pd.DataFrame) -> pd.DataFrame:
             for name, _, images in of_one
             for examples in distinct(of_arm(scores, arm)['examples'])
         ]
-        for arm, of_one in zip(arms, pairs.test_sets(arms), strict=True)
+        for arm, of_one in zip(arms, pairs.test_sets(arms, split), strict=True)
     ]
     for side, here in scores.groupby('resolution', sort=False):
         by_policy = {

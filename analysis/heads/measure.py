@@ -101,7 +101,8 @@ def measure_sweep(
         pd.concat([getattr(found, name) for found in measured.values()], ignore_index=True) for name in TABLES
     )
     alike = {name: matrix for name, found in measured.items() for matrix in found.likeness.values()}
-    incomplete = frozenset(arm.label for arm in sweep.arms if not arm.complete)
+    of_some = [arm for arm in sweep.arms if any(run.name in measured for run in arm.finished)]
+    incomplete = frozenset(arm.label for arm in of_some if not all(run.name in measured for run in arm.runs))
     return Measured(heads, pruning, alike, tuple(notes), incomplete)
 
 

@@ -91,13 +91,13 @@ def _cost(row: Row, name: str) -> float | None:
 
 
 def _on_front(panel: Panel) -> str:
-    at = {
-        (mark.x, float(np.mean(mark.values))): curve.label
-        for curve in panel.curves
-        for mark in curve.marks
-        if mark.complete
-    }
-    return ', then '.join(f'{at[point]} at {point[1]:.2f}%' for point in panel.front)
+    """Its arms by name, the first of two that are the same point."""
+    at: dict[tuple[float, float], str] = {}
+    for curve in panel.curves:
+        for mark in curve.marks:
+            if mark.complete:
+                at.setdefault((mark.x, float(np.mean(mark.values))), curve.label)
+    return ', then '.join(f'{at[point]} at {point[1]:.2f}%' for point in panel.front) or 'no arm has finished whole'
 
 
 def learning_curves(workdir: Path, rows: Sequence[Row]) -> Picture | None:
@@ -162,13 +162,13 @@ def scaling_curves(sweep: runs.Sweep) -> Picture | None:
         about = f'{", ".join(sweep.figure.quantities)} by {sweep.figure.x}'.replace('_', ' ')
         title = 'By the amount of data' if 'training images' in sweep.figure.x else f'By {sweep.figure.x}'
         return Picture('figure', title, f'{about}; figure.csv has the numbers.', figures.sweep_figure(sweep))
-    fields = ('seed', 'data.train_fraction', 'data.train_examples')
     curves: dict[str, list[Mark]] = {}
     for arm in sweep.arms:
         size = next((run.result.train_examples for run in arm.finished if run.result.train_examples), None)
         if size is not None:
+            beside = ('seed', 'data.train_fraction', 'data.train_examples', *(arm.tuning.fields if arm.tuning else ()))
             config = flatten(arm.finished[0].config)
-            rest = str({name: value for name, value in config.items() if name not in fields})
+            rest = str({name: value for name, value in config.items() if name not in beside})
             values = tuple(100 * run.result.accuracy for run in arm.finished)
             curves.setdefault(rest, []).append(Mark(float(size), values, arm.complete))
     curves = {rest: marks for rest, marks in curves.items() if len({mark.x for mark in marks}) > 1}

@@ -54,7 +54,7 @@ class Result:
     versions: str | None
     commit: str | None
     dirty: bool
-    test_data: str | None  # a fingerprint of the test images; None: not known
+    fingerprints: dict[str, str]  # of the images of each split, where it is known
     code: str | None  # what is the same for all commits that make the same numbers; None: not known
     mixed: bool  # other code, versions or another device made its first steps
 
@@ -190,10 +190,15 @@ def _result(content: dict) -> Result:
         versions=_versions(content),
         commit=_text(_lookup(content, 'git.commit')),
         dirty=_lookup(content, 'git.dirty') is True,
-        test_data=_text(_lookup(content, 'data.test')),
+        fingerprints=_fingerprints(content),
         code=_text(_lookup(content, 'code.sha256')),
         mixed=bool(_lookup(content, 'begun_by')),
     )
+
+
+def _fingerprints(content: dict) -> dict[str, str]:
+    found = {split: _text(_lookup(content, f'data.{split}')) for split in ('train', 'validation', 'test')}
+    return {split: text for split, text in found.items() if text}
 
 
 def _width(content: dict) -> dict[str, int | float]:

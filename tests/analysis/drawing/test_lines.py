@@ -198,7 +198,16 @@ def test_a_point_whose_neighbour_shares_its_band_has_no_bar():
 
 @pytest.mark.parametrize(
     ('number', 'text'),
-    [(57706, '57.7k'), (1000, '1k'), (999, '999'), (2_812_345, '2.81M'), (1e9, '1G'), (0.25, '0.25')],
+    [
+        (57706, '57.7k'),
+        (1000, '1k'),
+        (999, '999'),
+        (2_812_345, '2.81M'),
+        (1e9, '1G'),
+        (0.25, '0.25'),
+        (999_700, '1M'),
+        (999.6, '1k'),
+    ],
 )
 def test_an_axis_of_costs_says_them_in_short(number, text):
     panel = Panel('', (curve(xs=(float(number),)),), x_label='params')

@@ -226,5 +226,7 @@ def test_an_arm_of_which_a_run_is_missing_is_incomplete(workdir):
     checkpointed(workdir.add('whole', 0, config=small()))
     checkpointed(workdir.add('cut', 0, config=small(model__depth=1)))
     workdir.add('cut', 1, config=small(model__depth=1), finished=False)
+    checkpointed(workdir.add('damaged', 0, config=small(model__depth=3)))
+    workdir.add('damaged', 1, config=small(model__depth=3))  # finished, and its checkpoint is gone
     sweep = runs.read(workdir.write())
-    assert measure.measure_sweep(workdir.path, sweep, images=4).incomplete == {'cut'}
+    assert measure.measure_sweep(workdir.path, sweep, images=4).incomplete == {'cut', 'damaged'}

@@ -157,6 +157,18 @@ def test_data_scaling_is_drawn_where_arms_differ_in_it(workdir):
     assert next(tuple(line.get_xdata()) for line in axes.lines) == (130.0, 1300.0)
 
 
+def test_data_scaling_is_drawn_of_arms_whose_rates_were_tuned(workdir):
+    for fraction, best in ((0.1, 0.1), (1.0, 0.2)):
+        for rate in (0.1, 0.2):
+            for seed in (0, 1):
+                fields = {'data.train_fraction': fraction, 'train.learning_rate': rate}
+                result = {'train.examples': round(1300 * fraction)}
+                workdir.add(f'{fraction}', seed, 0.5, fields, result | {'validation.accuracy': 0.9 - abs(rate - best)})
+                workdir.listed[-1]['tuned'] = ['train.learning_rate']
+    (axes,) = charts.scaling_curves(runs.read(workdir.write())).figure.axes
+    assert next(tuple(line.get_xdata()) for line in axes.lines) == (130.0, 1300.0)
+
+
 def test_no_data_scaling_where_they_do_not(workdir):
     workdir.add('one', 0)
     workdir.add('two', 0, config={'model.depth': 1})
