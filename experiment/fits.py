@@ -89,7 +89,8 @@ def check_model(config: ConfigDict, model: ConfigDict, spec: Spec, *, to_train: 
     dtype = np.dtype(config.train.compute_dtype)
     writes_weights = model.attention_kernel == 'xla' or fallback(model, spec.image_shape, dtype)
     if model.mixer == 'attention' and model.window is None and writes_weights:
-        weights = number * images * model.num_heads * tokens**2
+        alike = 1 if not model.positions.content else images  # by position alone the weights are one for the batch
+        weights = number * alike * model.num_heads * tokens**2
         _refuse(config, "a layer's attention", weights, ['train.batch_size', 'model.num_heads', 'model.patch_size'])
 
 

@@ -1,8 +1,11 @@
 """What a result says of where it was made."""
 
+import ast
+import copy
+
 import pytest
 
-from experiment.environment import code, cpu_model
+from experiment.environment import MAKERS, ROOT, code, cpu_model, maker
 
 
 @pytest.mark.parametrize(
@@ -42,3 +45,34 @@ def test_code_is_another_when_a_source_of_numbers_is_and_not_when_anything_else_
     edited = now()
     (tmp_path / 'models' / 'positions' / 'one.py').rename(tmp_path / 'models' / 'positions' / 'two.py')
     assert len({str(one) for one in (first, edited, now())}) == 3
+
+
+def test_every_package_that_those_of_the_code_import_is_of_it_too():
+    """But configs, whose numbers stand in a run's config.json."""
+    ours = {path.parent.name for path in ROOT.glob('*/__init__.py')}
+    imported = set()
+    for path in (path for package in MAKERS for path in (ROOT / package).rglob('*.py')):
+        for node in ast.walk(ast.parse(path.read_text())):
+            names = [node.module] if isinstance(node, ast.ImportFrom) else []
+            names += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            imported |= {name.partition('.')[0] for name in names if name}
+    assert imported & ours <= {*MAKERS, 'configs'}
+
+
+@pytest.mark.parametrize(
+    ('group', 'name', 'value', 'differs'),
+    [
+        *[('code', 'sha256', '4567', True), ('data', 'sha256', '4567', True), ('versions', 'jax', '0.1', True)],
+        *[('device', 'kind', 'TPU', True), ('device', 'cpu', 'EPYC', True), ('device', 'cores', 1, True)],
+        *[('device', 'matmul_precision', 'highest', True), ('git', 'commit', '89ab', False)],
+        *[('device', 'count', 8, False), ('device', 'visible', 8, False)],
+    ],
+)
+def test_a_maker_is_another_where_numbers_may_be(group, name, value, differs):
+    one = {
+        'git': {'commit': '0123'}, 'code': {'sha256': '0123'}, 'data': {'sha256': '0123'}, 'versions': {'jax': '0.2'},
+        'device': {'kind': 'cpu', 'cpu': 'Xeon', 'cores': 2, 'matmul_precision': 'default', 'count': 1, 'visible': 1},
+    }  # fmt: skip
+    other = copy.deepcopy(one)
+    other[group][name] = value
+    assert (maker(one) != maker(other)) == differs

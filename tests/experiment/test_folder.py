@@ -80,3 +80,14 @@ def test_a_run_from_before_a_field_was_there_goes_on_where_it_is_none(config, tm
     config.model.window = 3
     with pytest.raises(ConfigError, match=r'model\.window=None there, 3 here; another folder would do'):
         folder.refuse_others(tmp_path, config)
+
+
+def test_a_run_that_goes_on_alone_is_no_longer_of_a_population(tmp_path):
+    """Else the next process would train it together with the others again."""
+    folders = [tmp_path / name for name in 'ab']
+    for one in folders:
+        one.mkdir()
+    folder.write_population(folders)
+    assert [folder.read_population(one) for one in folders] == [['a', 'b']] * 2
+    folder.write_population(folders[:1])
+    assert folder.read_population(folders[0]) == ['a']

@@ -211,6 +211,23 @@ def test_a_population_that_does_not_fit_is_halved(config, tmp_path, monkeypatch)
     assert [result['population']['size'] for result in results(runs, tmp_path)] == [2] * 4
 
 
+def test_each_half_of_a_population_that_fails_is_told_how_many_processes_train(config, tmp_path, monkeypatch):
+    """Its result says so."""
+    told = []
+
+    def fails_together(members, processes):
+        told.append((len(members), processes))
+        if len(members) > 1:
+            raise RuntimeError('too many')
+        return [{'status': 'finished'}]
+
+    monkeypatch.setattr(schedule, 'execute_together', fails_together)
+    group = sweeps.plan(config, [{'seed': seed} for seed in range(4)])
+    with Display(4) as display:
+        assert schedule.run_group(group, tmp_path, display.of(0), 3) == {}
+    assert told == [(4, 3), *[(2, 3), (1, 3), (1, 3)] * 2]
+
+
 def test_what_convolves_takes_longest_so_it_goes_first(config, tmp_path):
     rows = [{'model.mixer': mixer, 'seed': seed} for mixer in ('gru', 'conv') for seed in range(2)]
     order = [group[0].config for group in schedule.slowest_first(grouped(sweeps.plan(config, rows), tmp_path))]

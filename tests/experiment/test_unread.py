@@ -167,3 +167,9 @@ def test_every_field_named_is_one_of_the_config():
     fields = flatten(base.get_config().to_dict())
     for name, mixer in (('resnet', 'attention'), ('backbone', 'attention'), ('backbone', 'gru')):
         assert set(unread(fields | {'model.name': name, 'model.mixer': mixer, 'train.steps': 3})) <= set(fields)
+
+
+def test_heads_in_a_window_of_one_token_count_where_the_width_is_matched_to_full_attention():
+    fields = flatten(base.get_config().to_dict()) | {'model.window': 1}
+    assert 'model.num_heads' in unread(fields)
+    assert 'model.num_heads' not in unread(fields | {'model.match': 'flops'})

@@ -1,9 +1,13 @@
+import jax
 import pytest
 
+import data
+import models
 from configs import base
 from configs.errors import ConfigError
 from experiment import fits
 from experiment.validate import validate
+from models.mixers import MIXERS
 
 
 def check(to_train=True, **fields):
@@ -202,3 +206,33 @@ def test_a_field_too_many_or_too_few_is_told_before_anything_trains():
         ConfigError, match=r'model\.window is missing; a config that starts from configs/base\.py would'
     ):
         validate(config)
+
+
+@pytest.mark.parametrize(
+    'fields', [{'mixer': mixer} for mixer in MIXERS] + [{'positions.content': False}, {'name': 'resnet'}], ids=str
+)
+def test_the_params_that_must_fit_are_no_more_than_there_are_and_most_of_them(fields, monkeypatch):
+    config = base.get_config()
+    config.train.batch_size = config.train.eval_batch_size = 1
+    config.model.patch_size, config.model.positions.name = (
+        2,
+        'relative_bias' if 'positions.content' in fields else 'none',
+    )
+    config.model.update_from_flattened_dict(fields)
+    spec = data.spec(config.data)
+    needed = fits.TRAINED * sum(leaf.size for leaf in jax.tree.leaves(models.build(config.model, spec).shapes))
+    monkeypatch.setattr(fits, 'machine_memory', lambda: needed)
+    fits.check_model(config, config.model, spec, to_train=True)
+    monkeypatch.setattr(fits, 'machine_memory', lambda: 0.8 * needed)
+    with pytest.raises(ConfigError, match='the params in training would take'):
+        fits.check_model(config, config.model, spec, to_train=True)
+
+
+def test_attention_by_position_alone_has_one_set_of_weights_for_the_batch(monkeypatch):
+    monkeypatch.setattr(fits, 'machine_memory', lambda: 2 * 2**30)
+    fields = {'data__name': 'synthetic', 'data__synthetic__image_size': 64, 'model__patch_size': 2}
+    fields |= {'train__batch_size': 1024, 'train__eval_batch_size': 64, 'model__positions__name': 'gaussian'}
+    fields |= {'model__embed_dim': 16, 'model__depth': 1}
+    check(**fields, model__positions__content=False)
+    with pytest.raises(ConfigError, match="a layer's attention would take 16 GiB at least"):
+        check(**fields)

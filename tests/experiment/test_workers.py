@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from experiment import sweeps
+from experiment import sweeps, workers
 from experiment.display import Display
 from experiment.workers import core_shares, following, in_processes
 
@@ -146,3 +146,18 @@ def test_all_cores_are_given_out_evenly(cores, workers):
     assert max(map(len, shares)) - min(map(len, shares)) <= 1
     if workers <= cores:
         assert sum(map(len, shares)) == cores
+
+
+def test_a_group_is_tried_again_on_as_many_cores_as_the_others_had(groups, tmp_path, monkeypatch):
+    """On more of them its sums would be rounded in another order."""
+    given = []
+
+    def work_on(groups, shares, serve, display):
+        given.append([len(share) for share in shares])
+        return {}, list(groups)
+
+    monkeypatch.setattr(workers, 'cores_allowed', lambda: list(range(6)))
+    monkeypatch.setattr(workers, '_work_on', work_on)
+    with Display(2) as display:
+        in_processes(work, tmp_path, groups[:2], 3, display)
+    assert given == [[2, 2, 2], [2], [2]]

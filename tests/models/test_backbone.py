@@ -1,12 +1,15 @@
 """A seed pairs arms: what they have in common starts as the same numbers."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 import models
 from models.mixers import MIXERS
+from models.patches import to_patches
 from models.positions import POSITIONS
+from tests.draws import normal
 
 
 @pytest.fixture
@@ -53,6 +56,49 @@ def test_no_two_weights_are_drawn_alike(initial):
     firsts = [leaf.ravel()[:4] / leaf.std() for leaf in kernels]
     assert len(kernels) > 12
     assert len(np.unique(np.round(firsts, 3), axis=0)) == len(kernels)
+
+
+def test_logits_are_those_of_pre_norm_blocks_a_norm_and_a_mean(built, images):
+    """Written out, with a convolution over single patches for a mixer: it is a product with each token."""
+    model, params = built(mixer='conv', kernel_size=1, positions__name='learned_1d')
+    leaves, rebuild = jax.tree.flatten(params)
+    params = rebuild.unflatten(leaf + 0.3 * normal(seed, leaf.shape) for seed, leaf in enumerate(leaves))
+
+    def dense(x, layer):
+        return x @ layer['kernel'].reshape(layer['kernel'].shape[-2:]) + layer['bias']
+
+    def normalised(x, layer):
+        mean, variance = x.mean(-1, keepdims=True), x.var(-1, keepdims=True)
+        return (x - mean) / np.sqrt(variance + 1e-6) * layer['scale'] + layer['bias']
+
+    x = dense(to_patches(jnp.asarray(images / 127.5 - 1), 2), params['patches']['project'])
+    (positions,) = params['positions'].values()
+    x = x + positions['table'].reshape(16, 16)
+    for block in params['blocks'].values():
+        x = x + dense(normalised(x, block['norm_mixer']), block['mixer']['conv'])
+        hidden = jax.nn.gelu(dense(normalised(x, block['norm_mlp']), block['mlp']['expand']), approximate=True)
+        x = x + dense(hidden, block['mlp']['contract'])
+    expected = dense(normalised(x, params['norm']).mean(1), params['head'])
+    np.testing.assert_allclose(model.apply(params, images).logits, expected, rtol=1e-3, atol=1e-3)
+
+
+def test_a_hidden_width_is_found_again_in_its_ratio(built):
+    """models.matching writes it so; (61 / 28) * 28 is below 61 in floating point."""
+    _, params = built(embed_dim=28, mlp_ratio=61 / 28)
+    assert {block['mlp']['expand']['kernel'].shape for block in params['blocks'].values()} == {(28, 61)}
+
+
+def test_conditional_codes_are_added_after_the_first_block_alone(built, images):
+    """A block whose weights are zero is seen to pass its tokens on as they came."""
+    model, params = built(mixer='conv', positions__name='conditional', depth=3)
+    for layer, block in params['blocks'].items():
+        silent = {name: jax.tree.map(np.zeros_like, block[name]) for name in ('mixer', 'mlp')}
+        params['blocks'][layer] = block | silent
+    tokens = model.apply(params, images, capture=('tokens',)).captured['tokens']
+    embedded = to_patches(jnp.asarray(images / 127.5 - 1), 2) @ params['patches']['project']['kernel']
+    assert np.abs(tokens[0] - embedded).max() > 0.1
+    np.testing.assert_array_equal(tokens[1], tokens[0])
+    np.testing.assert_array_equal(tokens[2], tokens[0])
 
 
 @pytest.mark.parametrize('patch_size', [4, 1], ids=['4 tokens', '64 tokens'])

@@ -88,3 +88,10 @@ def test_elsewhere_it_falls_back_with_the_same_result(built, images):
     (model, params), (asked, _) = built(), built(attention_kernel='cudnn')
     expected, found = (one.apply(params, images, capture=('attention',)) for one in (model, asked))
     jax.tree.map(np.testing.assert_array_equal, found, expected)
+
+
+@pytest.mark.parametrize(
+    ('image', 'dim'), [((3, 4, 1), 64), ((4, 3, 1), 64), ((4, 4, 1), 2 * fused.LARGEST_HEAD), ((4, 4, 1), 16)]
+)
+def test_the_kernel_is_used_up_to_its_bounds(image, dim, on_gpu):
+    assert fused.fallback(asked(embed_dim=dim, **{'positions.name': 'none'}), image, jnp.bfloat16) == ''

@@ -91,6 +91,15 @@ def test_gru_mixer_reads_the_sequence_both_ways(built, images):
         assert (np.abs(apply(changed) - apply(images)).max(axis=(0, 2)) > 0).all()
 
 
+def test_the_two_walks_of_the_gru_mixer_have_weights_of_their_own(built):
+    _, params = built(mixer='gru', depth=1)
+    mixer = params['blocks'][0]['mixer']
+    assert set(mixer) == {'forward', 'backward'}
+    one, other = (mixer[way]['recurrent']['kernel'] for way in ('forward', 'backward'))
+    assert one.shape == other.shape == (8, 24)
+    assert np.abs(one - other).max() > 0.1
+
+
 def test_dropout_and_stochastic_depth_act_only_with_a_key(built, images):
     model, params = built(dropout=0.3, stochastic_depth=0.5)
     still = model.apply(params, images).logits

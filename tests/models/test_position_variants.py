@@ -127,6 +127,14 @@ def test_rnn_is_a_gru_that_reads_the_same_input_at_every_step():
         np.testing.assert_allclose(code, dense(h, positions.project), atol=1e-5)
 
 
+def test_rnn_s_memories_start_between_one_step_and_the_sequence_s_length():
+    """Tallec & Ollivier 2018, section 3: biases of the gate that keeps what was, and of no other."""
+    reset, keep, new = np.split(np.asarray(make('rnn', embed_dim=64, grid=(8, 8)).gru.inputs.bias[...]), 3)
+    assert (keep >= 0).all()
+    assert np.log(32) < keep.max() <= np.log(63)
+    np.testing.assert_array_equal([reset, new], 0)
+
+
 @pytest.mark.parametrize(('embed_dim', 'grown'), [(8, 1), (64, 1), (64, 1.25)])
 def test_ode_s_codes_lie_on_the_path_that_scipy_finds(embed_dim, grown):
     """As drawn, and with larger kernels, as training may make them."""
@@ -230,6 +238,22 @@ def test_gaussian_scores_are_the_log_density_up_to_a_constant():
         apart = OFFSETS - centre
         expected = -0.5 * np.einsum('qki,ij,qkj->qk', apart, matrix.T @ matrix, apart)
         np.testing.assert_allclose(scores[head, 0], expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ('name', 'field', 'spread'),
+    [
+        *[('learned_1d', 'table', 0.02), ('learned_2d', 'rows', 0.02), ('learned_2d', 'columns', 0.02)],
+        *[('relative_vectors', 'rows', 8**-0.5), ('relative_vectors', 'columns', 8**-0.5)],
+        *[('relative_bias', 'table', 0.02), ('gaussian', 'centres', 2.0)],
+        *[('rnn', 'start', 1.0), ('rnn', 'drive', 1.0), ('ode', 'start', 1.0)],
+    ],
+)
+def test_what_is_learned_starts_as_far_apart_as_its_paper_says(name, field, spread):
+    positions = make(name, embed_dim=512, num_heads=64, grid=(16, 16))
+    drawn = np.asarray(getattr(positions, field)[...])
+    np.testing.assert_allclose(drawn.std(), spread, rtol=0.15)
+    assert abs(drawn.mean()) < 0.3 * spread
 
 
 @pytest.mark.parametrize(

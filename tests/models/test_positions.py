@@ -186,6 +186,14 @@ def test_tables_are_as_large_as_the_window(aware, images, name):
         assert all(np.abs(leaf).min() > 0 for leaf in leaves)
 
 
+@pytest.mark.parametrize(
+    ('grid', 'window', 'reach'),
+    [((4, 6), None, (3, 5)), ((4, 6), 3, (1, 1)), ((4, 6), 9, (3, 4)), ((4, 6), 99, (3, 5)), ((1, 8), 5, (0, 2))],
+)
+def test_no_offset_is_larger_than_the_window_or_the_grid(grid, window, reach):
+    assert Shape(16, 2, grid, window).reach == reach
+
+
 def test_what_has_params_says_so():
     assert {name for name in VARIANTS if has_params(POSITIONS[name])} == {name for name in VARIANTS if PARAMETERS[name]}
 

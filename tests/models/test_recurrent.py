@@ -31,3 +31,8 @@ def test_reverse_is_the_walk_over_the_reversed_sequence():
     gru = GRU(5, 4, dtype=jnp.float32, rngs=rngs())
     x = normal(2, (3, 7, 5))
     np.testing.assert_allclose(gru(x, reverse=True), gru(x[:, ::-1])[:, ::-1], atol=1e-6)
+
+
+def test_recurrent_kernels_start_orthogonal_as_one_matrix():
+    kernel = np.asarray(GRU(5, 8, dtype=jnp.float32, rngs=rngs()).recurrent.kernel[...])
+    np.testing.assert_allclose(kernel @ kernel.T, np.eye(8), atol=1e-5)

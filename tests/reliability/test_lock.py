@@ -1,5 +1,6 @@
 """One process in a folder; a dead one is in nobody's way."""
 
+import errno
 import signal
 import subprocess
 import sys
@@ -49,3 +50,15 @@ def test_a_dead_one_s_lock_is_taken_over(holder, config, tmp_path, monkeypatch):
     (tmp_path / f'.probe.{holder.pid}.partial').write_text('')  # or while it tried whether it could
     assert execute(config, tmp_path, lambda row, steps: None)['status'] == 'finished'
     assert not [*tmp_path.glob('.*')]
+
+
+def test_where_there_are_no_locks_nothing_is_cleared_that_another_process_may_be_writing(tmp_path, monkeypatch, caplog):
+    def no_locks(descriptor, operation):
+        raise OSError(errno.ENOLCK, 'No locks available')
+
+    monkeypatch.setattr(lock.fcntl, 'flock', no_locks)
+    partial = tmp_path / '.result.json.1.partial'
+    partial.touch()
+    with lock.locked(tmp_path):
+        assert partial.exists()
+    assert 'cannot be locked (No locks available)' in caplog.text

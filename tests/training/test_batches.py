@@ -29,6 +29,12 @@ def split():
     return Split(images, np.arange(10, dtype=np.int32))
 
 
+def test_no_two_epochs_of_any_two_seeds_have_the_same_order():
+    """Else a seed's runs would be another's, an epoch later."""
+    orders = {tuple(batch_rows(seed, epoch, 20, 20).ravel()) for seed in range(4) for epoch in range(4)}
+    assert len(orders) == 16
+
+
 @pytest.mark.parametrize('on_device', [False, True])
 def test_batches_are_the_rows_asked_for_wherever_they_lie(split, on_device):
     whole = split.images

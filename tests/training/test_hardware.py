@@ -56,6 +56,13 @@ def test_every_peak_is_dense_and_of_one_device(kind):
     assert base.get_config().train.compute_dtype in peak._fields == COMPUTE_DTYPES
 
 
+@pytest.mark.parametrize('kind', [kind for kind in PEAK if PEAK[kind].bfloat16])
+def test_bfloat16_is_twice_tensorfloat32_and_all_that_a_tpu_has(kind):
+    """So a rate with sparsity is not taken for one without."""
+    ratio = 1 if kind.startswith('TPU') else 2
+    assert PEAK[kind].bfloat16 == pytest.approx(ratio * PEAK[kind].float32, rel=0.03)
+
+
 def test_utilisation_is_the_share_of_all_devices_peak():
     # 1,000 steps of 3.12e12 FLOPs in 20 seconds: 156 TFLOP/s on two devices of 312.
     assert utilisation(3.12e12, 1000, 20.0, 'NVIDIA A100-SXM4-40GB', 2, 'bfloat16') == {

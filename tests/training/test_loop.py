@@ -1,4 +1,5 @@
 import contextlib
+import itertools
 import json
 import shutil
 import time
@@ -74,6 +75,13 @@ def test_rows_are_logged_at_the_right_steps(config, tmp_path, dispatch):
     assert [row['step'] for row in rows if 'validation_loss' in row] == [6, 12, 18, 24]
 
 
+def test_rows_say_how_often_every_image_was_seen_by_then(config, tmp_path):
+    run(config, tmp_path)
+    images = len(data.load(config.data).train.labels)
+    rows = [row for row in read_rows(tmp_path / 'metrics.jsonl') if 'train_loss' in row]
+    assert [row['epoch'] for row in rows] == [row['step'] * config.train.batch_size / images for row in rows]
+
+
 @pytest.mark.parametrize('dispatch', [1, 2, 5])
 def test_no_row_is_faster_than_its_steps(config, tmp_path, monkeypatch, dispatch):
     seconds = 0.02
@@ -115,6 +123,26 @@ def test_a_run_that_goes_on_by_other_code_says_so(config, tmp_path, caplog):
         assert len(warnings) == told
     assert 'from step 12, but not as it began (code.sha256=0123 before, 4567 now)' in warnings[0]
     assert result['begun_by'] == [old]
+
+
+def test_a_result_names_all_who_made_its_earlier_steps(config, tmp_path):
+    one, two, three = ({'code': {'sha256': sha256}} for sha256 in ('0123', '4567', '89ab'))
+    for maker, until in ((one, 8), (two, 14), (three, None)):
+        with pytest.raises(Killed) if until else contextlib.nullcontext():
+            result = run(config, tmp_path, until, maker)
+    assert result['begun_by'] == [one, two]
+
+
+def test_times_are_of_all_the_processes_that_a_run_took(config, tmp_path, monkeypatch):
+    """Of compilation too, which each of them has to do."""
+    now = itertools.count()
+    monkeypatch.setattr(loop.time, 'perf_counter', lambda: float(next(now)))
+    with pytest.raises(Killed):
+        run(config, tmp_path, until=14)
+    before = checkpoints.read_progress(tmp_path, 12)
+    after = run(config, tmp_path)
+    assert after['compile_seconds'] > before.compile_seconds > 0
+    assert after['train_seconds'] > before.train_seconds > 0
 
 
 def test_runs_reproduce_and_seeds_differ(config, tmp_path):

@@ -94,6 +94,12 @@ def test_members_equal_their_solo_runs(config, tmp_path, fields):
     assert len(set(losses)) == 3
 
 
+def test_the_devices_rate_is_of_all_members_together(config, tmp_path):
+    for result in train(differing(config)[:2], tmp_path):
+        steps_per_second = result['images_per_second'] / config.train.batch_size
+        assert result['flops_per_second'] == pytest.approx(2 * result['train_step_flops'] * steps_per_second)
+
+
 def test_a_member_that_diverges_does_not_disturb_the_others(config, tmp_path):
     config.train.clip_norm = 0.0
     configs = differing(config)

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import types
 
 import pytest
 
@@ -221,3 +222,14 @@ def test_wandb_gets_every_row_config_and_scores(config, tmp_path, monkeypatch):
     rows = [{name: value for name, value in row.items() if not name.startswith('_')} for row in history]
     assert rows[:-1] == read_rows(folder / 'metrics.jsonl')
     assert rows[-1]['test_accuracy'] == result['test']['accuracy']
+
+
+def test_wandb_takes_runs_of_one_name_in_two_sweeps_for_two(config, tmp_path):
+    """Runs are named by their config, so two sweeps may share one; the same folder goes on as the same run."""
+    taken = []
+    wandb = types.SimpleNamespace(init=lambda **options: taken.append(options))
+    for folder in (tmp_path / 'one' / 'run', tmp_path / 'two' / 'run', tmp_path / 'one' / 'run'):
+        sinks.WeightsAndBiases._begin(wandb, folder, config)
+    first, second, again = (options['id'] for options in taken)
+    assert first == again != second
+    assert [options['group'] for options in taken] == ['one', 'two', 'one']

@@ -35,7 +35,7 @@ def test_programs_are_counted_and_a_slow_start_is_a_warning(config, tmp_path, sw
     first = start(config, tmp_path / 'first', anew=True)
     assert first['misses'] > 1
     shared = start(config, tmp_path / 'shared', anew=False)
-    assert shared['misses'] <= first['misses']
+    assert 1 < shared['misses'] <= first['misses']  # those of the programs that both use
     again = start(config, tmp_path / 'again', anew=True)
     assert again['misses'] == 0
     assert again['hits'] > 1

@@ -8,6 +8,7 @@ import models
 from configs import base
 from data.spec import Spec, Split
 from models.accounting import peak_memory_bytes
+from tests.draws import normal
 from training import step as steps
 from training.evaluate import evaluate, per_class_accuracy
 from training.optimiser import Rates, build_optimiser, relative_learning_rate
@@ -65,6 +66,14 @@ def test_sums_add_up_over_steps(config, split):
     assert 0 <= int(state.sums.correct) <= 69
 
 
+def test_what_a_step_gets_right_is_counted_before_it_changes_anything(config, split):
+    model, rates, state = setup(config)
+    images, labels = jnp.asarray(split.images), jnp.asarray(split.labels)
+    predicted = np.asarray(model.apply(state.params, images).logits).argmax(-1)
+    after = jax.jit(steps.make_train_step(config, model, 10))(state, jax.random.key(1), rates, images, labels)
+    assert int(after.sums.correct) == (predicted == split.labels).sum() > 0
+
+
 @pytest.mark.parametrize(('before', 'after', 'first'), [(0, 0, 0), (0, 4, 4), (3, 0, 3), (3, 4, 3)])
 def test_sums_keep_the_first_step_that_diverged(before, after, first):
     one, other = (steps.Sums.zeros()._replace(diverged=jnp.int32(step)) for step in (before, after))
@@ -117,6 +126,12 @@ def test_schedule_warms_up_then_falls_to_zero(config):
     np.testing.assert_allclose(rates[100], 0, atol=1e-6)
 
 
+def test_the_schedule_is_a_line_and_then_half_a_cosine(config):
+    rates = [float(relative_learning_rate(config.train, 100)(step)) for step in range(101)]
+    np.testing.assert_allclose(rates[:11], np.arange(11) / 10, atol=1e-6)
+    np.testing.assert_allclose(rates[10:], (1 + np.cos(np.pi * np.arange(91) / 90)) / 2, atol=1e-6)
+
+
 @pytest.mark.parametrize(('warmup', 'steps'), [(0.99, 10), (0.9, 1), (0.5, 2), (0.1, 3)])
 def test_a_warm_up_that_takes_nearly_all_steps_still_reaches_the_peak(config, warmup, steps):
     config.train.warmup = warmup
@@ -153,6 +168,30 @@ def test_gradients_are_clipped_by_their_global_norm(config):
     _, opt_state = optimiser.update(huge, state.opt_state, state.params)
     moments = optax.tree.get(opt_state, 'mu')
     np.testing.assert_allclose(optax.tree.norm(moments), 0.1 * config.train.clip_norm, rtol=1e-4)
+
+
+def test_updates_are_adamw_s_equations(config):
+    """Loshchilov & Hutter 2019, algorithm 2, of gradients beyond the norm to clip to, and below it."""
+    model, rates, state = setup(config)
+    optimiser, schedule = build_optimiser(config.train, model, 10, rates), relative_learning_rate(config.train, 10)
+    decays, (params, rebuild) = jax.tree.leaves(model.decays(state.params)), jax.tree.flatten(state.params)
+    expected = [np.asarray(leaf, np.float64) for leaf in params]
+    first, second = ([np.zeros(leaf.shape) for leaf in params] for _ in range(2))
+    after, opt_state = state.params, state.opt_state
+    for step in range(5):
+        drawn = [0.1**step * normal(10 * step + index, leaf.shape) for index, leaf in enumerate(params)]
+        updates, opt_state = optimiser.update(jax.tree.unflatten(rebuild, drawn), opt_state, after)
+        after = optax.apply_updates(after, updates)
+        norm = np.sqrt(sum(np.sum(np.square(leaf, dtype=np.float64)) for leaf in drawn))
+        rate = config.train.learning_rate * float(schedule(step))
+        for index, gradient in enumerate(np.asarray(leaf, np.float64) * min(1, 1 / norm) for leaf in drawn):
+            first[index] = 0.9 * first[index] + 0.1 * gradient
+            second[index] = 0.999 * second[index] + 0.001 * gradient**2
+            mean, square = first[index] / (1 - 0.9 ** (step + 1)), second[index] / (1 - 0.999 ** (step + 1))
+            decay = config.train.weight_decay * expected[index] * decays[index]
+            expected[index] = expected[index] - rate * (mean / (np.sqrt(square) + 1e-8) + decay)
+    for ours, theirs, before in zip(jax.tree.leaves(after), expected, params, strict=True):
+        np.testing.assert_allclose(ours - before, theirs - before, rtol=1e-3, atol=2e-6)
 
 
 @pytest.mark.parametrize('mixer', ['attention', 'conv', 'gru'])
