@@ -90,9 +90,9 @@ def peak_flops(kind: str, dtype: str) -> float | None:
 
 
 def utilisation(
-    flops_per_step: float, steps: int, seconds: float, kind: str, count: int, dtype: str
+    flops_per_step: float, steps: int, seconds: float, kind: str, count: int | float, dtype: str
 ) -> dict[str, float | None]:
-    """What `count` devices achieved over `seconds` of training.
+    """What `count` devices, on average, achieved over `seconds` of training.
 
     Args:
       flops_per_step: models.accounting.train_step_flops, of all that the devices computed together in a step.

@@ -98,7 +98,7 @@ def _train_until(milestone: int, run: Run, state: State, start: int) -> State:
     clock = time.perf_counter()
     state, step, idle = _run_steps(run, state, start, milestone)
     jax.block_until_ready(state)
-    spent = Spent(time.perf_counter() - clock, idle)
+    spent = Spent(time.perf_counter() - clock, idle, len(run.programs.where.devices))
     on_host = state if run.size == 1 else jax.device_get(state)
     states = [population.member(on_host, index, run.size) for index in range(run.size)]
     if step == milestone:

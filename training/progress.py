@@ -7,10 +7,11 @@ from training.log import EMPTY, Mark
 
 
 class Spent(NamedTuple):
-    """Seconds of training, and in how many of them the device had nothing to do, at most."""
+    """Seconds of training, in how many of them the devices had nothing to do, at most, and how many devices."""
 
     seconds: float = 0.0
     idle: float = 0.0
+    devices: int = 1
 
 
 Maker = dict[str, dict[str, Any]]  # code, data, versions and device, each with its fields
@@ -26,6 +27,7 @@ class Progress(NamedTuple):
     compile_seconds: float
     train_seconds: float = 0.0  # steps alone: no compilation, validation or saving
     idle_seconds: float = 0.0  # of these, with nothing for the device to do, at most
+    device_seconds: float = 0.0  # the same steps', of all devices: a run may go on on another number of them
     validation: dict[str, float] | None = None  # accuracy and loss at the latest checkpoint that was validated
     best: dict[str, float] | None = None  # those of the best checkpoint
     best_step: int = 0
@@ -39,6 +41,7 @@ class Progress(NamedTuple):
         return self._replace(
             train_seconds=self.train_seconds + spent.seconds,
             idle_seconds=self.idle_seconds + spent.idle,
+            device_seconds=self.device_seconds + spent.seconds * spent.devices,
             rows=rows._asdict(),
         )
 

@@ -5,6 +5,7 @@ from typing import Any
 
 from models.matching import width
 from training.hardware import utilisation
+from training.progress import Progress
 from training.run import Run, score
 from training.step import State
 from training.track import Track
@@ -60,12 +61,14 @@ def _result(run: Run, track: Track, scores: dict[str, dict]) -> dict[str, Any]:
         'train_seconds': progress.train_seconds,
         'images_per_second': images / progress.train_seconds,
         'host_gap_share': progress.idle_seconds / progress.train_seconds,
-        **_achieved(run, progress.train_seconds),
+        **_achieved(run, progress),
     }
 
 
-def _achieved(run: Run, seconds: float) -> dict[str, float | None]:
-    """What the devices did in `seconds` of training, for all members together."""
-    devices = run.programs.where.devices
-    flops = float(run.size * run.programs.costs.train_step_flops)
-    return utilisation(flops, run.steps, seconds, devices[0].device_kind, len(devices), run.config.train.compute_dtype)
+def _achieved(run: Run, progress: Progress) -> dict[str, float | None]:
+    """What the devices did while they trained, for all members together; mfu of as many as there were on average."""
+    seconds, kind = progress.train_seconds, run.programs.where.devices[0].device_kind
+    flops, devices = float(run.size * run.programs.costs.train_step_flops), progress.device_seconds / seconds
+    achieved = utilisation(flops, run.steps, seconds, kind, devices, run.config.train.compute_dtype)
+    # Fewer than one: a part of the steps is of older code, which did not count devices.
+    return achieved if devices >= 1 else achieved | {'mfu': None}

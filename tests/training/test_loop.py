@@ -11,12 +11,12 @@ import pytest
 import data
 from files.writing import StorageError
 from tests.experiments import small
-from training import checkpoints, loop
+from training import checkpoints, loop, results
 from training.evaluate import compile_evaluation, evaluate
 from training.log import MetricsLog, read_rows
 from training.loop import total_steps
 from training.programs import compile_programs
-from training.progress import UNKNOWN
+from training.progress import UNKNOWN, Spent
 from training.restore import restore_selected
 from training.track import Member
 
@@ -160,6 +160,23 @@ def test_selection_takes_the_best_on_validation_and_last_the_last(config, tmp_pa
     assert result['validation']['accuracy'] == best['validation_accuracy']
     config.checkpoint.select = 'last'
     assert run(config, tmp_path / 'last')['selection'] == result['selection'] | {'rule': 'last', 'step': 24}
+
+
+@pytest.mark.parametrize(('devices', 'mfu'), [(1, 0.5), (0, None)])
+def test_the_share_of_the_peak_is_of_the_devices_of_all_its_starts(config, tmp_path, monkeypatch, devices, mfu):
+    """First steps of older code, which did not count devices, leave it unknown."""
+    config.train.steps, config.checkpoint.count, counted = 12, 2, []
+    with contextlib.suppress(Killed), monkeypatch.context() as patch:
+        patch.setattr(loop, 'Spent', lambda seconds, idle, count: Spent(seconds, idle, devices * count))
+        run(config, tmp_path, until=7)
+
+    def achieved(flops, steps, seconds, kind, count, dtype):
+        counted.append(count)
+        return {'flops_per_second': 1.0, 'mfu': 0.5}
+
+    monkeypatch.setattr(results, 'utilisation', achieved)
+    assert run(config, tmp_path)['mfu'] == mfu
+    assert (counted == [1.0]) == (devices == 1)
 
 
 def test_an_early_best_checkpoint_is_kept_and_tested(config, tmp_path):

@@ -1,6 +1,7 @@
 import itertools
 
-from training.progress import Progress
+from training.log import EMPTY
+from training.progress import Progress, Spent
 
 SCORES = [{'accuracy': accuracy, 'loss': loss} for accuracy in (0.5, 0.6) for loss in (1.0, 2.0)]
 
@@ -15,6 +16,11 @@ def test_the_best_has_the_highest_accuracy_then_the_lowest_loss_and_is_the_first
         assert progress.validation == scores[-1]
         assert progress.selected('best', 3) == progress.best_step
         assert progress.selected('last', 3) == 3
+
+
+def test_seconds_of_devices_add_up_where_a_run_goes_on_on_another_number_of_them():
+    progress = Progress(compile_seconds=0.0).after(Spent(10.0, 0.0, 8), EMPTY).after(Spent(30.0, 0.0, 1), EMPTY)
+    assert (progress.train_seconds, progress.device_seconds) == (40.0, 110.0)
 
 
 def test_before_any_validation_the_latest_step_counts():
