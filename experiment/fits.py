@@ -57,7 +57,8 @@ def check_fits(config: ConfigDict, spec: Spec, *, to_train: bool) -> None:
     """Raises ConfigError when the model of an experiment, or a batch of it, or its plan, cannot fit."""
     height, width, channels = spec.image_shape
     pixels, train = height * width * channels, config.train
-    _refuse(config, 'a batch of images', 4 * train.eval_batch_size * pixels, ['train.eval_batch_size'])
+    number = np.dtype(train.compute_dtype).itemsize
+    _refuse(config, 'a batch of images', number * train.eval_batch_size * pixels, ['train.eval_batch_size'])
     check_model(config, config.model, spec, to_train=to_train)
     if to_train:
         _refuse(config, 'a batch of images', train.batch_size * pixels, ['train.batch_size'])
@@ -79,14 +80,14 @@ def check_model(config: ConfigDict, model: ConfigDict, spec: Spec, *, to_train: 
     )  # one that tiles is no larger
     fields = ['embed_dim', 'depth', 'mlp_ratio', *(['kernel_size'] if MIXERS[model.mixer].has_kernel else [])]
     _refuse(config, params, each * weights, [f'model.{field}' for field in fields])
-    number = 2 if config.train.compute_dtype == 'bfloat16' else 4
+    dtype = np.dtype(config.train.compute_dtype)
+    number = dtype.itemsize
     evaluated = number * config.train.eval_batch_size * tokens * dim
     _refuse(config, 'the activations of an evaluation', evaluated, ['train.eval_batch_size', 'model.embed_dim'])
     if not to_train:
         return
     kept = number * images * tokens * dim * model.depth  # what each block was given, which even model.remat keeps
     _refuse(config, 'the activations of a step', kept, ['train.batch_size', 'model.embed_dim', 'model.depth'])
-    dtype = np.dtype(config.train.compute_dtype)
     writes_weights = model.attention_kernel == 'xla' or fallback(model, spec.image_shape, dtype)
     if model.mixer == 'attention' and model.window is None and writes_weights:
         alike = 1 if not model.positions.content else images  # by position alone the weights are one for the batch
