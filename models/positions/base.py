@@ -96,7 +96,7 @@ class AbsolutePositions(NoPositions):
 
     def codes(self, coordinates: Coordinates) -> Float[Array, 'tokens embed']:
         """The code of every token, in float32."""
-        raise NotImplementedError(f'{type(self).__name__} must say its codes')
+        raise TypeError(f'{type(self).__name__} must say its codes')
 
     def tokens(
         self, x: Float[Array, 'batch tokens embed'], coordinates: Coordinates

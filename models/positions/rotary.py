@@ -32,7 +32,7 @@ class Rotary(NoPositions):
 
     def turns(self) -> Float[Array | np.ndarray, '#heads pairs 2']:
         """Radians per row and per column of each pair of channels."""
-        raise NotImplementedError(f'{type(self).__name__} must say its turns')
+        raise TypeError(f'{type(self).__name__} must say its turns')
 
     def rotate(self, q: Heads, k: Heads, coordinates: Coordinates) -> tuple[Heads, Heads]:
         # Sums rather than a matrix product, whose inputs some accelerators round.
