@@ -159,6 +159,9 @@ def describe(error: BaseException) -> str:
         return f'--config={first.filename}: {first.strerror}' if first.filename else f'--config: {last}'
     if users:
         text = text.partition(' Other fields present')[0]  # a locked ConfigDict prints itself whole after that
+        missing = re.match(r'Key "(\w+)" does not exist', text)
+        near = nearest(missing[1], defaults()) if missing else ''
+        text = f'{text.rstrip(".")}; {near}' if near.startswith('did you mean') else text
         return f'{users[-1].filename}:{users[-1].lineno}: {type(first).__name__}: {text}'
     return str(error)
 

@@ -83,7 +83,8 @@ def test_bad_input_is_one_line_and_writes_nothing(name, tmp_path):
 
 
 BAD_FILES = {
-    'misspelt field': ('config.model.num_head = 3', 'num_head'),
+    'misspelt field': ('config.model.num_head = 3', 'did you mean model.num_heads?'),
+    'a field as it is called elsewhere': ('config.train.lr = 3', 'did you mean train.learning_rate?'),
     'wrong type': ("config.model.num_heads = 'many'", 'many'),
     'syntax': ('config.model.num_heads ==== 3', 'invalid syntax'),
     'import': ('import no_such_module', 'no_such_module'),
