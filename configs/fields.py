@@ -16,8 +16,9 @@ def get(config: ConfigDict, field: str) -> Any:
     return config
 
 
+@functools.cache
 def type_of(field: str) -> type:
-    """What the values of a field of configs/base.py are, where it is set."""
+    """What the values of a field of configs/base.py are, where it is set; of a group, ConfigDict."""
     *groups, name = field.split('.')
     return functools.reduce(ConfigDict.__getitem__, groups, base.get_config()).get_type(name)
 

@@ -82,15 +82,11 @@ def _refuse_links(workdir: Path) -> None:
 
 
 def _train(members: Sequence[Member], processes: int, profiled: bool) -> list[dict[str, Any]]:
-    dataset = data.load_once(members[0].config.data)
-    _warn_of_unseen_classes(members[0].config.data.to_json())
+    dataset, fields = data.load_once(members[0].config.data), members[0].config.data.to_json()
+    _warn_of_unseen_classes(fields)
     device = environment.device(len(placement.of_training(members[0].config, len(members)).devices))
     made_by = {'git': environment.git(), 'code': environment.code()}
-    made_by |= {
-        'data': _fingerprint(members[0].config.data.to_json()),
-        'versions': environment.versions(),
-        'device': device,
-    }
+    made_by |= {'data': _fingerprint(fields), 'versions': environment.versions(), 'device': device}
     members = [member._replace(maker=environment.maker(made_by)) for member in members]
     results, ended = [], []
     with contextlib.ExitStack() as stack:

@@ -16,8 +16,6 @@ from configs.fields import defaults, flatten
 OVERRULED = {'train.epochs': 'train.steps', 'data.train_fraction': 'data.train_examples'}  # by what goes before it
 IN_NO_FOLDER = ('digits', 'synthetic')  # datasets; data.LOCAL, without the import that a typing error need not wait for
 OF_TOKENS = ('mixer', 'kernel_size', 'num_heads', 'patch_size', 'embed_dim', 'depth', 'mlp_ratio', 'positions.name')
-# As models.matching has it.
-OF_REFERENCE = {'model.name': 'backbone', 'model.positions.name': 'none', 'model.window': None}
 DEFAULTS = defaults()
 
 
@@ -59,8 +57,11 @@ def unread(fields: dict[str, Any]) -> dict[str, str]:
     own = _unread_of_model(fields)
     if not fields.get('model.match'):
         return found | own | {'model.reference': "model.match='' solves no width"}
+    from models.matching import REFERENCE
+
     # The arm that the width is matched to is made of the same fields.
-    reference = _unread_of_model(fields | OF_REFERENCE | {'model.mixer': fields.get('model.reference')})
+    changed = {f'model.{name}': value for name, value in REFERENCE.items()}
+    reference = _unread_of_model(fields | changed | {'model.mixer': fields.get('model.reference')})
     return found | {field: why for field, why in own.items() if field in reference}
 
 

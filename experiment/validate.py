@@ -8,7 +8,7 @@ from ml_collections import ConfigDict
 import data
 from configs import base
 from configs.errors import ConfigError, nearest
-from configs.fields import get
+from configs.fields import get, type_of
 from data.spec import Spec
 from experiment.fits import check_fits, check_made_images, check_model
 from files.text import shown
@@ -110,10 +110,8 @@ def _check_types(config: ConfigDict, group: str = '') -> None:
 
 def check_type(field: str, value: Any) -> None:
     """Raises ConfigError where a value is not of the type that `field`, a dotted name of configs/base.py, has there."""
-    group, _, name = field.rpartition('.')
-    defaults = get(DEFAULTS, group) if group else DEFAULTS
-    wanted = defaults.get_type(name)
-    unset = defaults[name] is None and value is None
+    wanted = type_of(field)
+    unset = value is None and get(DEFAULTS, field) is None
     if not unset and not (type(value) is wanted or (wanted is float and type(value) is int)):
         raise ConfigError(f'{field}={shown(value)} is of type {type(value).__name__}; {wanted.__name__} would do')
 

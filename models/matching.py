@@ -31,18 +31,20 @@ class Width(NamedTuple):
     reference: int | None  # params, or FLOPs per image; None: nothing to meet
 
 
+# Fields of config.model that are so in every reference arm, beside its mixer.
+REFERENCE = {
+    'name': 'backbone',
+    'window': None,
+    'positions.name': 'none',
+    'positions.inject': 'stem',
+    'positions.content': True,
+    'match': '',
+}
+
+
 def reference_arm(config: ConfigDict) -> ConfigDict:
     """The arm that `config` (an experiment's `config.model`) is matched to: as written, but for the mixer's part."""
-    changes = {
-        'name': 'backbone',
-        'mixer': config.reference,
-        'window': None,
-        'positions.name': 'none',
-        'positions.inject': 'stem',
-        'positions.content': True,
-        'match': '',
-    }
-    return _with(config, changes)
+    return _with(config, REFERENCE | {'mixer': config.reference})
 
 
 def matched(config: ConfigDict, spec: Spec) -> ConfigDict:

@@ -166,7 +166,7 @@ def scaling_curves(sweep: runs.Sweep) -> Picture | None:
     for arm in sweep.arms:
         size = next((run.result.train_examples for run in arm.finished if run.result.train_examples), None)
         if size is not None:
-            beside = ('seed', 'data.train_fraction', 'data.train_examples', *(arm.tuning.fields if arm.tuning else ()))
+            beside = ('seed', 'data.train_fraction', 'data.train_examples', *arm.tuned)
             config = flatten(arm.finished[0].config)
             rest = str({name: value for name, value in config.items() if name not in beside})
             values = tuple(100 * run.result.accuracy for run in arm.finished)

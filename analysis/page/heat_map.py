@@ -50,8 +50,7 @@ def grids(rows: Sequence[Row]) -> list[Grid]:
         fields = flatten(config or {})
         place = tuple(fields.get(name) for name in FIELDS)
         if not lacks_attention(config) and None not in place:
-            tuned = row.arm.tuning.fields if row.arm.tuning else ()  # a choice for each arm, and no difference
-            rest = {name: value for name, value in fields.items() if name not in (*NOT_ALIKE, *tuned)}
+            rest = {name: value for name, value in fields.items() if name not in (*NOT_ALIKE, *row.arm.tuned)}
             if fields.get('model.positions.content') is False:
                 place = f'{place[0]} alone', place[1]
             group = groups.setdefault(json.dumps(rest, sort_keys=True), Grid({}, rest))

@@ -44,6 +44,11 @@ class Arm:
         return {status: sum(run.status == status for run in self.runs) for status in UNFINISHED}
 
     @property
+    def tuned(self) -> tuple[str, ...]:
+        """Fields that were chosen for this arm by itself: no difference from another arm."""
+        return self.tuning.fields if self.tuning else ()
+
+    @property
     def config(self) -> dict | None:
         """That of its first run that left one; they differ in the seed alone."""
         return next((run.config for run in self.runs if run.config), None)
