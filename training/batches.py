@@ -13,6 +13,8 @@ from data.spec import Rows, Split
 Fed = tuple[jax.Array, jax.Array, Int[np.ndarray, '...']]
 Feed = Callable[[Int[np.ndarray, '...']], Fed]
 
+AHEAD = 3  # calls in flight, each with images of its own, beyond which the host waits: they take the device's memory
+
 
 @functools.lru_cache(maxsize=1024)
 def _epoch_orders(seed: int, examples: int) -> Callable[[int], Int32[np.ndarray, 'examples']]:

@@ -1,5 +1,6 @@
 """Accuracy and loss over a whole split, and its program: every example once, sums first, one division at the end."""
 
+from collections import deque
 from collections.abc import Callable
 
 import jax
@@ -10,7 +11,7 @@ from ml_collections import ConfigDict
 from data.spec import Spec, Split
 from models import Model, Params
 from training import placement, population
-from training.batches import padded_batches
+from training.batches import AHEAD, padded_batches
 from training.step import Evaluation, make_evaluation_step, no_evaluation
 from training.tracing import batch_shapes, sharing
 from training.xla_options import compiled
@@ -50,8 +51,12 @@ def evaluate_members(
     where = placement.of(size, batch_size)
     sums = population.together([no_evaluation(num_classes)] * size)
     params, sums = jax.device_put((params, sums), where.members)
+    in_flight = deque()
     for batch in padded_batches(split, batch_size):
+        if len(in_flight) == AHEAD:
+            jax.block_until_ready(in_flight.popleft())
         sums = step(params, sums, *jax.device_put(batch, where.images))
+        in_flight.append(sums)
     sums = jax.device_get(sums)
     return [_scores(population.member(sums, index, size)) for index in range(size)]
 

@@ -15,7 +15,7 @@ from ml_collections import ConfigDict
 
 from data.spec import Dataset
 from training import interruption, population
-from training.batches import Fed, batch_rows, make_feed, on_device
+from training.batches import AHEAD, Fed, batch_rows, make_feed, on_device
 from training.interruption import Interrupted
 from training.optimiser import Rates
 from training.profile import Profile
@@ -29,8 +29,6 @@ from training.start import Start
 from training.step import State, Sums, run_keys
 from training.strategy import milestones
 from training.track import Member, Track
-
-AHEAD = 3  # dispatches in flight, each with images of its own, beyond which the host waits
 
 logger = logging.getLogger(__name__)
 

@@ -110,6 +110,30 @@ def test_evaluation_counts_every_example_once(config, split, batch_size):
             assert scores['confusion'][true, guess] == ((split.labels == true) & (predicted == guess)).sum()
 
 
+def test_an_evaluation_waits_for_a_device_that_falls_behind(split):
+    """Else all images of a split that does not fit on it are on it, for as long as it takes."""
+    pending, most = [], 0
+
+    class Pending:
+        def __init__(self):
+            nonlocal most
+            pending.append(self)
+            most = max(most, len(pending))
+
+        def block_until_ready(self):
+            del pending[: pending.index(self) + 1]  # a device computes them in turn
+            return self
+
+        def __array__(self, *arguments, **options):
+            return np.array(1.0)
+
+    def step(params, sums, images, labels, mask):
+        return steps.Evaluation(Pending(), np.ones((3, 3)))
+
+    evaluate(step, {}, split, 1, 3)
+    assert 1 < most <= 3
+
+
 def test_per_class_accuracy_is_nan_where_there_is_nothing_to_know():
     accuracy = per_class_accuracy(np.array([[3, 1], [0, 0]]))
     assert accuracy[0] == 0.75
