@@ -2,7 +2,7 @@
 # make test   every test
 # make lint   ruff
 # make data   DATASET=fashion_mnist [PREPARE="--from_debian"]: prepare a TFDS dataset
-# make bench  BENCH="train_step loop window sweep": paired timings, against PyTorch too
+# make bench  BENCH="train_step loop window sweep read": paired timings, against PyTorch too
 # make lock   pin requirements anew
 #
 # Each target makes what it needs: .tools/ (uv), .venv/ (patchwise), .venv-prepare/ (TensorFlow, for `make data`),
@@ -13,7 +13,7 @@ PYTHON ?= python3
 ACCELERATOR ?= cpu
 DATASET ?= fashion_mnist
 PREPARE ?=
-BENCH ?= train_step loop window sweep
+BENCH ?= train_step loop window sweep read
 
 LOCK_cpu := requirements.txt
 LOCK_cuda := requirements/cuda.txt

@@ -1,0 +1,75 @@
+import ctypes
+import mmap
+import os
+import time
+
+import numpy as np
+import pytest
+
+from data.spec import Rows
+
+PAGES = 8  # of an image
+
+
+class Watched(np.memmap):
+    """A memory-mapped array of whose images some are copied only once all their pages are in memory by themselves."""
+
+    def __getitem__(self, index):
+        if isinstance(index, np.ndarray):
+            end = time.monotonic() + 10
+            while not in_memory(self)[index].all() and time.monotonic() < end:
+                time.sleep(0.01)
+            self.pages_when_copied = in_memory(self)
+        return super().__getitem__(index)
+
+
+@pytest.fixture
+def images():
+    return np.random.default_rng(0).integers(0, 256, (40, PAGES, mmap.PAGESIZE, 1), np.uint8)
+
+
+@pytest.fixture
+def mapped(images, tmp_path):
+    """The images in a memory-mapped file, of which no page is in memory."""
+    path = tmp_path / 'images.npy'
+    np.save(path, images)
+    mapped = np.load(path, mmap_mode='r')
+    with path.open('r+b') as file:
+        os.fsync(file.fileno())  # what is not yet written cannot be dropped
+        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+    if in_memory(mapped).any():
+        pytest.skip('the file system keeps its files in memory')
+    return mapped
+
+
+def in_memory(mapped):
+    """Of every image, whether each page is in memory that its bytes begin in."""
+    held = np.zeros(mapped.nbytes // mmap.PAGESIZE, np.uint8)
+    start = mapped.ctypes.data - mapped.ctypes.data % mmap.PAGESIZE
+    arguments = ctypes.c_void_p(start), ctypes.c_size_t(mapped.nbytes), ctypes.c_void_p(held.ctypes.data)
+    assert not ctypes.CDLL(None).mincore(*arguments)
+    return held.reshape(len(mapped), PAGES) & 1 == 1
+
+
+@pytest.mark.parametrize('index', [np.array([2, 1]), slice(1, 3), slice(None)], ids=str)
+def test_rows_read_like_the_array_of_them_wherever_it_lies(images, mapped, index):
+    rows = np.array([3, 39, 0, 17])
+    for source in (mapped, images, mapped[:], images[:]):
+        some = Rows(source, rows)
+        assert (some.shape, some.dtype, some.nbytes, len(some)) == (
+            (4, *images.shape[1:]),
+            np.uint8,
+            4 * images[0].nbytes,
+            4,
+        )
+        np.testing.assert_array_equal(some[index], images[rows][index])
+
+
+def test_a_batch_is_asked_for_before_it_is_copied_and_nothing_else_is(mapped):
+    """Else every page is a request of its own, and the next one waits for it."""
+    mapped.__class__ = Watched
+    Rows(mapped, np.arange(40))[np.array([30, 5, 39])]
+    asked = mapped.pages_when_copied
+    assert asked[[30, 5, 39]].all()
+    others = np.delete(asked, [30, 5, 39, 31, 6], axis=0)  # an image ends in the page in which the next one begins
+    assert not others.any()
