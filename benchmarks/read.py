@@ -79,7 +79,7 @@ def measure(path: Path, batch: int, *, seconds: float, fewest: int) -> dict[str,
         ASKED: lambda images, rows: Rows(images, np.arange(len(images)))[rows],
         TOUCHED: lambda images, rows: images[rows],
     }
-    order, draws, images = list(ways), np.random.default_rng(0), len(np.load(path, mmap_mode='r'))
+    order, draws, images = list(ways), np.random.default_rng(0), len(np.load(path, mmap_mode='r', allow_pickle=False))
     times: dict[str, list[float]] = {name: [] for name in (*ways, CACHED)}
     end = time.perf_counter() + seconds
     while len(times[CACHED]) < fewest or time.perf_counter() < end:
@@ -101,7 +101,7 @@ def measure(path: Path, batch: int, *, seconds: float, fewest: int) -> dict[str,
 
 def read_twice(path: Path, way: Callable[..., np.ndarray], rows: Int[np.ndarray, 'batch']) -> tuple[float, float]:
     """Seconds of way(images, rows) with nothing of the file in memory, where the system drops it, and once more."""
-    images = np.load(path, mmap_mode='r')
+    images = np.load(path, mmap_mode='r', allow_pickle=False)
     with path.open('rb') as file:
         os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
     taken = []
