@@ -57,7 +57,7 @@ def _by_program(runs: Sequence[Planned], workdir: Path, at_most: int | None) -> 
 def chunk_sizes(runs: int, largest: int, devices: int) -> list[int]:
     """Sizes of the populations that share `runs`: `largest` at most, few, nearly equal, and multiples of `devices`.
 
-    What then is left over, less than one for each device, is a population by itself, on one device.
+    What then is left over, less than one for each device, is a population by itself.
     """
     share = devices if 1 < devices <= largest else 1
     whole, left = divmod(runs, share)

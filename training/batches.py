@@ -8,8 +8,10 @@ import numpy as np
 from jaxtyping import Bool, Int, Int32
 
 from data.spec import Rows, Split
+from training import population
+from training.placement import Placement
 
-# Images, labels, and the rows of them that each step trains on.
+# Images and labels, all or by step; and the rows that each step trains on, of all or of its own.
 Fed = tuple[jax.Array, jax.Array, Int[np.ndarray, '...']]
 Feed = Callable[[Int[np.ndarray, '...']], Fed]
 
@@ -50,23 +52,26 @@ def on_device(split: Split) -> bool:
     return not isinstance(split.images, Rows)
 
 
-def fed_examples(resident: int | None, rows: int) -> int:
-    """How many images a dispatch on `rows` rows is handed: all `resident` ones, or where there are none its own."""
-    return rows if resident is None else resident
-
-
-def make_feed(split: Split, sharding: jax.sharding.Sharding) -> Feed:
-    """feed(rows) -> what the training program is called with; it cannot tell where the images lay before."""
+def make_feed(split: Split, where: Placement) -> Feed:
+    """feed(rows) -> what the training program is called with; gathered images go only where their step is computed."""
     if on_device(split):
-        images, labels = jax.device_put((split.images, split.labels), sharding)
+        images, labels = jax.device_put((split.images, split.labels), where.images)
         return lambda rows: (images, labels, rows)
 
     def gather(rows: Int[np.ndarray, '...']) -> Fed:
-        flat = rows.ravel()
-        images, labels = jax.device_put((split.images[flat], split.labels[flat]), sharding)
-        return images, labels, np.arange(len(flat), dtype=np.int32).reshape(rows.shape)
+        images = split.images[rows.ravel()].reshape(*rows.shape, *split.images.shape[1:])
+        in_order = np.broadcast_to(np.arange(rows.shape[-1], dtype=np.int32), rows.shape)
+        return *jax.device_put((images, split.labels[rows]), where.rows), in_order
 
     return gather
+
+
+def fed_to_one(fed: Fed, index: int, size: int) -> Fed:
+    """What one member of a population of `size` was fed."""
+    images, labels, rows = fed
+    if labels.ndim == rows.ndim:
+        return population.member(fed, index, size)
+    return images, labels, population.member(rows, index, size)
 
 
 def padded_batches(split: Split, batch_size: int) -> Iterator[tuple[np.ndarray, np.ndarray, Bool[np.ndarray, 'batch']]]:

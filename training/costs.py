@@ -44,5 +44,5 @@ def flops_of_a_step(job: Job, traced: jax.stages.Traced, counted: Model, state: 
         except Opaque:
             pass
     where = placement.of_training(job.config)
-    alone = job._replace(where=where, dispatch=1, images=job.config.train.batch_size)
+    alone = job._replace(where=where, dispatch=1, resident=None)
     return train_step_flops(trace_training(alone, counted, state))

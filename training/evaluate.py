@@ -12,6 +12,7 @@ from data.spec import Spec, Split
 from models import Model, Params
 from training import placement, population
 from training.batches import AHEAD, padded_batches
+from training.placement import Placement
 from training.step import Evaluation, make_evaluation_step, no_evaluation
 from training.tracing import batch_shapes, sharing
 from training.xla_options import compiled
@@ -24,12 +25,12 @@ def compile_evaluation(
 
     `params` are one member's, and may be abstract; the program takes those of `size` members.
     """
-    batch = config.train.eval_batch_size
-    where = placement.of(size, batch)
+    batch, where = _shared(config.train.eval_batch_size, size)
     images = *batch_shapes(spec, batch), jax.ShapeDtypeStruct((batch,), bool)
     sums = no_evaluation(spec.num_classes)
     step = population.vectorised(make_evaluation_step(sharing(model, where)), size, [0, 0, None, None, None])
-    own, shared = population.abstract((params, sums), where.members, size), population.abstract(images, where.images)
+    own = population.abstract((params, sums), where.members, size)
+    shared = population.abstract(images, where.batch or where.images)
     return compiled(jax.jit(step, out_shardings=where.members).lower(*own, *shared), config)
 
 
@@ -48,17 +49,23 @@ def evaluate_members(
     step: Callable[..., Evaluation], params: Params, split: Split, batch_size: int, num_classes: int, size: int
 ) -> list[dict]:
     """`evaluate` of each of `size` members, whose `params` are stacked when they are several."""
-    where = placement.of(size, batch_size)
+    batch_size, where = _shared(batch_size, size)
     sums = population.together([no_evaluation(num_classes)] * size)
     params, sums = jax.device_put((params, sums), where.members)
     in_flight = deque()
     for batch in padded_batches(split, batch_size):
         if len(in_flight) == AHEAD:
             jax.block_until_ready(in_flight.popleft())
-        sums = step(params, sums, *jax.device_put(batch, where.images))
+        sums = step(params, sums, *jax.device_put(batch, where.batch or where.images))
         in_flight.append(sums)
     sums = jax.device_get(sums)
     return [_scores(population.member(sums, index, size)) for index in range(size)]
+
+
+def _shared(batch_size: int, size: int) -> tuple[int, Placement]:
+    """How many images `size` members are given at once, and where: a single one's are shared by all devices."""
+    batch_size = batch_size if size > 1 else placement.shared_by_all(batch_size)
+    return batch_size, placement.of(size, batch_size)
 
 
 def _scores(sums: Evaluation) -> dict:

@@ -15,7 +15,7 @@ from ml_collections import ConfigDict
 
 from data.spec import Dataset
 from training import interruption, population
-from training.batches import AHEAD, Fed, batch_rows, make_feed, on_device
+from training.batches import AHEAD, Fed, batch_rows, fed_to_one, make_feed, on_device
 from training.interruption import Interrupted
 from training.optimiser import Rates
 from training.profile import Profile
@@ -62,7 +62,7 @@ def train(members: Sequence[Member], dataset: Dataset, *, profiled: bool = False
     state = programs.initial_state(init_keys)
     rates = population.together([Rates.of(member.config.train) for member in members])
     train_keys, rates = jax.device_put((train_keys, rates), programs.where.members)
-    feed = make_feed(dataset.train, programs.where.images)
+    feed = make_feed(dataset.train, programs.where)
     compile_seconds = time.perf_counter() - clock
     if programs.kernel_fallback:
         asked = config.model.attention_kernel
@@ -158,10 +158,9 @@ def _check_numerics(run: Run, before: State, after: State, arguments: Fed) -> No
     for index, diverged in enumerate(np.atleast_1d(after.sums.diverged)):
         track = run.tracks[index]
         if diverged and track.diverged_step is None and track.first_bad_operation is None:
-            own = population.member((before, run.keys, run.rates, arguments[2]), index, run.size)
-            track.first_bad_operation = find_bad_operation(
-                run.config, run.dataset.spec, run.steps, *own[:3], *arguments[:2], own[3]
-            )
+            own = population.member((before, run.keys, run.rates), index, run.size)
+            fed = fed_to_one(arguments, index, run.size)
+            track.first_bad_operation = find_bad_operation(run.config, run.dataset.spec, run.steps, *own, *fed)
 
 
 def _cleared(run: Run, sums: Sums) -> Sums:

@@ -1,9 +1,10 @@
-"""Where arrays live: on one device, or spread over all of them; and which devices and cores there are.
+"""Where arrays live: on one device, or spread over several; and which devices and cores there are.
 
 Members of a population are spread over the devices, and so are the examples of a single run's batch: then every device
 has the whole state and computes its share of the examples, and XLA adds up what they find (GSPMD, Xu et al. 2021,
 arXiv:2105.04663). The program stays that of one device, with its batch and its draws of augmentation and dropout; sums
-over a batch are rounded in another order, no more. What does not divide evenly stays on the first device.
+over a batch are rounded in another order, no more. Work goes to as many devices as it divides among evenly: five
+members to five of eight.
 """
 
 import os
@@ -22,8 +23,8 @@ class Placement(NamedTuple):
 
     size: int
     members: Sharding  # what each member has, along a leading axis where they are several
-    images: Sharding  # those that the program is handed, and their labels
-    rows: Sharding  # of these images: [steps, batch], or [members, steps, batch]
+    images: Sharding  # of which each device needs all, and their labels
+    rows: Sharding  # of these images, or the images themselves by step: [steps, batch, ...], or [members, steps, ...]
     batch: Sharding | None = None  # of each array of examples inside the program, by its leading axis; None: one device
 
     @property
@@ -42,29 +43,32 @@ def devices() -> Sequence[jax.Device]:
     return jax.devices()
 
 
-def of(size: int, examples: int, *, resident: bool = False, only: Sequence[jax.Device] | None = None) -> Placement:
+def of(size: int, examples: int, *, only: Sequence[jax.Device] | None = None) -> Placement:
     """Where `size` members live, and the batches that they see.
 
     Args:
-      examples: that a single run computes at once; they are shared if each device gets as many.
-      resident: whether the images handed in are all there are rather than a batch, so that each device needs them all.
+      examples: that a single run computes at once; devices share them, each as many.
       only: the devices to use; None: all.
     """
     every = devices() if only is None else only
-    count, axis = len(every), 'batch' if size == 1 else 'members'
-    if count == 1 or (examples if size == 1 else size) % count:
+    axis, shares = ('batch', examples) if size == 1 else ('members', size)
+    count = max(count for count in range(1, len(every) + 1) if shares % count == 0)
+    if count == 1:
         single = SingleDeviceSharding(every[0])
         return Placement(size, single, single, single)
-    mesh = jax.make_mesh((count,), (axis,), axis_types=(jax.sharding.AxisType.Auto,), devices=every)
+    mesh = jax.make_mesh((count,), (axis,), axis_types=(jax.sharding.AxisType.Auto,), devices=every[:count])
     whole, split = NamedSharding(mesh, PartitionSpec()), NamedSharding(mesh, PartitionSpec(axis))
     if size > 1:
         return Placement(size, members=split, images=whole, rows=split)
     rows = NamedSharding(mesh, PartitionSpec(None, axis))
-    return Placement(size, members=whole, images=whole if resident else split, rows=rows, batch=split)
+    return Placement(size, members=whole, images=whole, rows=rows, batch=split)
 
 
-def of_training(
-    config: ConfigDict, size: int = 1, *, resident: bool = True, only: Sequence[jax.Device] | None = None
-) -> Placement:
+def of_training(config: ConfigDict, size: int = 1, *, only: Sequence[jax.Device] | None = None) -> Placement:
     """`of` the training of `size` runs like `config`."""
-    return of(size, config.train.batch_size // base.parts(config), resident=resident, only=only)
+    return of(size, config.train.batch_size // base.parts(config), only=only)
+
+
+def shared_by_all(examples: int) -> int:
+    """The smallest batch of so many examples at least that all devices share, for what can be padded."""
+    return -(-examples // len(devices())) * len(devices())

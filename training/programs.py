@@ -19,7 +19,7 @@ from models.fused import fallback
 from models.matching import matched
 from training import placement, population
 from training import step as steps
-from training.batches import fed_examples, on_device
+from training.batches import on_device
 from training.costs import Costs, countable, flops_of_a_step
 from training.evaluate import compile_evaluation
 from training.numerics import first_bad_operation
@@ -85,7 +85,7 @@ def compile_programs(
     fields = json.dumps(program_fields(config), sort_keys=True)
     longest = longest_dispatch(config, total_steps)
     resident = len(dataset.train.labels) if on_device(dataset.train) else None
-    where = placement.of_training(config, size, resident=resident is not None, only=only)
+    where = placement.of_training(config, size, only=only)
     with _finding:  # two threads at once would each make a slot
         slot = _slot(fields, dataset.spec, total_steps, longest, resident, where)
     with slot.lock:  # whoever comes while another thread compiles the same waits for it
@@ -121,14 +121,13 @@ def _compile(
     about = 3 * flops * config.train.batch_size  # of a step, which cannot be counted before the parts are chosen
     config.train.accumulate = parts_of_a_batch(config, where, spec.image_shape, about, total_steps)
     batches = where.size * config.train.batch_size
-    brought = batches * math.prod(spec.image_shape) if resident is None else 0
+    brought = 0 if resident is not None else batches * math.prod(spec.image_shape)
     dispatch = steps_per_dispatch(config, longest, about, brought)
-    images = fed_examples(resident, dispatch * batches)
-    job, state = Job(config, spec, total_steps, where, dispatch, images), steps.state_shapes(config, model)
+    job, state = Job(config, spec, total_steps, where, dispatch, resident), steps.state_shapes(config, model)
     traced = trace_training(job, model, state)
     train_steps = compiled(traced.lower(), config)
     step_flops = flops_of_a_step(job, traced, counted, state)
-    name = f'{spec} {total_steps} {where.size} on {len(where.devices)} {dispatch} of {images} {fields}'
+    name = f'{spec} {total_steps} {where.size} on {len(where.devices)} {dispatch} of {resident} {fields}'
     return Programs(
         initial_state=compile_drawing(functools.partial(steps.initial_state, config, model), where),
         train_steps=train_steps,

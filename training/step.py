@@ -151,13 +151,12 @@ def accumulated(
     return whole
 
 
-def make_train_steps(
-    config: ConfigDict, model: Model, total_steps: int
-) -> Callable[[State, PRNGKeyArray, Rates, Images, Labels, Int32[Array, 'steps batch'], Int32[Array, '']], State]:
+def make_train_steps(config: ConfigDict, model: Model, total_steps: int) -> Callable[..., State]:
     """steps(state, key, rates, images, labels, rows, count) -> state, after a step on each of the first `count` rows.
 
-    A row names the images of a step; `count` is no more than there are, and left out where there is one. The number is
-    an argument, so that one program takes whatever is left before a row of the log.
+    A row names the images of a step, of all or of its own, where images and labels lie by step: [steps, batch, ...].
+    `count` is no more than there are, and left out where there is one. The number is an argument, so that one program
+    takes whatever is left before a row of the log.
 
     On the CPU it is how often the loop turns. XLA for GPUs has the host wait at each turn of such a loop for whether
     there is another, so elsewhere there are as many turns as rows, and those beyond `count` change nothing.
@@ -166,8 +165,11 @@ def make_train_steps(
     turns_are_known = jax.default_backend() != 'cpu'
 
     def train_steps(state, key, rates, images, labels, rows, count=1) -> State:
+        by_step = labels.ndim == rows.ndim
+
         def one(index, state):
-            return train_step(state, key, rates, images[rows[index]], labels[rows[index]])
+            there = (images[index], labels[index]) if by_step else (images, labels)
+            return train_step(state, key, rates, *(array[rows[index]] for array in there))
 
         def one_if_asked(index, state):
             return jax.tree.map(functools.partial(jnp.where, index < count), one(index, state), state)

@@ -21,7 +21,7 @@ class Job(NamedTuple):
     total_steps: int
     where: Placement  # of its members
     dispatch: int  # steps that a call takes, at most
-    images: int  # that it is handed
+    resident: int | None  # images that live on the device; None: a call brings those of its steps, to each member
 
 
 def trace_training(job: Job, model: Model, state: step.State) -> jax.stages.Traced:
@@ -31,17 +31,25 @@ def trace_training(job: Job, model: Model, state: step.State) -> jax.stages.Trac
       state: one member's; may be abstract.
     """
     config, where = job.config, job.where
-    images_and_labels = population.abstract(batch_shapes(job.spec, job.images), where.images)
     key = jax.eval_shape(lambda: jax.random.key(0))
     rates = jax.eval_shape(lambda: Rates.of(config.train))
-    rows = jax.ShapeDtypeStruct((job.dispatch, config.train.batch_size), np.int32)
     train_steps = step.make_train_steps(config, sharing(model, where), job.total_steps)
-    train_steps = population.vectorised(train_steps, where.size, [0, 0, 0, None, None, 0, None])
+    fed, axes = _fed(job)
+    train_steps = population.vectorised(train_steps, where.size, [0, 0, 0, *axes, None])
     state, key, rates = population.abstract((state, key, rates), where.members, where.size)
-    rows = population.abstract(rows, where.rows, where.size)
     # Where the state comes out it goes in again, and donation needs it to.
     train_steps = jax.jit(train_steps, donate_argnums=0, out_shardings=where.members)
-    return train_steps.trace(state, key, rates, *images_and_labels, rows, jax.ShapeDtypeStruct((), np.int32))
+    return train_steps.trace(state, key, rates, *fed, jax.ShapeDtypeStruct((), np.int32))
+
+
+def _fed(job: Job) -> tuple[tuple, tuple[int | None, int | None, int]]:
+    """What training.batches.make_feed gives: abstract images, labels and rows; and where they have their members."""
+    by_step, where = (job.dispatch, job.config.train.batch_size), job.where
+    rows = population.abstract(jax.ShapeDtypeStruct(by_step, np.int32), where.rows, where.size)
+    if job.resident is None:
+        own = population.abstract(batch_shapes(job.spec, *by_step), where.rows, where.size)
+        return (*own, rows), (0, 0, 0)
+    return (*population.abstract(batch_shapes(job.spec, job.resident), where.images), rows), (None, None, 0)
 
 
 def sharing(model: Model, where: Placement) -> Model:
@@ -55,6 +63,6 @@ def sharing(model: Model, where: Placement) -> Model:
     return model._replace(apply=apply)
 
 
-def batch_shapes(spec: Spec, size: int) -> tuple[jax.ShapeDtypeStruct, jax.ShapeDtypeStruct]:
-    """Of `size` images and their labels."""
-    return jax.ShapeDtypeStruct((size, *spec.image_shape), np.uint8), jax.ShapeDtypeStruct((size,), np.int32)
+def batch_shapes(spec: Spec, *sizes: int) -> tuple[jax.ShapeDtypeStruct, jax.ShapeDtypeStruct]:
+    """Of images and their labels, in an array of these sizes."""
+    return jax.ShapeDtypeStruct((*sizes, *spec.image_shape), np.uint8), jax.ShapeDtypeStruct(sizes, np.int32)

@@ -38,7 +38,7 @@ MODELS = {
 def experiment(**fields):
     """An experiment that draws in every way: of params, order, crops and dropout."""
     config = small()
-    # Eight devices share a batch of 16, and none of 10.
+    # Eight devices share a batch of 16, and one of 10 that is padded.
     config.model.embed_dim, config.train.steps, config.train.eval_batch_size = 8, STEPS, 10
     config.log.every, config.checkpoint.count = 1, 3
     config.update_from_flattened_dict(fields)
@@ -49,15 +49,14 @@ def stepped(config, dataset, count, dispatch=1):
     """The loss of each dispatch of `dispatch` steps on `count` devices, the state at the end, and FLOPs of a device."""
     model, train = models.build(config.model, dataset.spec), dataset.train
     resident = len(train.labels) if batches.on_device(train) else None
-    where = placement.of_training(config, resident=resident is not None, only=jax.devices()[:count])
+    where = placement.of_training(config, only=jax.devices()[:count])
     shape = step.state_shapes(config, model)
-    fed = batches.fed_examples(resident, dispatch * config.train.batch_size)
-    job = tracing.Job(config, dataset.spec, STEPS, where, dispatch, fed)
+    job = tracing.Job(config, dataset.spec, STEPS, where, dispatch, resident)
     traced = tracing.trace_training(job, model, shape)
     program = xla_options.compiled(traced.lower(), config)
     state = jax.device_put(step.initial_state(config, model, jax.random.key(0)), where.members)
     key, rates = jax.device_put((jax.random.key(1), Rates.of(config.train)), where.members)
-    feed, sums, losses = batches.make_feed(train, where.images), jax.device_get(state.sums), []
+    feed, sums, losses = batches.make_feed(train, where), jax.device_get(state.sums), []
     for first in range(0, STEPS, dispatch):
         rows = batches.batch_rows(0, first, config.train.batch_size, len(train.labels), dispatch)
         state = program(state, key, rates, *feed(rows), np.int32(dispatch))
@@ -81,9 +80,32 @@ def streamed():
     """Losses of images that are handed in dispatch by dispatch, three steps each."""
     config = experiment(**{'model.mixer': 'identity'})
     dataset = data.load(config.data)
+    return {'resident': stepped(config, dataset, 1, 3)[0], 'streamed': stepped(config, handed_in(dataset), 8, 3)[0]}
+
+
+def handed_in(dataset):
+    """The dataset as if its training images did not fit in memory."""
     images = Rows(dataset.train.images, np.arange(len(dataset.train.labels)))
-    handed = dataset._replace(train=dataset.train._replace(images=images))
-    return {'resident': stepped(config, dataset, 1, 3)[0], 'streamed': stepped(config, handed, 8, 3)[0]}
+    return dataset._replace(train=dataset.train._replace(images=images))
+
+
+def together(folder):
+    """Three seeds as a population on three of eight devices, of images that lie there and not; and each by itself."""
+    configs = [experiment(**{'model.mixer': 'identity', 'seed': seed}) for seed in range(3)]
+    dataset, answer = data.load(configs[0].data), {}
+    placement.devices = jax.devices
+    ways = {'resident': dataset, 'streamed': handed_in(dataset)}
+    for name, given in ways.items():
+        members = [Member(config, folder / f'{name} {config.seed}', lambda *row: None) for config in configs]
+        for member in members:
+            member.folder.mkdir()
+        answer[name] = [result['test']['loss'] for result in loop.train(members, given)]
+    placement.devices = lambda: jax.devices()[:1]
+    answer['alone'] = [run(config, folder / f'alone {config.seed}', 1)['test'] for config in configs]
+    where = placement.of(3, 16, only=jax.devices())
+    images, *_ = batches.make_feed(ways['streamed'].train, where)(np.arange(24, dtype=np.int32).reshape(3, 2, 4))
+    held = {shard.device.id: shard.data.nbytes for shard in images.addressable_shards}
+    return answer | {'bytes': images.nbytes, 'held': held}
 
 
 def differing(states, folder):
@@ -144,6 +166,7 @@ def main():
             'models': losses,
             'changed': differing(states, folder),
             'streamed': streamed(),
+            'together': together(folder),
             'moved': moved(folder),
         }
     json.dump(answer, sys.stdout)

@@ -56,7 +56,7 @@ def test_a_checkpoint_is_the_same_bits_on_any_number_of_devices(seen):
 
 @pytest.mark.parametrize('way', ['2 to 8', '2 to 1'])
 def test_an_interrupted_run_goes_on_where_there_are_more_devices_or_fewer(seen, way):
-    """Attention, in two accumulated parts of a batch; validation and test, whose batches eight devices cannot share."""
+    """Attention, in two accumulated parts of a batch; validation and test, whose batches eight devices share padded."""
     assert seen['moved']['left'] == 4
     alone, moved = seen['moved']['1'], seen['moved'][way]
     assert (
@@ -70,3 +70,15 @@ def test_an_interrupted_run_goes_on_where_there_are_more_devices_or_fewer(seen, 
 
 def test_images_that_are_handed_in_batch_by_batch_may_be_shared_too(seen):
     np.testing.assert_allclose(seen['streamed']['streamed'], seen['streamed']['resident'], rtol=0, atol=TOLERANCE)
+
+
+@pytest.mark.parametrize('way', ['resident', 'streamed'])
+def test_members_fewer_than_devices_are_spread_and_each_is_what_it_would_be_alone(seen, way):
+    assert len(set(seen['together'][way])) == 3
+    np.testing.assert_allclose(seen['together'][way], seen['together']['alone'], rtol=0, atol=TOLERANCE)
+
+
+def test_images_that_are_handed_in_go_to_the_device_of_their_member_alone(seen):
+    held = seen['together']['held']
+    assert sorted(map(int, held)) == [0, 1, 2]
+    assert sum(held.values()) == seen['together']['bytes']

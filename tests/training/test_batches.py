@@ -3,7 +3,8 @@ import numpy as np
 import pytest
 
 from data.spec import Rows, Split
-from training.batches import batch_rows, fed_examples, make_feed, padded_batches
+from training import placement
+from training.batches import batch_rows, fed_to_one, make_feed, padded_batches
 
 
 @pytest.mark.parametrize('batch_size', [3, 7, 10, 25])
@@ -41,11 +42,24 @@ def test_batches_are_the_rows_asked_for_wherever_they_lie(split, on_device):
     if not on_device:
         split = split._replace(images=Rows(split.images, np.arange(10)))
     rows = np.array([[7, 0, 7], [1, 9, 2]], np.int32)
-    feed = make_feed(split, jax.sharding.SingleDeviceSharding(jax.devices()[0]))
-    images, labels, within = feed(rows)
-    assert len(images) == len(labels) == fed_examples(len(whole) if on_device else None, rows.size)
-    np.testing.assert_array_equal(np.asarray(images)[within], whole[rows])
-    np.testing.assert_array_equal(np.asarray(labels)[within], rows)
+    images, labels, within = make_feed(split, placement.of(1, 3))(rows)
+    for step in range(2):
+        there = (images, labels) if on_device else (images[step], labels[step])
+        assert len(there[0]) == len(there[1]) == (10 if on_device else 3)
+        np.testing.assert_array_equal(np.asarray(there[0])[within[step]], whole[rows[step]])
+        np.testing.assert_array_equal(np.asarray(there[1])[within[step]], rows[step])
+
+
+@pytest.mark.parametrize('on_device', [False, True])
+def test_one_member_is_fed_what_it_would_be_by_itself(split, on_device):
+    if not on_device:
+        split = split._replace(images=Rows(split.images, np.arange(10)))
+    rows = np.random.default_rng(0).integers(0, 10, (2, 4, 3)).astype(np.int32)
+    together = make_feed(split, placement.of(2, 3))(rows)
+    for index in range(2):
+        alone = make_feed(split, placement.of(1, 3))(rows[index])
+        jax.tree.map(np.testing.assert_array_equal, fed_to_one(together, index, 2), alone)
+        jax.tree.map(np.testing.assert_array_equal, fed_to_one(alone, 0, 1), alone)
 
 
 @pytest.mark.parametrize('batch_size', [1, 4, 10, 16])

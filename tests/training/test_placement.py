@@ -22,22 +22,26 @@ def axes(sharding):
     return [axis for axis in getattr(sharding, 'spec', ())]
 
 answer = []
-for count, size, examples, resident in json.loads(sys.argv[1]):
-    where = placement.of(size, examples, resident=resident, only=jax.devices()[:count])
+for count, size, examples in json.loads(sys.argv[1]):
+    where = placement.of(size, examples, only=jax.devices()[:count])
     arrays = {name: axes(getattr(where, name)) for name in ('members', 'images', 'rows', 'batch')}
     answer.append({'devices': [device.id for device in where.devices]} | arrays)
 print(json.dumps(answer))
 """
-# Devices, members, examples, resident images; then what comes of it.
+# Devices, members, examples; then how many devices share them, and along which axes.
+BATCH = {'rows': [None, 'batch'], 'batch': ['batch']}
+MEMBERS = {'members': ['members'], 'rows': ['members']}
 WHOLE = {'members': [], 'images': [], 'rows': [], 'batch': []}
 CASES = {
-    'a batch is shared': ((8, 1, 16, False), {'images': ['batch'], 'rows': [None, 'batch'], 'batch': ['batch']}),
-    'all images go everywhere': ((8, 1, 16, True), {'rows': [None, 'batch'], 'batch': ['batch']}),
-    'members are shared': ((8, 16, 7, False), {'members': ['members'], 'rows': ['members']}),
-    'some of the devices': ((2, 1, 6, True), {'rows': [None, 'batch'], 'batch': ['batch']}),
-    'a batch that does not divide': ((8, 1, 12, False), None),
-    'members that do not divide, of a batch that would': ((8, 3, 16, False), None),
-    'one device': ((1, 1, 16, False), None),
+    'a batch is shared': ((8, 1, 16), 8, BATCH),
+    'members are shared': ((8, 16, 7), 8, MEMBERS),
+    'some of the devices': ((2, 1, 6), 2, BATCH),
+    'a batch that divides among fewer': ((8, 1, 12), 6, BATCH),
+    'fewer members than devices, of a batch that would divide': ((8, 5, 16), 5, MEMBERS),
+    'more members, that divide among fewer': ((8, 10, 16), 5, MEMBERS),
+    'a batch that divides among none': ((8, 1, 13), 1, {}),
+    'members that divide among none': ((8, 13, 16), 1, {}),
+    'one device': ((1, 1, 16), 1, {}),
 }
 
 
@@ -46,17 +50,22 @@ def placed():
     environment = os.environ | {
         'XLA_FLAGS': '--xla_force_host_platform_device_count=8', 'JAX_PLATFORMS': 'cpu', 'PYTHONPATH': str(ROOT),
     }  # fmt: skip
-    command = [sys.executable, '-c', EIGHT, json.dumps([case for case, _ in CASES.values()])]
+    command = [sys.executable, '-c', EIGHT, json.dumps([case for case, *_ in CASES.values()])]
     done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
     return dict(zip(CASES, json.loads(done.stdout), strict=True))
 
 
 @pytest.mark.parametrize('name', CASES)
-def test_what_divides_is_spread_and_the_rest_stays_on_one_device(placed, name):
-    (devices, *_), axes = CASES[name]
-    used = 1 if axes is None else devices
-    assert placed[name] == WHOLE | (axes or {}) | {'devices': list(range(used))}
+def test_work_goes_to_as_many_devices_as_it_divides_among(placed, name):
+    _, used, axes = CASES[name]
+    assert placed[name] == WHOLE | axes | {'devices': list(range(used))}
+
+
+@pytest.mark.parametrize(('count', 'expected'), [(1, 10), (2, 10), (4, 12), (8, 16), (16, 16)])
+def test_a_batch_that_may_be_padded_is_shared_by_all_devices(monkeypatch, count, expected):
+    monkeypatch.setattr(placement, 'devices', lambda: jax.devices() * count)
+    assert placement.shared_by_all(10) == expected
 
 
 def test_placements_are_equal_where_they_place_alike():
@@ -69,4 +78,4 @@ def test_placements_are_equal_where_they_place_alike():
 def test_each_part_of_an_accumulated_batch_must_divide():
     config = base.get_config()
     config.train.batch_size, config.train.accumulate = 16, 4
-    assert placement.of_training(config, resident=False) == placement.of(1, 4)
+    assert placement.of_training(config) == placement.of(1, 4)
