@@ -9,11 +9,11 @@ from jaxtyping import Int
 from ml_collections import ConfigDict
 
 from data import digits, splits, synthetic
+from data.cache import IN_MEMORY_BYTES
 from data.spec import Dataset, Rows, Spec, Split
 
 __all__ = ['LOCAL', 'Dataset', 'Rows', 'Spec', 'Split', 'examples', 'load', 'load_once', 'spec']
 
-IN_MEMORY_BYTES = 2 << 30  # larger splits stay memory-mapped, and are read batch by batch
 LOCAL = {'digits': digits, 'synthetic': synthetic}  # need no preparation
 
 
@@ -52,6 +52,7 @@ def load(config: ConfigDict) -> Dataset:
 
     Raises:
       ConfigError: as `spec`, or a subset that is empty or larger than the training examples there are.
+      StorageError: the decoded images cannot be kept on disk, and are too large for memory.
     """
     source = _source(config.name)
     train, test = source.read(config)
@@ -71,5 +72,6 @@ def _load(fields: str) -> Dataset:
 
 
 def _take(split: Split, rows: Int[np.ndarray, 'rows']) -> Split:
+    # What is not held in memory stays memory-mapped, and is read batch by batch.
     large = len(rows) * split.images[0].nbytes > IN_MEMORY_BYTES
     return Split(Rows(split.images, rows) if large else split.images[rows], split.labels[rows])

@@ -5,11 +5,14 @@ It knows nothing of datasets: the caller names the folder, gives a fingerprint o
 """
 
 import contextlib
+import errno
 import fcntl
 import json
 import logging
+import math
 import os
-from collections.abc import Callable, Iterator
+import shutil
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +22,13 @@ from numpy.typing import DTypeLike
 from files.checksums import sha256
 from files.reading import Damaged, read_json, read_json_if_whole
 from files.text import shown
-from files.writing import clear_partials, open_own, sync, write_bytes
+from files.writing import FULL, StorageError, clear_partials, open_own, sync, write_bytes
 
 MANIFEST = 'manifest.json'
 LOCK = 'lock'
 FORMAT = 1  # of the manifest; raise it when its meaning changes, and old caches are stale
 LARGE = 1 << 30  # bytes of an array that is not hashed at every start: ImageNet's takes minutes
+IN_MEMORY_BYTES = 2 << 30  # what takes more is not held in memory
 
 logger = logging.getLogger(__name__)
 
@@ -43,27 +47,34 @@ class _Rejected(Exception):
 
 
 class _Unwritable(Exception):
-    """The folder takes no cache."""
+    """The folder takes no cache; where the system says why, its error is the cause."""
 
 
 def load_or_build(
-    folder: Path, fingerprint: dict[str, Any], build: Callable[[Allocate], None], layout: Layout | None = None
+    folder: Path,
+    fingerprint: dict[str, Any],
+    build: Callable[[Allocate], None],
+    layout: Layout | None = None,
+    remedies: Sequence[str] = (),
 ) -> dict[str, np.ndarray]:
     """The arrays of a cache, read-only and memory-mapped; they are built first where they are missing or not right.
 
     Every file is verified against the manifest (shape, dtype, SHA-256) and the manifest against `fingerprint`; a LARGE
     one is hashed when it was touched since it was last found right. A damaged or stale cache is logged as one warning
     and built anew. Processes that want the same cache take turns to build it. Where the folder cannot be written, a
-    warning says so and the arrays are built in memory.
+    warning says so and the arrays are built in memory, if they take no more than IN_MEMORY_BYTES in all.
 
     Args:
       folder: where the cache is, or will be made.
       fingerprint: whatever the arrays depend on, as JSON; the cache is stale when it differs.
       build: called as `build(allocate)`; it calls `allocate` once for each array, and fills what it gets.
       layout: what `build` allocates, where that is known: a cache of anything else is damaged.
+      remedies: what would do, beside a folder that takes them, where the arrays are too large for memory.
     Returns:
       An array for each name that `build` allocated.
     Raises:
+      StorageError: the folder takes no cache, and the arrays are too large for memory. With a `layout` that is told
+        before `build` is called for memory.
       whatever `build` raises; a cache that was there is then left as it is.
     """
     fingerprint = json.loads(json.dumps(fingerprint))  # tuples become lists, as they do in the manifest
@@ -75,12 +86,46 @@ def load_or_build(
         with _locked(folder):
             return _open_or_rebuild(folder, fingerprint, build, layout)
     except _Unwritable as error:
-        logger.warning('cannot keep decoded arrays in %s (%s); going on from memory', folder, error)
-    arrays = {}
-    build(lambda name, shape, dtype: arrays.setdefault(name, np.zeros(shape, dtype)))
+        refusal = error
+    needed = {name: _bytes(*kind) for name, kind in (layout or {}).items()}
+    _refuse_large(folder, sum(needed.values()), refusal, remedies)
+    logger.warning('cannot keep decoded arrays in %s (%s); going on from memory', folder, refusal)
+    arrays: dict[str, np.ndarray] = {}
+
+    def allocate(name: str, shape: tuple[int, ...], dtype: DTypeLike) -> np.ndarray:
+        needed[name] = _bytes(shape, dtype)
+        _refuse_large(folder, sum(needed.values()), refusal, remedies)
+        arrays[name] = np.zeros(shape, dtype)
+        return arrays[name]
+
+    build(allocate)
     for array in arrays.values():
         array.flags.writeable = False  # as the memory-mapped arrays are
     return arrays
+
+
+def _bytes(shape: tuple[int, ...], dtype: DTypeLike) -> int:
+    return math.prod(shape) * np.dtype(dtype).itemsize
+
+
+def _refuse_large(folder: Path, needed: int, refusal: _Unwritable, remedies: Sequence[str]) -> None:
+    """Raises StorageError where arrays that `folder` does not take are too large for memory."""
+    if needed <= IN_MEMORY_BYTES:
+        return
+    number = getattr(refusal.__cause__, 'errno', None)
+    free = f', {_free_bytes(folder):,} bytes are free there' if number == errno.ENOSPC else ''
+    own = 'free space there' if number in (errno.ENOSPC, errno.EDQUOT) else 'a folder there that can be written to'
+    error = StorageError(
+        f'cannot keep decoded arrays of {needed:,} bytes in {folder} ({refusal}{free}), and more than '
+        f'{IN_MEMORY_BYTES:,} are not held in memory; {" or ".join((own, *remedies))} would do'
+    )
+    error.everywhere = number in FULL
+    raise error from refusal
+
+
+def _free_bytes(folder: Path) -> int:
+    """Of the disk that `folder` is on, or would be made on."""
+    return shutil.disk_usage(next(path for path in (folder, *folder.parents) if path.exists())).free
 
 
 def _open_or_rebuild(

@@ -41,6 +41,7 @@ MIRROR_CHANGES_CLASS = frozenset(
         'visual_domain_decathlon',  # holds omniglot, svhn, and the German traffic signs: turn left, turn right
     }
 )
+REMEDIES = ('another data.dir', 'a smaller data.image_size')  # where decoded images find no room
 TEST_SPLITS = ('test', 'validation')  # the first that has labels
 
 
@@ -78,6 +79,7 @@ def read(config: ConfigDict) -> tuple[Split, Split]:
 
     Raises:
       ConfigError: as `spec`, or there is no training or labelled test split, or the prepared files are incomplete.
+      StorageError: the decoded images cannot be kept there, and are too large for memory.
     """
     dataset = _prepared(config)
     shape = _image_shape(config, dataset)
@@ -99,7 +101,7 @@ def read(config: ConfigDict) -> tuple[Split, Split]:
                 images, labels = arrays[f'{name}_images'], arrays[f'{name}_labels']
                 tfds_shards.decode(dataset, split, images, labels, resize=resized)
 
-        arrays = cache.load_or_build(folder, _fingerprint(config, dataset, splits), build, layout)
+        arrays = cache.load_or_build(folder, _fingerprint(config, dataset, splits), build, layout, REMEDIES)
     return tuple(Split(arrays[f'{name}_images'], arrays[f'{name}_labels']) for name in splits)
 
 

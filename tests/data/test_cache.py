@@ -15,6 +15,7 @@ import pytest
 
 from data import cache
 from files.checksums import sha256
+from files.writing import StorageError
 
 ROOT = Path(__file__).resolve().parents[2]
 IMAGES = np.random.default_rng(0).integers(0, 256, (50, 8, 8, 3), dtype=np.uint8)
@@ -201,15 +202,90 @@ def test_unwritable_folder_goes_on_from_memory(tmp_path, caplog):
     assert 'going on from memory' in warning
 
 
-def test_full_disk_goes_on_from_memory(folder, caplog, monkeypatch):
+def refuse_space(monkeypatch, number=errno.ENOSPC):
     def full(descriptor, offset, length):
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        raise OSError(number, os.strerror(number))
 
     monkeypatch.setattr(os, 'posix_fallocate', full)
+
+
+def test_full_disk_goes_on_from_memory(folder, caplog, monkeypatch):
+    refuse_space(monkeypatch)
     assert_whole(cache.load_or_build(folder, SOURCE, Builder()))
     assert 'No space left on device' in warnings(caplog)[0]
     assert not temporaries(folder)
     assert not (folder / 'manifest.json').exists()
+
+
+LAYOUT = {'images': (IMAGES.shape, IMAGES.dtype), 'labels': (LABELS.shape, LABELS.dtype)}
+BYTES = IMAGES.nbytes + LABELS.nbytes
+
+
+def test_what_just_fits_in_memory_is_still_built_there(folder, caplog, monkeypatch):
+    refuse_space(monkeypatch)
+    monkeypatch.setattr(cache, 'IN_MEMORY_BYTES', BYTES)
+    assert_whole(cache.load_or_build(folder, SOURCE, Builder(), LAYOUT))
+    assert 'going on from memory' in warnings(caplog)[0]
+
+
+@pytest.mark.parametrize('layout', [LAYOUT, None], ids=['layout', 'no layout'])
+def test_a_full_disk_and_arrays_too_large_for_memory_are_an_error_that_says_how_much_is_needed(
+    folder, monkeypatch, layout
+):
+    refuse_space(monkeypatch)
+    monkeypatch.setattr(cache, 'IN_MEMORY_BYTES', BYTES - 1)
+    monkeypatch.setattr(shutil, 'disk_usage', lambda path: shutil._ntuple_diskusage(9999, 8765, 1234))
+    with pytest.raises(StorageError) as raised:
+        cache.load_or_build(folder, SOURCE, Builder(), layout, ['another disk', 'fewer images'])
+    assert str(raised.value) == (
+        f'cannot keep decoded arrays of {BYTES:,} bytes in {folder} (No space left on device, 1,234 bytes are free '
+        f'there), and more than {BYTES - 1:,} are not held in memory; free space there or another disk or fewer images '
+        'would do'
+    )
+    assert raised.value.everywhere
+    assert not temporaries(folder)
+
+
+def test_a_full_disk_is_told_before_anything_large_is_built(folder, caplog, monkeypatch):
+    refuse_space(monkeypatch)
+    monkeypatch.setattr(cache, 'IN_MEMORY_BYTES', BYTES - 1)
+    builder = Builder()
+    with pytest.raises(StorageError):
+        cache.load_or_build(folder, SOURCE, builder, LAYOUT)
+    assert builder.calls == 1  # for the disk, which refused its first array; none for memory
+    assert warnings(caplog) == []
+
+
+@pytest.mark.parametrize(('number', 'everywhere'), [(errno.EROFS, True), (errno.EACCES, False)])
+def test_a_folder_that_cannot_be_made_is_the_same_error_with_its_own_reason(folder, monkeypatch, number, everywhere):
+    def refuse(*arguments, **options):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(Path, 'mkdir', refuse)
+    monkeypatch.setattr(cache, 'IN_MEMORY_BYTES', BYTES - 1)
+    builder = Builder()
+    with pytest.raises(StorageError) as raised:
+        cache.load_or_build(folder, SOURCE, builder, LAYOUT)
+    assert f'{folder} ({os.strerror(number)}), and' in str(raised.value)
+    assert 'a folder there that can be written to would do' in str(raised.value)
+    assert raised.value.everywhere == everywhere
+    assert builder.calls == 0
+
+
+def test_a_disk_too_full_for_the_folder_itself_says_what_is_free_above_it(folder, monkeypatch):
+    def refuse(*arguments, **options):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(Path, 'mkdir', refuse)
+    monkeypatch.setattr(cache, 'IN_MEMORY_BYTES', BYTES - 1)
+    with pytest.raises(StorageError, match=r'No space left on device, [\d,]+ bytes are free there'):
+        cache.load_or_build(folder, SOURCE, Builder(), LAYOUT)
+
+
+def test_a_whole_cache_is_read_where_nothing_could_be_written(built, monkeypatch):
+    refuse_space(monkeypatch)
+    monkeypatch.setattr(cache, 'IN_MEMORY_BYTES', BYTES - 1)
+    assert_whole(cache.load_or_build(built, SOURCE, Builder(), LAYOUT))
 
 
 PROCESS = """

@@ -5,9 +5,11 @@ import os
 import resource
 import subprocess
 
+import numpy as np
 import pytest
 
 from files.checksums import check
+from tests.data.prepared import pairs, random_images, write
 from tests.reliability.runs import SMALL, assert_same_end, finish, start, wait_until
 from training import checkpoints
 
@@ -78,6 +80,22 @@ def test_a_sweep_on_a_disk_that_fills_up(small_disk):
     for run in workdir.glob('*/checkpoints'):
         for step in checkpoints.steps(run.parent):
             check(run / str(step))
+
+
+def test_a_disk_without_room_for_decoded_images_that_memory_should_not_hold(small_disk, tmp_path):
+    if small_disk is None:
+        pytest.skip('mounting a file system needs root; ../data/test_cache.py has the same errors from a stub')
+    examples = pairs(random_images(20, (8, 8, 1)), np.arange(20) % 10)
+    write(small_disk, 'few', {'train': examples, 'test': examples}, shape=(8, 8, 1))
+    size = 8192  # 2.5 GiB of pixels, of which neither disk nor memory ever sees one
+    settings = (f'--config.data.dir={small_disk}', '--config.data.name=few', f'--config.data.image_size={size}')
+    few = ('--config.model.patch_size=512', '--config.train.batch_size=4', '--config.train.eval_batch_size=4')
+    code, _, err = finish(start('train.py', tmp_path / 'x', *SMALL, *settings, *few))
+    assert code == 1, err
+    assert f'{40 * size**2 + 40 * 4:,} bytes in {small_disk}/few/' in told(err)
+    assert 'No space left on device' in told(err)
+    assert 'free space there or another data.dir or a smaller data.image_size would do' in told(err)
+    assert not (tmp_path / 'x').exists()
 
 
 def test_files_that_cannot_grow(tmp_path):
