@@ -7,6 +7,7 @@ It knows nothing of datasets: the caller names the folder, gives a fingerprint o
 import contextlib
 import errno
 import fcntl
+import functools
 import json
 import logging
 import math
@@ -60,9 +61,10 @@ def load_or_build(
     """The arrays of a cache, read-only and memory-mapped; they are built first where they are missing or not right.
 
     Every file is verified against the manifest (shape, dtype, SHA-256) and the manifest against `fingerprint`; a LARGE
-    one is hashed when it was touched since it was last found right. A damaged or stale cache is logged as one warning
-    and built anew. Processes that want the same cache take turns to build it. Where the folder cannot be written, a
-    warning says so and the arrays are built in memory, if they take no more than IN_MEMORY_BYTES in all.
+    one is hashed when it was touched since it was last found right, which a warning says before it takes its minutes.
+    A damaged or stale cache is logged as one warning and built anew. Processes that want the same cache take turns to
+    build it. Where the folder cannot be written, a warning says so and the arrays are built in memory, if they take no
+    more than IN_MEMORY_BYTES in all.
 
     Args:
       folder: where the cache is, or will be made.
@@ -191,17 +193,46 @@ def _open_array(path: Path, entry: dict) -> np.ndarray:
 
 def _holds(path: Path, digest: str) -> bool:
     """Whether the SHA-256 of the file is `digest`, computed or, of a LARGE file, known from before."""
-    state, note = path.stat(), path.with_suffix('.verified.json')
-    # Whoever writes to a file, or sets its times, changes the last of these; a copy has others.
-    stamp = {'sha256': digest, 'bytes': state.st_size, 'inode': state.st_ino, 'changed': state.st_ctime_ns}
-    if state.st_size >= LARGE and read_json_if_whole(note) == stamp:
+    state = path.stat()
+    if state.st_size < LARGE:
+        return sha256(path) == digest
+    stamp, noted = _stamp(state, digest), read_json_if_whole(_note(path))
+    if noted == stamp:
         return True
+    why = 'it was touched or copied since it was last verified' if noted else 'no note says that it ever was verified'
+    # A warning, since nothing less is shown, and a command that is silent for minutes seems to hang.
+    logger.warning('computing the checksum of %s (%.1f GiB), since %s', path, state.st_size / 2**30, why)
     if sha256(path) != digest:
         return False
-    if state.st_size >= LARGE:
-        with contextlib.suppress(OSError):  # then the next start hashes it again
-            write_bytes(note, json.dumps(stamp).encode())
+    _leave_note(path, stamp)
     return True
+
+
+def _note(path: Path) -> Path:
+    """The file that says of which state a LARGE file was verified."""
+    return path.with_suffix('.verified.json')
+
+
+def _stamp(state: os.stat_result, digest: str) -> dict[str, Any]:
+    """What a note holds. Whoever writes to a file, or sets its times, changes the last of these; a copy has others."""
+    return {'sha256': digest, 'bytes': state.st_size, 'inode': state.st_ino, 'changed': state.st_ctime_ns}
+
+
+def _leave_note(path: Path, stamp: dict[str, Any]) -> None:
+    try:
+        write_bytes(_note(path), json.dumps(stamp).encode())
+    except OSError as error:
+        _warn_of_no_note(path.parent, error.strerror)
+
+
+@functools.cache
+def _warn_of_no_note(folder: Path, reason: str) -> None:
+    """Once for the files of a cache, and for the runs of a process that read it."""
+    logger.warning(
+        'cannot note in %s that its files are verified (%s), so every start computes their checksums again; one start '
+        'that can write there, such as one by its owner, would do',
+        *(folder, reason),
+    )
 
 
 def _build(folder: Path, fingerprint: dict, build: Callable[[Allocate], None]) -> None:
@@ -239,12 +270,13 @@ def _clear(folder: Path) -> None:
 
 
 def _install(folder: Path, fingerprint: dict, arrays: dict[str, np.memmap]) -> None:
-    entries = {}
+    entries, hashed = {}, {}
     try:
         for name, array in arrays.items():
             array.flush()
             temporary = folder / f'{name}.npy.tmp'
             sync(temporary)
+            hashed[name] = temporary.stat()
             entries[name] = {'shape': array.shape, 'dtype': array.dtype.str, 'sha256': sha256(temporary)}
         for name in arrays:
             os.replace(folder / f'{name}.npy.tmp', folder / f'{name}.npy')
@@ -252,8 +284,21 @@ def _install(folder: Path, fingerprint: dict, arrays: dict[str, np.memmap]) -> N
         manifest = {'format': FORMAT, 'fingerprint': fingerprint, 'arrays': entries}
         write_bytes(folder / MANIFEST, (json.dumps(manifest, indent=1) + '\n').encode())
         sync(folder)
+        for name, before in hashed.items():
+            _note_installed(folder / f'{name}.npy', before, entries[name]['sha256'])
     except OSError as error:
         raise _Unwritable(error.strerror) from error
+
+
+def _note_installed(path: Path, before: os.stat_result, digest: str) -> None:
+    """Notes that a LARGE file is verified if it is what was hashed when its state was `before`: it is not read again.
+
+    Its new name is a change as well, so the note is of what it is by now.
+    """
+    state = path.stat()
+    same = all(getattr(state, field) == getattr(before, field) for field in ('st_size', 'st_ino', 'st_mtime_ns'))
+    if same and state.st_size >= LARGE:
+        _leave_note(path, _stamp(state, digest))
 
 
 @contextlib.contextmanager
