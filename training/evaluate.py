@@ -46,14 +46,25 @@ def evaluate(step: Callable[..., Evaluation], params: Params, split: Split, batc
 
 
 def evaluate_members(
-    step: Callable[..., Evaluation], params: Params, split: Split, batch_size: int, num_classes: int, size: int
+    step: Callable[..., Evaluation],
+    params: Params,
+    split: Split,
+    batch_size: int,
+    num_classes: int,
+    size: int,
+    between: Callable[[], None] = lambda: None,
 ) -> list[dict]:
-    """`evaluate` of each of `size` members, whose `params` are stacked when they are several."""
+    """`evaluate` of each of `size` members, whose `params` are stacked when they are several.
+
+    Args:
+      between: called before each batch; what it raises ends the evaluation.
+    """
     batch_size, where = _shared(batch_size, size)
     sums = population.together([no_evaluation(num_classes)] * size)
     params, sums = jax.device_put((params, sums), where.members)
     in_flight = deque()
     for batch in padded_batches(split, batch_size):
+        between()
         if len(in_flight) == AHEAD:
             jax.block_until_ready(in_flight.popleft())
         sums = step(params, sums, *jax.device_put(batch, where.batch or where.images))

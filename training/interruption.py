@@ -79,6 +79,12 @@ def requested() -> int | None:
     return _requested
 
 
+def stop_if_requested(saved: str = 'the run is saved') -> None:
+    """Raises Interrupted where a signal waits, between parts of work that is done again from what is saved."""
+    if _requested is not None:
+        raise Interrupted(_requested, saved)
+
+
 @contextlib.contextmanager
 def deferred(saved: str = 'the run is saved') -> Iterator[None]:
     """Inside, a signal is only noted, for `requested` to tell of; at the end it raises Interrupted.
@@ -90,8 +96,7 @@ def deferred(saved: str = 'the run is saved') -> Iterator[None]:
     _deferring = True
     try:
         yield
-        if _requested is not None:
-            raise Interrupted(_requested, saved)
+        stop_if_requested(saved)
     except Interrupted:
         _requested = None
         raise

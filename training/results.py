@@ -4,6 +4,7 @@ import math
 from typing import Any
 
 from models.matching import width
+from training import interruption
 from training.hardware import utilisation
 from training.progress import Progress
 from training.run import Run, score
@@ -12,8 +13,13 @@ from training.track import Track
 
 
 def results(run: Run, state: State) -> list[dict[str, Any]]:
-    """Everything that is known at the end; the test split is looked at here, and nowhere before."""
-    scores = {split: score(run, state, split) for split in ('train', 'validation', 'test')}
+    """Everything that is known at the end; the test split is looked at here, and nowhere before.
+
+    Raises:
+      Interrupted: a signal came before all images were seen: the state is saved, and a scheduler may not wait for them.
+    """
+    splits = ('train', 'validation', 'test')
+    scores = {split: score(run, state, split, interruption.stop_if_requested) for split in splits}
     for index, track in enumerate(run.tracks):
         if not all(math.isfinite(scores[split][index]['loss']) for split in scores):
             track.heard(run.steps)  # no gradient told, nor validation, of images on which it overflows

@@ -1,5 +1,6 @@
 """A population while it trains: what stays the same, and what its members score."""
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -35,8 +36,8 @@ class Run(NamedTuple):
         return len(self.tracks)
 
 
-def score(run: Run, state: State, split: str) -> list[dict[str, Any]]:
+def score(run: Run, state: State, split: str, between: Callable[[], None] = lambda: None) -> list[dict[str, Any]]:
     """What each member scores on a split: training.evaluate.evaluate_members."""
     size, classes = run.config.train.eval_batch_size, run.dataset.spec.num_classes
-    program = run.programs.evaluation_step
-    return evaluate_members(program, state.params, getattr(run.dataset, split), size, classes, run.size)
+    program, images = run.programs.evaluation_step, getattr(run.dataset, split)
+    return evaluate_members(program, state.params, images, size, classes, run.size, between)

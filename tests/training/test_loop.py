@@ -2,6 +2,7 @@ import contextlib
 import itertools
 import json
 import shutil
+import signal
 import time
 
 import jax
@@ -11,8 +12,9 @@ import pytest
 import data
 from files.writing import StorageError
 from tests.experiments import small
-from training import checkpoints, loop, results
+from training import checkpoints, interruption, loop, results
 from training.evaluate import compile_evaluation, evaluate
+from training.interruption import Interrupted
 from training.log import MetricsLog, read_rows
 from training.loop import total_steps
 from training.programs import compile_programs
@@ -286,6 +288,33 @@ def test_data_that_stays_on_the_host_trains_the_same(config, tmp_path, monkeypat
     assert on_host['peak_memory_bytes'] != on_device['peak_memory_bytes']  # the program is handed a batch alone
     del on_host['peak_memory_bytes'], on_device['peak_memory_bytes']
     assert timeless(on_host) == timeless(on_device)
+
+
+@pytest.mark.parametrize('batch', [1, 3, 6, 8])
+def test_a_signal_does_not_wait_for_all_images_to_be_scored(config, tmp_path, monkeypatch, batch):
+    """A scheduler may give less time than that takes; the params are saved by then, so it is only done again."""
+    config.train.eval_batch_size, seen = 20, []  # five of train, one of validation, two of test
+    whole = run(config, tmp_path / 'whole')
+
+    def score(run, state, split, between):
+        def signalled():
+            seen.append(split)
+            if len(seen) == batch:
+                interruption._requested = signal.SIGTERM
+            between()
+
+        return real(run, state, split, signalled)
+
+    real = results.score
+    monkeypatch.setattr(results, 'score', score)
+    with pytest.raises(Interrupted, match='SIGTERM; the run is saved'):
+        run(config, tmp_path / 'cut')
+    assert len(seen) == batch
+    monkeypatch.undo()
+    assert interruption.requested() is None
+    again = run(config, tmp_path / 'cut')
+    del whole['compilation_cache'], again['compilation_cache']  # of the start that took the first step
+    assert timeless(again) == timeless(whole)
 
 
 def test_a_validation_loss_that_is_not_finite_is_divergence_too(config, tmp_path):
