@@ -5,6 +5,7 @@ import importlib.machinery
 import importlib.util
 import inspect
 import json
+import math
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
@@ -19,6 +20,7 @@ from experiment.figure import Figure, Place, check_figure, check_place
 from experiment.unread import OVERRULED, refuse_unread
 from experiment.validate import check_type, validate
 from files.text import LONGEST_TEXT, clean, shown
+from models.patches import patch_grid
 
 NO_FIELDS = ('arm', 'against', 'tuned', 'curve', 'x')  # what a row of sweep() may say beside the fields that it sets
 
@@ -117,8 +119,9 @@ def _planned(where: str, row: Any, config: ConfigDict, usual: dict[str, Any], ax
         for name, value in fields.items():
             check_type(name, value)
         resolved.update_from_flattened_dict(fields)
-        validate(resolved)
-        refuse_unread(fields, [resolved], usual=usual)
+        spec = validate(resolved)
+        tokens = math.prod(patch_grid(spec.image_shape, resolved.model.patch_size))
+        refuse_unread(fields, [resolved], usual=usual, tokens=tokens)
         data.load_once(resolved.data)
     except (ConfigError, KeyError, TypeError, ValueError) as error:
         raise ConfigError(f'{named}: {error.args[0] if error.args else error}') from error

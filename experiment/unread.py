@@ -20,7 +20,11 @@ DEFAULTS = defaults()
 
 
 def refuse_unread(
-    asked: dict[str, Any], configs: Iterable[ConfigDict], prefix: str = '', usual: dict[str, Any] = DEFAULTS
+    asked: dict[str, Any],
+    configs: Iterable[ConfigDict],
+    prefix: str = '',
+    usual: dict[str, Any] = DEFAULTS,
+    tokens: int | None = None,
 ) -> None:
     """Raises ConfigError where a field that was `asked` for, by dotted name, changes nothing that a config does.
 
@@ -29,9 +33,10 @@ def refuse_unread(
 
     Args:
       prefix: what stands before a field's name where it was written.
+      tokens: of an image, where that is known.
     """
     flat = [flatten(config.to_dict()) for config in configs]
-    reasons = [unread(fields) for fields in flat]
+    reasons = [unread(fields, tokens) for fields in flat]
     for field, why in reasons[0].items():
         everywhere = all(field in others for others in reasons)
         if everywhere and field in asked and (field in OVERRULED or asked[field] != usual[field]):
@@ -39,7 +44,7 @@ def refuse_unread(
             raise ConfigError(f'{prefix}{field}={asked[field]} changes nothing: {why}; {mend} would do')
 
 
-def unread(fields: dict[str, Any]) -> dict[str, str]:
+def unread(fields: dict[str, Any], tokens: int | None = None) -> dict[str, str]:
     """The fields of a config, flat by dotted name, that nothing reads, and why; what is missing is read."""
     found = {
         field: f'{first}={fields[first]} goes before it'
@@ -54,18 +59,18 @@ def unread(fields: dict[str, Any]) -> dict[str, str]:
         found |= dict.fromkeys(made, f'data.name={source!r} is not made')
     if fields.get('checkpoint.count') == 1:
         found['checkpoint.select'] = 'checkpoint.count=1 leaves one to select'
-    own = _unread_of_model(fields)
+    own = _unread_of_model(fields, tokens)
     if not fields.get('model.match'):
         return found | own | {'model.reference': "model.match='' solves no width"}
     from models.matching import REFERENCE
 
     # The arm that the width is matched to is made of the same fields.
     changed = {f'model.{name}': value for name, value in REFERENCE.items()}
-    reference = _unread_of_model(fields | changed | {'model.mixer': fields.get('model.reference')})
+    reference = _unread_of_model(fields | changed | {'model.mixer': fields.get('model.reference')}, tokens)
     return found | {field: why for field, why in own.items() if field in reference}
 
 
-def _unread_of_model(fields: dict[str, Any]) -> dict[str, str]:
+def _unread_of_model(fields: dict[str, Any], tokens: int | None) -> dict[str, str]:
     if fields.get('model.name') == 'resnet':
         return {f'model.{name}': "model.name='resnet' has no tokens" for name in OF_TOKENS}
     from models.mixers import MIXERS  # here, since it imports JAX, which a typing error need not wait for
@@ -79,9 +84,13 @@ def _unread_of_model(fields: dict[str, Any]) -> dict[str, str]:
         found['model.num_heads'] = f'model.mixer={mixer!r} has no heads'
     elif fields.get('model.embed_dim') == fields.get('model.num_heads') and fields.get('model.positions.content'):
         found['model.attention_scale'] = 'of one channel a head, the root is 1'
-    if MIXERS[mixer].has_heads and fields.get('model.window') == 1:  # its weight is 1, whatever says what it should be
+    if MIXERS[mixer].has_heads and 1 in (tokens, fields.get('model.window')):
+        # A token that sees itself alone has the weight 1, whatever says what it should be.
+        why = 'model.window=1 lets a token see itself alone'
+        if tokens == 1:
+            why = found['model.window'] = f'model.patch_size={fields.get("model.patch_size")} makes an image one token'
         alone = ['num_heads', 'attention_scale', *(['positions.name'] if _is_in_attention(fields) else [])]
-        found |= {f'model.{name}': 'model.window=1 lets a token see itself alone' for name in alone}
+        found |= {f'model.{name}': why for name in alone}
     if not MIXERS[mixer].has_kernel:
         found['model.kernel_size'] = f'model.mixer={mixer!r} has no kernel'
     return found

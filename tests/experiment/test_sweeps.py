@@ -133,6 +133,14 @@ def test_what_the_rows_that_read_it_set_themselves_cannot_be_asked_for_beside_th
         sweeps.refuse_overridden({'model.kernel_size': 5}, sweeps.plan(config, rows))
 
 
+def test_arms_of_one_token_cannot_differ_in_their_heads(config):
+    config.model.patch_size = 4
+    rows = [{'model.num_heads': heads} for heads in (1, 2)]
+    sweeps.plan(config, rows)
+    with pytest.raises(ConfigError, match=r'num_heads=1 changes nothing: .*patch_size=8 makes an image one token'):
+        sweeps.plan(config, [row | {'model.patch_size': 8} for row in rows])
+
+
 @pytest.mark.parametrize('returned', ["{'seed': 1}", 'None', '3'])
 def test_what_is_no_list_of_rows_is_refused_by_name(tmp_path, returned):
     file = tmp_path / 'mine.py'

@@ -142,6 +142,29 @@ def test_where_a_token_sees_itself_alone_nothing_says_how_much(asked, others):
     refuse_unread(asked, [configured(config | {'model.window': 3} | asked)])
 
 
+@pytest.mark.parametrize(
+    'asked',
+    [
+        {'model.num_heads': 2},
+        {'model.attention_scale': 'none'},
+        {'model.window': 3},
+        {'model.positions.name': 'alibi_2d'},
+        {'model.positions.name': 'relative_bias'},
+    ],
+    ids=str,
+)
+def test_where_an_image_is_one_token_neither_heads_nor_windows_nor_positions_in_attention_do_anything(asked):
+    config = TINY | {'model.positions.name': 'none', 'model.patch_size': 8}
+    with pytest.raises(ConfigError, match=r'model\.patch_size=8 makes an image one token'):
+        refuse_unread(asked, [configured(config | asked)], tokens=1)
+    assert np.array_equal(says(configured(config)), says(configured(config | asked)))
+    for tokens in (None, 4):
+        refuse_unread(asked, [configured(config | asked)], tokens=tokens)
+    added = {'model.positions.name': 'learned_1d'}
+    refuse_unread(added, [configured(config | added)], tokens=1)
+    assert not np.array_equal(says(configured(config)), says(configured(config | added)))
+
+
 @pytest.mark.parametrize('field', ['model.mixer', 'model.reference', 'model.positions.name', 'model.name'])
 def test_a_config_that_somebody_else_wrote_may_hold_anything(field):
     fields = flatten(base.get_config().to_dict()) | {'model.match': 'params', 'model.window': 1}
