@@ -101,7 +101,16 @@ def width_notes(arms: Sequence[runs.Arm]) -> list[str]:
         for width in distinct(map(_width, arm.finished)):
             labels.setdefault(width, []).append(arm.label)
     solved = [f'{", ".join(alike)}: {width}' for width, alike in labels.items() if width]
-    return [f'Widths were solved to match a reference arm. {"; ".join(solved)}.'] if solved else []
+    if not solved:
+        return []
+    references = distinct(run.result.reference for arm in arms for run in arm.finished if run.result.reference)
+    several = (
+        f' There are {len(references)} reference arms, since what is not the mixer (depth, patch size, ...) is as each '
+        'arm has it: arms of different ones do not cost alike.'
+    )
+    return [
+        f'Widths were solved to match a reference arm. {"; ".join(solved)}.{several if len(references) > 1 else ""}'
+    ]
 
 
 def _width(run: records.Run) -> str:

@@ -60,7 +60,7 @@ def get_config() -> ConfigDict:
     model.remat = False  # blocks' activations are computed again in the backward pass: less memory, a third more time
     model.resnet_width = 64  # channels of resnet's first stage; 64 is ResNet-18
     model.match = ''  # params | flops: solve the width to cost what the reference arm does; '': as written
-    model.reference = 'attention'  # mixer of the reference arm: full, without positions, at embed_dim as written
+    model.reference = 'attention'  # mixer of the reference arm: full, without positions, all else as written
 
     config.train = train = ConfigDict()
     train.epochs = 60.0  # passes over the training examples

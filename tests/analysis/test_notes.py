@@ -85,8 +85,18 @@ def test_a_width_that_was_solved_is_said_beside_the_reference(three_arms):
         'Widths were solved to match a reference arm. '
         'conv 3 x 3: embed_dim 52 (reference 138,890 params; +0.4%); '
         'resnet: resnet_width 17 (reference 2,000,000 FLOPs; -1.5%); '
-        'coarse: embed_dim 56, mlp_ratio 2.357 (reference 138,890 params; +0.4%).'
+        'coarse: embed_dim 56, mlp_ratio 2.357 (reference 138,890 params; +0.4%). '
+        'There are 2 reference arms, since what is not the mixer (depth, patch size, ...) is as each arm has it: '
+        'arms of different ones do not cost alike.'
     )
+
+
+def test_arms_of_one_reference_cost_alike(three_arms):
+    for arm, params in (('narrow', 139_446), ('wide', 138_000)):
+        solved = {'width': {'embed_dim': 52, 'mlp_ratio': 2.0}, 'reference': {'params': 138_890}, 'params': params}
+        three_arms.add(arm, 0, 0.9, {'model.depth': params}, {'test.examples': 1000, **solved})
+    (note,) = (note for note in tables.make_table(runs.read(three_arms.write())).notes if 'reference' in note)
+    assert 'reference arms' not in note
 
 
 @pytest.mark.parametrize(
