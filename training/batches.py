@@ -78,10 +78,12 @@ def padded_batches(split: Split, batch_size: int) -> Iterator[tuple[np.ndarray, 
     """Every example once, in order, in batches of `batch_size`.
 
     Yields:
-      images [batch, height, width, channels], labels [batch], and a mask that is False on the last batch's padding.
+      images [batch, height, width, channels], labels [batch], and a mask that is False on the last batch's padding;
+      they may be views of the split, to be read alone.
     """
     for start in range(0, len(split.labels), batch_size):
         images, labels = split.images[start : start + batch_size], split.labels[start : start + batch_size]
         padding = batch_size - len(labels)
-        images = np.pad(images, ((0, padding), (0, 0), (0, 0), (0, 0)))
-        yield images, np.pad(labels, (0, padding)), np.arange(batch_size) < batch_size - padding
+        if padding:  # np.pad copies in any case, and 500 photographs are 75 MB
+            images, labels = np.pad(images, ((0, padding), (0, 0), (0, 0), (0, 0))), np.pad(labels, (0, padding))
+        yield images, labels, np.arange(batch_size) < batch_size - padding

@@ -69,3 +69,22 @@ def test_padding_hides_no_example_and_adds_none(split, batch_size):
         assert len(images) == len(labels) == len(mask) == batch_size
         seen.extend(labels[mask])
     assert seen == list(range(10))
+
+
+@pytest.mark.parametrize('batch_size', [2, 4, 10])
+def test_a_batch_that_needs_no_padding_is_not_copied(split, batch_size):
+    """500 photographs are 75 MB."""
+    for images, labels, mask in padded_batches(split, batch_size):
+        assert np.shares_memory(images, split.images) == np.shares_memory(labels, split.labels) == mask.all()
+
+
+def test_batches_of_a_file_are_what_devices_take_and_cannot_be_written(split, tmp_path):
+    np.save(tmp_path / 'images.npy', split.images)
+    mapped = split._replace(images=np.load(tmp_path / 'images.npy', mmap_mode='r'))
+    whole, padded = padded_batches(mapped, 6)
+    assert not whole[0].flags.writeable
+    for start, batch in ((0, whole), (6, padded)):
+        images, labels, mask = jax.device_get(jax.device_put(batch))
+        np.testing.assert_array_equal(images[mask], split.images[start : start + 6])
+        np.testing.assert_array_equal(labels[mask], split.labels[start : start + 6])
+        assert not images[~mask].any()
