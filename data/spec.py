@@ -3,10 +3,13 @@
 import contextlib
 import math
 import mmap
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Int, Int32, UInt8
+
+ASKED_BYTES = 128 << 10  # of a longer request Linux reads its beginning alone: as much as it reads ahead
 
 
 class Spec(NamedTuple):
@@ -46,12 +49,22 @@ def _ask_for(images: UInt8[np.ndarray, 'all height width channels'], rows: Int[n
     mapped = images.base
     if not isinstance(mapped, mmap.mmap) or not hasattr(mmap, 'MADV_WILLNEED'):
         return
-    start, size = images.offset % mmap.ALLOCATIONGRANULARITY, images[:1].nbytes
+    start = images.offset % mmap.ALLOCATIONGRANULARITY
     with contextlib.suppress(OSError):  # advice that is not taken costs time alone
-        for row in rows.tolist():
-            first = start + row * size
-            page = first - first % mmap.PAGESIZE  # advice begins on one
-            mapped.madvise(mmap.MADV_WILLNEED, page, first + size - page)
+        for first, end in _stretches(start + rows.astype(np.int64) * images[:1].nbytes, images[:1].nbytes):
+            for part in range(first, end, ASKED_BYTES):
+                mapped.madvise(mmap.MADV_WILLNEED, part, min(ASKED_BYTES, end - part))
+
+
+def _stretches(places: Int[np.ndarray, 'batch'], size: int) -> Iterator[tuple[int, int]]:
+    """Where to begin, at a page, and to end to have all pieces of `size` bytes at `places`.
+
+    Neighbours that come in turn are one stretch: of small images many lie in a page, and each request takes time.
+    """
+    first, end = places - places % mmap.PAGESIZE, places + size
+    begins, ends = np.ones((2, len(places)), bool)
+    begins[1:] = ends[:-1] = (first[1:] > end[:-1]) | (first[1:] < first[:-1])
+    return zip(first[begins].tolist(), end[ends].tolist(), strict=True)
 
 
 class Split(NamedTuple):

@@ -6,7 +6,7 @@ import time
 import numpy as np
 import pytest
 
-from data.spec import Rows
+from data.spec import ASKED_BYTES, Rows
 
 PAGES = 8  # of an image
 
@@ -73,3 +73,34 @@ def test_a_batch_is_asked_for_before_it_is_copied_and_nothing_else_is(mapped):
     assert asked[[30, 5, 39]].all()
     others = np.delete(asked, [30, 5, 39, 31, 6], axis=0)  # an image ends in the page in which the next one begins
     assert not others.any()
+
+
+class Requested(mmap.mmap):
+    """A mapping that keeps what is asked of it."""
+
+    def madvise(self, advice, start, length):
+        assert advice == mmap.MADV_WILLNEED
+        assert start % mmap.PAGESIZE == 0
+        self.requests = [*getattr(self, 'requests', []), (start, start + length)]
+        super().madvise(advice, start, length)
+
+
+@pytest.mark.parametrize('size', [700, mmap.PAGESIZE, 3 * mmap.PAGESIZE // 2, ASKED_BYTES + 5])
+@pytest.mark.parametrize('rows', [[], [7], [0, 1, 2, 3, 20, 21], [21, 20, 3, 4, 4, 0], range(40)], ids=str)
+def test_the_pages_of_some_rows_are_asked_for_and_no_others_in_few_requests_none_too_long(
+    tmp_path, monkeypatch, rows, size
+):
+    np.save(tmp_path / 'images.npy', np.zeros((40, size, 1, 1), np.uint8))
+    monkeypatch.setattr(mmap, 'mmap', Requested)
+    mapped = np.load(tmp_path / 'images.npy', mmap_mode='r')
+    Rows(mapped, np.arange(40))[np.array(rows, np.int32)]
+
+    def pages(start, end):
+        return set(range(start // mmap.PAGESIZE, (end - 1) // mmap.PAGESIZE + 1))
+
+    requests = getattr(mapped.base, 'requests', [])
+    wanted = set().union(*(pages(mapped.offset + row * size, mapped.offset + (row + 1) * size) for row in rows))
+    assert set().union(*(pages(*request) for request in requests)) == wanted
+    assert max([end - start for start, end in requests], default=0) <= ASKED_BYTES
+    stretches = sum(after != before + 1 for before, after in zip([-2, *rows], rows, strict=False))
+    assert len(requests) <= stretches + len(rows) * size / ASKED_BYTES + 1
