@@ -72,6 +72,7 @@ def _load(fields: str) -> Dataset:
 
 
 def _take(split: Split, rows: Int[np.ndarray, 'rows']) -> Split:
-    # What is not held in memory stays memory-mapped, and is read batch by batch.
-    large = len(rows) * split.images[0].nbytes > IN_MEMORY_BYTES
-    return Split(Rows(split.images, rows) if large else split.images[rows], split.labels[rows])
+    images = Rows(split.images, rows)
+    # What is not held in memory stays memory-mapped, and is read batch by batch. The rest is copied by Rows as well,
+    # since it asks for all that is to be read at once.
+    return Split(images if images.nbytes > IN_MEMORY_BYTES else images[:], split.labels[rows])

@@ -6,7 +6,9 @@ import time
 import numpy as np
 import pytest
 
-from data.spec import ASKED_BYTES, Rows
+import data
+from configs import base
+from data.spec import ASKED_BYTES, Rows, Split
 
 PAGES = 8  # of an image
 
@@ -20,6 +22,7 @@ class Watched(np.memmap):
             while not in_memory(self)[index].all() and time.monotonic() < end:
                 time.sleep(0.01)
             self.pages_when_copied = in_memory(self)
+            self.all_were_there = getattr(self, 'all_were_there', True) and self.pages_when_copied[index].all()
         return super().__getitem__(index)
 
 
@@ -73,6 +76,17 @@ def test_a_batch_is_asked_for_before_it_is_copied_and_nothing_else_is(mapped):
     assert asked[[30, 5, 39]].all()
     others = np.delete(asked, [30, 5, 39, 31, 6], axis=0)  # an image ends in the page in which the next one begins
     assert not others.any()
+
+
+def test_images_that_memory_has_room_for_are_asked_for_before_they_are_copied_too(images, mapped, monkeypatch):
+    mapped.__class__ = Watched
+    labels = np.arange(40, dtype=np.int32) % 4
+    read = Split(mapped, labels), Split(mapped, labels)
+    monkeypatch.setattr(data.digits, 'read', lambda config: read)
+    dataset = data.load(base.get_config().data)
+    assert mapped.all_were_there
+    found = np.concatenate([dataset.train.images, dataset.validation.images])
+    np.testing.assert_array_equal(np.sort(found, axis=0), np.sort(images, axis=0))
 
 
 class Requested(mmap.mmap):
