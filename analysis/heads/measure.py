@@ -1,5 +1,6 @@
 """Measures the heads of a run, or of every run of a sweep."""
 
+import sys
 from pathlib import Path
 from typing import NamedTuple
 
@@ -76,13 +77,16 @@ def measure_sweep(
     """
     measured: dict[str, Measured] = {}  # by run
     notes = list(sweep.warnings)
-    for arm in sweep.arms:
+    for number, arm in enumerate(sweep.arms, start=1):
         lack = next(filter(None, (lacks_attention(run.config) for run in arm.finished)), '')
         if lack:
             notes.append(f'{arm.label}: {lack}')
             continue
         if not arm.complete:
             notes.append(f'{arm.label}: {len(arm.finished)} of {len(arm.runs)} runs finished')
+        # Each run is evaluated three times for each of its heads, which takes minutes where images are large.
+        told = f'heads, {number} of {len(sweep.arms)}: {arm.label}, runs to look at: {len(arm.finished)}'
+        print(told, file=sys.stderr, flush=True)
         for run in arm.finished:
             try:
                 found = measure_run(runs.folder_of(workdir, run), split, images, load)

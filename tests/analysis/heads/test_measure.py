@@ -116,7 +116,8 @@ def test_of_a_sweep_the_means_of_each_arm(workdir, capsys):
         checkpointed(run)
     lost = workdir.add('near', 2, config=fields['near'], finished=False)
     report.report(workdir.write(), images=8)
-    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    said = capsys.readouterr()
+    lines = [line.split() for line in said.out.splitlines()]
     written = pd.read_csv(workdir.path / 'heads.csv')
     assert len(written) == 2 * 2 * 2 * 2
     assert lost.name not in set(written['run'])
@@ -135,6 +136,10 @@ def test_of_a_sweep_the_means_of_each_arm(workdir, capsys):
     text = '\n'.join(' '.join(line) for line in lines)
     assert 'conv: model.mixer=conv has no attention weights' in text
     assert 'near: 2 of 3 runs finished' in text
+    # While they are looked at, those that have any.
+    assert said.err.splitlines() == [
+        f'heads, {n} of 3: {arm}, runs to look at: 2' for n, arm in ((1, 'wide'), (2, 'near'))
+    ]
 
 
 def test_a_run_whose_config_says_nothing_costs_the_others_nothing(workdir, capsys):
