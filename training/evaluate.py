@@ -1,7 +1,7 @@
 """Accuracy and loss over a whole split, and its program: every example once, sums first, one division at the end."""
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import jax
 import numpy as np
@@ -62,15 +62,42 @@ def evaluate_members(
     batch_size, where = _shared(batch_size, size)
     sums = population.together([no_evaluation(num_classes)] * size)
     params, sums = jax.device_put((params, sums), where.members)
+    sums = _summed(step, params, sums, _sent(split, batch_size, where), between)
+    return [_scores(population.member(sums, index, size)) for index in range(size)]
+
+
+def evaluation_of(split: Split, batch_size: int, num_classes: int) -> Callable[..., dict]:
+    """again(step, params) -> `evaluate`'s scores, on a split that stays on the device since it is asked often."""
+    batch_size, where = _shared(batch_size, 1)
+    batches = list(_sent(split, batch_size, where))
+    none = jax.device_put(no_evaluation(num_classes), where.members)
+
+    def again(step: Callable[..., Evaluation], params: Params) -> dict:
+        return _scores(_summed(step, jax.device_put(params, where.members), none, batches))
+
+    return again
+
+
+def _sent(split: Split, batch_size: int, where: Placement) -> Iterator[Sequence[jax.Array]]:
+    """The batches of a split, each put on the device when it is asked for."""
+    return (jax.device_put(batch, where.batch or where.images) for batch in padded_batches(split, batch_size))
+
+
+def _summed(
+    step: Callable[..., Evaluation],
+    params: Params,
+    sums: Evaluation,
+    batches: Iterable[Sequence[jax.Array]],
+    between: Callable[[], None] = lambda: None,
+) -> Evaluation:
     in_flight = deque()
-    for batch in padded_batches(split, batch_size):
+    for batch in batches:
         between()
+        sums = step(params, sums, *batch)
+        in_flight.append(sums)
         if len(in_flight) == AHEAD:
             jax.block_until_ready(in_flight.popleft())
-        sums = step(params, sums, *jax.device_put(batch, where.batch or where.images))
-        in_flight.append(sums)
-    sums = jax.device_get(sums)
-    return [_scores(population.member(sums, index, size)) for index in range(size)]
+    return jax.device_get(sums)
 
 
 def _shared(batch_size: int, size: int) -> tuple[int, Placement]:

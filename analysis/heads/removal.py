@@ -15,7 +15,7 @@ import models
 from analysis.heads.trained import Trained, model_fields, spread
 from data.spec import Dataset, Spec, Split
 from models import Params
-from training.evaluate import evaluate
+from training.evaluate import evaluation_of
 from training.step import make_evaluation_step
 
 Kept = Bool[Array | np.ndarray, 'layers heads']
@@ -59,28 +59,32 @@ def removal(trained: Trained, dataset: Dataset, split: str = 'test', images: int
     batch_size = min(len(validation.labels), len(reported.labels), trained.config.train.eval_batch_size)
     program = _compile(model_fields(trained.config), trained.spec)
 
-    def score(kept: Kept, examples: Split) -> dict:
-        def step(params: Params, sums, *batch):
-            return program(params, kept, sums, *batch)
+    def scored(examples: Split) -> Callable[[Kept], dict]:
+        evaluate = evaluation_of(examples, batch_size, trained.spec.num_classes)
 
-        return evaluate(step, trained.params, examples, batch_size, trained.spec.num_classes)
+        def score(kept: Kept) -> dict:
+            return evaluate(lambda params, *more: program(params, kept, *more), trained.params)
+
+        return score
 
     def one_removed(which: tuple[int, int]) -> np.ndarray:
         kept = heads.copy()
         kept[which] = False
         return kept
 
-    worth = {}
-    for which in without:
-        scores = score(one_removed(which), validation)
-        worth[which] = (-scores['accuracy'], scores['loss'])
-    order = sorted(without, key=worth.__getitem__)
-    whole = score(heads, reported)['accuracy']
-    lost = [whole - score(one_removed(which), reported)['accuracy'] for which in without]
+    def worth(score: Callable[[Kept], dict]) -> dict[tuple[int, int], tuple[float, float]]:
+        scores = {which: score(one_removed(which)) for which in without}
+        return {which: (-found['accuracy'], found['loss']) for which, found in scores.items()}
+
+    # The validation images have left the device when the others come.
+    order = sorted(without, key=worth(scored(validation)).__getitem__)
+    score = scored(reported)
+    whole = score(heads)['accuracy']
+    lost = [whole - score(one_removed(which))['accuracy'] for which in without]
     accuracy, kept = [whole], heads.copy()
     for which in order:
         kept[which] = False
-        accuracy.append(score(kept, reported)['accuracy'])
+        accuracy.append(score(kept)['accuracy'])
     return Removal(np.reshape(lost, heads.shape), tuple(order), np.array(accuracy), len(reported.labels))
 
 

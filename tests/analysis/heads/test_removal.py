@@ -7,6 +7,7 @@ import models
 from analysis.heads import removal as module
 from analysis.heads.removal import keep_heads, removal
 from data.spec import Dataset, Split
+from training import evaluate
 
 LAYERS, HEADS, HEAD_DIM = 2, 2, 8
 
@@ -77,16 +78,34 @@ def test_the_order_is_that_of_the_validation_images_by_accuracy_and_then_by_loss
     dataset = data.load(one.config.data)
     without = {(0, 0): (0.5, 0.1), (0, 1): (0.5, 0.3), (1, 0): (0.9, 0.9), (1, 1): (0.5, 0.2)}
 
-    def scored(step, params, examples, *more):
-        gone = [tuple(which) for which in np.argwhere(~step(params, None)).tolist()]
+    def scored(examples, *more):
+        return lambda step, params: scores(step, examples)
+
+    def scores(step, examples):
+        gone = [tuple(which) for which in np.argwhere(~step(None, None)).tolist()]
         if len(examples.labels) == len(dataset.validation.labels):
             (which,) = gone
             return dict(zip(('accuracy', 'loss'), without[which], strict=True))
         return {'accuracy': 0.8 - sum(without[which][0] for which in gone) / 4, 'loss': 0.0}
 
     monkeypatch.setattr(module, '_compile', lambda fields, spec: lambda params, kept, *rest: kept)
-    monkeypatch.setattr(module, 'evaluate', scored)
+    monkeypatch.setattr(module, 'evaluation_of', scored)
     found = removal(one, dataset)
     assert found.order == ((1, 0), (0, 0), (1, 1), (0, 1))
     np.testing.assert_allclose(found.lost, [[0.125, 0.125], [0.225, 0.125]])
     np.testing.assert_allclose(found.accuracy, [0.8, 0.575, 0.45, 0.325, 0.2])
+
+
+def test_images_are_sent_to_the_device_once_for_all_heads(trained, monkeypatch):
+    sent, batches = [], evaluate.padded_batches
+
+    def counted(split, batch_size):
+        for batch in batches(split, batch_size):
+            sent.append(batch)
+            yield batch
+
+    monkeypatch.setattr(evaluate, 'padded_batches', counted)
+    one = trained(train__eval_batch_size=3)
+    dataset = data.load(one.config.data)
+    removal(one, dataset)
+    assert len(sent) == sum(-(-len(split.labels) // 3) for split in (dataset.validation, dataset.test))
