@@ -20,7 +20,7 @@ from jaxtyping import Int
 
 import benchmarks
 from benchmarks import options
-from data.spec import Rows
+from data.rows import Rows
 from experiment import command, folder
 from files.writing import write_json
 
@@ -37,7 +37,7 @@ INTRODUCTION = """## Images that do not fit in memory
 `python -m benchmarks.read`
 
 Batches of random rows of a memory-mapped file, copied to memory, as training reads images that are too many to keep
-(data/spec.py, `Rows`): images/s where each batch is asked for at once, and where its pages are read as they are
+(data/rows.py): images/s where each batch is asked for at once, and where its pages are read as they are
 touched; the file's pages are dropped from memory before either. Both copy the same rows of a round, in turn; medians
 over the rounds, and of the paired ratios with their quartiles. In memory: the same rows once more.
 """

@@ -10,7 +10,8 @@ from ml_collections import ConfigDict
 
 from data import digits, splits, synthetic
 from data.cache import IN_MEMORY_BYTES
-from data.spec import Dataset, Rows, Spec, Split
+from data.rows import Rows
+from data.spec import Dataset, Spec, Split
 
 __all__ = ['LOCAL', 'Dataset', 'Rows', 'Spec', 'Split', 'examples', 'load', 'load_once', 'spec']
 

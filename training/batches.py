@@ -7,7 +7,8 @@ import jax
 import numpy as np
 from jaxtyping import Bool, Int, Int32
 
-from data.spec import Rows, Split
+from data.rows import Rows
+from data.spec import Split
 from training import population
 from training.placement import Placement
 

@@ -7,7 +7,8 @@ import data
 import data.fingerprint as module
 from configs import digits
 from data.fingerprint import fingerprint
-from data.spec import Rows, Split
+from data.rows import Rows
+from data.spec import Split
 
 
 @pytest.fixture

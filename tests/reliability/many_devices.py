@@ -15,7 +15,7 @@ import numpy as np
 
 import data
 import models
-from data.spec import Rows
+from data.rows import Rows
 from tests.experiments import small
 from training import batches, checkpoints, loop, placement, step, tracing, xla_options
 from training.log import read_rows

@@ -2,7 +2,8 @@ import jax
 import numpy as np
 import pytest
 
-from data.spec import Rows, Split
+from data.rows import Rows
+from data.spec import Split
 from training import placement
 from training.batches import batch_rows, fed_to_one, make_feed, padded_batches
 

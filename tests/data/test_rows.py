@@ -8,7 +8,8 @@ import pytest
 
 import data
 from configs import base
-from data.spec import ASKED_BYTES, Rows, Split
+from data.rows import ASKED_BYTES, Rows
+from data.spec import Split
 
 PAGES = 8  # of an image
 
