@@ -7,7 +7,6 @@ It knows nothing of datasets: the caller names the folder, gives a fingerprint o
 import contextlib
 import errno
 import fcntl
-import functools
 import json
 import logging
 import math
@@ -20,15 +19,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike
 
+from data import verified
 from files.checksums import sha256
-from files.reading import Damaged, read_json, read_json_if_whole
+from files.reading import Damaged, read_json
 from files.text import shown
 from files.writing import FULL, StorageError, clear_partials, open_own, sync, write_bytes
 
 MANIFEST = 'manifest.json'
 LOCK = 'lock'
 FORMAT = 1  # of the manifest; raise it when its meaning changes, and old caches are stale
-LARGE = 1 << 30  # bytes of an array that is not hashed at every start: ImageNet's takes minutes
 IN_MEMORY_BYTES = 2 << 30  # what takes more is not held in memory
 
 logger = logging.getLogger(__name__)
@@ -60,7 +59,7 @@ def load_or_build(
 ) -> dict[str, np.ndarray]:
     """The arrays of a cache, read-only and memory-mapped; they are built first where they are missing or not right.
 
-    Every file is verified against the manifest (shape, dtype, SHA-256) and the manifest against `fingerprint`; a LARGE
+    Every file is verified against the manifest (shape, dtype, SHA-256) and the manifest against `fingerprint`; a large
     one is hashed when it was touched since it was last found right, which a warning says before it takes its minutes.
     A damaged or stale cache is logged as one warning and built anew. Processes that want the same cache take turns to
     build it. Where the folder cannot be written, a warning says so and the arrays are built in memory, if they take no
@@ -186,53 +185,9 @@ def _open_array(path: Path, entry: dict) -> np.ndarray:
     if list(array.shape) != shape or array.dtype.str != dtype:
         found, wanted = f'{array.dtype.str}{list(array.shape)}', f'{dtype}{shape}'
         raise _Rejected(f'{path} is damaged (holds {shown(found)}, expected {shown(wanted)})')
-    if not _holds(path, digest):
+    if not verified.holds(path, digest):
         raise _Rejected(f'{path} is damaged (its SHA-256 is not the one in {MANIFEST})')
     return array
-
-
-def _holds(path: Path, digest: str) -> bool:
-    """Whether the SHA-256 of the file is `digest`, computed or, of a LARGE file, known from before."""
-    state = path.stat()
-    if state.st_size < LARGE:
-        return sha256(path) == digest
-    stamp, noted = _stamp(state, digest), read_json_if_whole(_note(path))
-    if noted == stamp:
-        return True
-    why = 'it was touched or copied since it was last verified' if noted else 'no note says that it ever was verified'
-    # A warning, since nothing less is shown, and a command that is silent for minutes seems to hang.
-    logger.warning('computing the checksum of %s (%.1f GiB), since %s', path, state.st_size / 2**30, why)
-    if sha256(path) != digest:
-        return False
-    _leave_note(path, stamp)
-    return True
-
-
-def _note(path: Path) -> Path:
-    """The file that says of which state a LARGE file was verified."""
-    return path.with_suffix('.verified.json')
-
-
-def _stamp(state: os.stat_result, digest: str) -> dict[str, Any]:
-    """What a note holds. Whoever writes to a file, or sets its times, changes the last of these; a copy has others."""
-    return {'sha256': digest, 'bytes': state.st_size, 'inode': state.st_ino, 'changed': state.st_ctime_ns}
-
-
-def _leave_note(path: Path, stamp: dict[str, Any]) -> None:
-    try:
-        write_bytes(_note(path), json.dumps(stamp).encode())
-    except OSError as error:
-        _warn_of_no_note(path.parent, error.strerror)
-
-
-@functools.cache
-def _warn_of_no_note(folder: Path, reason: str) -> None:
-    """Once for the files of a cache, and for the runs of a process that read it."""
-    logger.warning(
-        'cannot note in %s that its files are verified (%s), so every start computes their checksums again; one start '
-        'that can write there, such as one by its owner, would do',
-        *(folder, reason),
-    )
 
 
 def _build(folder: Path, fingerprint: dict, build: Callable[[Allocate], None]) -> None:
@@ -264,7 +219,7 @@ def _clear(folder: Path) -> None:
     try:
         for temporary in folder.glob('*.tmp'):
             temporary.unlink(missing_ok=True)
-        clear_partials(folder, [MANIFEST, '*.verified.json'])
+        clear_partials(folder, [MANIFEST, f'*{verified.NOTE}'])
     except OSError as error:
         raise _Unwritable(error.strerror) from error
 
@@ -285,20 +240,9 @@ def _install(folder: Path, fingerprint: dict, arrays: dict[str, np.memmap]) -> N
         write_bytes(folder / MANIFEST, (json.dumps(manifest, indent=1) + '\n').encode())
         sync(folder)
         for name, before in hashed.items():
-            _note_installed(folder / f'{name}.npy', before, entries[name]['sha256'])
+            verified.note_installed(folder / f'{name}.npy', before, entries[name]['sha256'])
     except OSError as error:
         raise _Unwritable(error.strerror) from error
-
-
-def _note_installed(path: Path, before: os.stat_result, digest: str) -> None:
-    """Notes that a LARGE file is verified if it is what was hashed when its state was `before`: it is not read again.
-
-    Its new name is a change as well, so the note is of what it is by now.
-    """
-    state = path.stat()
-    same = all(getattr(state, field) == getattr(before, field) for field in ('st_size', 'st_ino', 'st_mtime_ns'))
-    if same and state.st_size >= LARGE:
-        _leave_note(path, _stamp(state, digest))
 
 
 @contextlib.contextmanager

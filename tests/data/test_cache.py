@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from data import cache
+from data import cache, verified
 from files.checksums import sha256
 from files.writing import StorageError
 
@@ -22,6 +22,12 @@ ROOT = Path(__file__).resolve().parents[2]
 IMAGES = np.random.default_rng(0).integers(0, 256, (50, 8, 8, 3), dtype=np.uint8)
 LABELS = np.arange(50, dtype=np.int32)
 SOURCE = {'shards': [['a', 1], ['b', 2]], 'image_size': None}
+
+
+def for_sha256(monkeypatch, function):
+    """Has `function` called wherever a file of a cache is hashed."""
+    for module in (cache, verified):
+        monkeypatch.setattr(module, 'sha256', function)
 
 
 class Builder:
@@ -293,7 +299,7 @@ PROCESS = """
     import logging, os, sys, time
     from pathlib import Path
     import numpy as np
-    from data import cache
+    from data import cache, verified
 
     logging.basicConfig(level=logging.WARNING)
     folder, end = Path(sys.argv[1]), sys.argv[2]
@@ -339,8 +345,8 @@ def test_killed_build_leaves_nothing_that_is_believed_or_in_the_way(folder):
 
 def test_a_large_array_is_hashed_again_only_when_it_was_touched(tmp_path, monkeypatch, caplog):
     hashed = []
-    monkeypatch.setattr(cache, 'LARGE', 1)
-    monkeypatch.setattr(cache, 'sha256', lambda path: hashed.append(path.name) or sha256(path))
+    monkeypatch.setattr(verified, 'LARGE', 1)
+    for_sha256(monkeypatch, lambda path: hashed.append(path.name) or sha256(path))
     first = cache.load_or_build(tmp_path, SOURCE, Builder())
     hashed.clear()
     again = cache.load_or_build(tmp_path, SOURCE, Builder())
@@ -360,8 +366,8 @@ def test_a_large_array_is_hashed_again_only_when_it_was_touched(tmp_path, monkey
 def hashed(monkeypatch):
     """Names of the files that were hashed, all of which are LARGE."""
     names = []
-    monkeypatch.setattr(cache, 'LARGE', 1)
-    monkeypatch.setattr(cache, 'sha256', lambda path: names.append(path.name) or sha256(path))
+    monkeypatch.setattr(verified, 'LARGE', 1)
+    for_sha256(monkeypatch, lambda path: names.append(path.name) or sha256(path))
     return names
 
 
@@ -386,7 +392,7 @@ def test_a_large_array_that_is_built_anew_is_hashed_once_too(folder, hashed, cap
 
 
 def test_only_large_arrays_have_a_note(folder, monkeypatch):
-    monkeypatch.setattr(cache, 'LARGE', IMAGES.nbytes)
+    monkeypatch.setattr(verified, 'LARGE', IMAGES.nbytes)
     cache.load_or_build(folder, SOURCE, Builder())
     assert [path.name for path in temporaries(folder)] == ['images.verified.json']
 
@@ -401,8 +407,8 @@ def test_what_changes_between_its_checksum_and_its_place_is_not_noted_as_verifie
                 file.write(bytes([IMAGES[-1, -1, -1, -1] ^ 1]))
         return digest
 
-    monkeypatch.setattr(cache, 'LARGE', 1)
-    monkeypatch.setattr(cache, 'sha256', hash_then_damage)
+    monkeypatch.setattr(verified, 'LARGE', 1)
+    for_sha256(monkeypatch, hash_then_damage)
     assert_whole(cache.load_or_build(folder, SOURCE, Builder()))
     assert not (folder / 'images.verified.json').exists()
     assert 'what was written does not read back' in warnings(caplog)[-1]
@@ -421,7 +427,7 @@ def test_before_a_large_array_is_hashed_a_warning_says_which_and_why(folder, has
     path = folder / 'images.npy'
     path.chmod(0o640)
     told = []
-    monkeypatch.setattr(cache, 'sha256', lambda path: told.extend(warnings(caplog)) or sha256(path))
+    for_sha256(monkeypatch, lambda path: told.extend(warnings(caplog)) or sha256(path))
     assert_whole(cache.load_or_build(folder, SOURCE, Builder()))
     (warning,) = told
     assert warning.startswith(f'computing the checksum of {path} (0.0 GiB), since it was touched')
@@ -444,7 +450,7 @@ def test_a_folder_that_takes_no_note_is_told_once_with_what_would_do(folder, has
     def refuse(path, content):
         raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(path))
 
-    monkeypatch.setattr(cache, 'write_bytes', refuse)
+    monkeypatch.setattr(verified, 'write_bytes', refuse)
     for _ in range(2):
         hashed.clear()
         assert_whole(cache.load_or_build(folder, SOURCE, Builder()))
@@ -456,13 +462,13 @@ def test_a_folder_that_takes_no_note_is_told_once_with_what_would_do(folder, has
 
 
 def test_a_note_that_lies_is_believed_of_no_other_file(tmp_path, monkeypatch):
-    monkeypatch.setattr(cache, 'LARGE', 1)
+    monkeypatch.setattr(verified, 'LARGE', 1)
     cache.load_or_build(tmp_path, SOURCE, Builder())
     cache.load_or_build(tmp_path, SOURCE, Builder())
     copied = tmp_path.with_name('copied')
     shutil.copytree(tmp_path, copied)
     hashed = []
-    monkeypatch.setattr(cache, 'sha256', lambda path: hashed.append(path.name) or sha256(path))
+    for_sha256(monkeypatch, lambda path: hashed.append(path.name) or sha256(path))
     cache.load_or_build(copied, SOURCE, Builder())
     assert 'labels.npy' in hashed
 
