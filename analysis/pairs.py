@@ -1,6 +1,6 @@
 """The pairs of arms that a sweep asks to compare, tested as one family."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 
 import pandas as pd
 
@@ -10,6 +10,7 @@ from analysis.wording import distinct
 
 COLUMNS = ('arm', 'against', 'difference', 'low', 'high', 'n', 'p_value')
 
+Pair = tuple[Hashable, Hashable]  # what names its two
 TestSet = tuple[str | None, int, str | None]  # a dataset's name, how many of its images, and their fingerprint
 
 
@@ -36,7 +37,8 @@ def compare(
     """A row for each condition and each pair that `arms` ask for; differences are of fractions, in [0, 1].
 
     Arms that are not complete, or were tested on different images, are not compared. All tests are one family, in which
-    a pair counts once where a condition changes neither of its arms.
+    a pair counts once where a condition changes neither of its arms, and where both of them ask for it: what one has
+    more than the other is what the other has less.
 
     Args:
       sets: what each arm was tested on.
@@ -53,14 +55,38 @@ def compare(
         for condition in scores
         for pair in asked
     }
-    once = distinct(places.values())
+    once = _either_way_once(places.values())
     resolutions = [_resolution(arms, sets, *(place for _, place in pair)) for pair in once]
     found = dict(zip(once, statistics.differences(values, once, resolutions), strict=True))
     rows = []
     for (condition, (place, other)), pair in places.items():
-        interval, p_value = found[pair]
+        interval, p_value = found[pair] if pair in found else found[pair[::-1]].reversed
         rows.append((condition, arms[place].label, arms[other].label, *interval, p_value))
     return pd.DataFrame(rows, columns=('condition', *COLUMNS))
+
+
+def tested(arms: Sequence[runs.Arm], p_values: Iterable[float | None]) -> int:
+    """Over how many tests the p-values of one condition are corrected: pairs that both arms ask for are one test each.
+
+    Args:
+      p_values: of the rows that `compare` gave, in their order.
+    """
+    asked = zip(runs.pairs(arms), p_values, strict=True)
+    return len(_either_way_once(pair for pair, p_value in asked if pd.notna(p_value)))
+
+
+def asked_by_both(arms: Sequence[runs.Arm]) -> bool:
+    """Whether two of `arms` ask to be compared with each other, so that their pair has two rows."""
+    asked = runs.pairs(arms)
+    return len(_either_way_once(asked)) < len(asked)
+
+
+def _either_way_once(pairs: Iterable[Pair]) -> list[Pair]:
+    """Each pair once, whichever of the two comes first, in the order of first sight, and as it was then."""
+    once: dict[frozenset, Pair] = {}
+    for pair in pairs:
+        once.setdefault(frozenset(pair), pair)
+    return list(once.values())
 
 
 def _resolution(arms: Sequence[runs.Arm], sets: Sequence[Sequence[TestSet]], first: int, second: int) -> float | None:

@@ -39,6 +39,13 @@ class Difference(NamedTuple):
     interval: Interval
     p_value: float | None
 
+    @property
+    def reversed(self) -> 'Difference':
+        """What the second has more than the first."""
+        mean, low, high, count = self.interval
+        # Taken from zero, since -0.0 would be written as that.
+        return Difference(Interval(0 - mean, 0 - high, 0 - low, count), self.p_value)
+
 
 class Comparison(NamedTuple):
     """Which arm is best, and which the data cannot tell from it.

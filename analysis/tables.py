@@ -60,7 +60,7 @@ def make_table(sweep: runs.Sweep) -> Table:
     notes = [_statistics_note(arms, of_best)]
     if finished and len(datasets) == 1:
         notes[0] += _sampling_note(arms, of_best, datasets[0][1])
-    notes += _pairs_notes(of_pairs)
+    notes += _pairs_notes(sweep.arms, of_pairs)
     if of_best.differences or of_pairs['p_value'].notna().any():
         notes.append(SPREAD)
     if finished:
@@ -137,15 +137,19 @@ def _statistics_note(arms: pd.DataFrame, comparison: statistics.Comparison) -> s
     return note.rstrip()
 
 
-def _pairs_notes(of_pairs: pd.DataFrame) -> list[str]:
+def _pairs_notes(arms: Sequence[runs.Arm], of_pairs: pd.DataFrame) -> list[str]:
     """How the pairs that the sweep asks for were tested."""
     if of_pairs.empty:
         return []
-    tested = int(of_pairs['p_value'].notna().sum())
+    p_values = of_pairs['p_value']
+    tested = pairs.tested(arms, p_values)
     note = PAIRS
     if tested:
-        note += f'; {TESTED}' + (f', Holm-corrected over {tested} pairs' if tested > 1 else '')
-    if tested < len(of_pairs):
+        note += f'; {TESTED}'
+    if tested > 1:
+        once = ', of which those that both arms name count once' if pairs.asked_by_both(arms) else ''
+        note += f', Holm-corrected over {tested} pairs{once}'
+    if p_values.isna().any():
         note += (
             '. Pairs with an unfinished run, tested on different images, or without two seeds in common are not tested'
         )

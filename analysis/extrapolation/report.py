@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from analysis import output
+from analysis import output, pairs
 from analysis.drawing.style import write_figure
 from analysis.extrapolation import written
 from analysis.extrapolation.figure import extrapolation_figure
@@ -73,9 +73,10 @@ def notes(found: Extrapolation) -> list[str]:
         'tie.',
     ]
     if not found.pairs.empty:
+        once = 'that no choice of coordinates changes'
+        once += ', and those that both arms name,' if pairs.asked_by_both(found.arms) else ''
         lines.append(
-            f'{PAIRS}; {TESTED}, Holm-corrected over the pairs of a size, of which those that no choice of coordinates '
-            f'changes count once. {SPREAD}'
+            f'{PAIRS}; {TESTED}, Holm-corrected over the pairs of a size, of which those {once} count once. {SPREAD}'
         )
     positions = dict.fromkeys(one.config.model.positions.name for one in ready if one.has_tokens)
     learned = [name for name in positions if POSITIONS[name].learned_places]
@@ -116,14 +117,14 @@ def _blocks(found: Extrapolation) -> Iterator[tuple[str, pd.DataFrame]]:
             f"{_split(found).capitalize()} accuracy, %. Coordinates '{policy}': {POLICIES[policy]}.",
             pd.DataFrame(rows),
         )
-        pairs = found.pairs[found.pairs['policy'] == policy]
-        if len(pairs):
-            yield f"Pairs, difference in points. Coordinates '{policy}'.", _pair_cells(pairs, headings)
+        of_pairs = found.pairs[found.pairs['policy'] == policy]
+        if len(of_pairs):
+            yield f"Pairs, difference in points. Coordinates '{policy}'.", _pair_cells(of_pairs, headings)
 
 
-def _pair_cells(pairs: pd.DataFrame, headings: dict[int, str]) -> pd.DataFrame:
+def _pair_cells(of_pairs: pd.DataFrame, headings: dict[int, str]) -> pd.DataFrame:
     rows = []
-    for (arm, against), of_pair in pairs.groupby(['arm', 'against'], sort=False):
+    for (arm, against), of_pair in of_pairs.groupby(['arm', 'against'], sort=False):
         cells = {
             headings[row.resolution]: f'{percent(row.difference, row.low, row.high, "+.2f")} '
             f'({"not tested" if pd.isna(row.p_value) else p_value(row.p_value, named=True)})'

@@ -29,6 +29,17 @@ def test_no_interval_without_spread(values):
     assert math.isnan(interval.half_width)
 
 
+@pytest.mark.parametrize(
+    'values', [([0.9, 0.8, 0.7], [0.6, 0.4, 0.5]), ([0.9], [0.8]), ([0.5, 0.5], [0.5, 0.5]), ([], [])]
+)
+@pytest.mark.parametrize('resolution', [0.0, 0.01])
+def test_a_difference_reversed_is_that_of_the_other_from_the_one(values, resolution):
+    there, back = (statistics.paired_difference(*pair, resolution) for pair in (values, values[::-1]))
+    np.testing.assert_allclose(there.reversed.interval, back.interval)
+    assert there.reversed.p_value == back.p_value
+    assert math.copysign(1, there.reversed.interval.mean) == math.copysign(1, back.interval.mean)  # no -0.0
+
+
 def test_nothing_has_no_mean():
     assert math.isnan(statistics.mean_and_interval([]).mean)
 

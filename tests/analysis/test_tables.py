@@ -199,6 +199,24 @@ def test_pairs_that_are_asked_for_are_tested_in_every_format(three_arms):
     assert back['p_value'].tolist() == pytest.approx(p_values)
 
 
+def test_arms_that_name_each_other_have_a_row_each_and_one_test(three_arms):
+    once = tables.make_table(_compared(three_arms, poor=['close'], best=['close']))
+    both = tables.make_table(_compared(three_arms, poor=['close'], best=['close'], close=['best']))
+    assert both.pairs['p_value'].tolist() == [*once.pairs['p_value'], once.pairs['p_value'][1]]
+    assert 'over 2 pairs.' in ' '.join(once.notes)
+    assert 'over 2 pairs, of which those that both arms name count once.' in ' '.join(both.notes)
+    rows = {tuple(row[:2]): row[2] for row in markdown_rows(formats.to_markdown(both))[-3:]}
+    assert rows['best', 'close'] == '+0.17 ± 2.59'
+    assert rows['close', 'best'] == '-0.17 ± 2.59'
+
+
+def test_one_pair_that_both_arms_name_is_corrected_for_nothing(three_arms):
+    table = tables.make_table(_compared(three_arms, best=['close'], close=['best']))
+    assert table.pairs['p_value'].tolist() == [statistics.paired_difference(BEST, CLOSE, 1e-3).p_value] * 2
+    (note,) = [note for note in table.notes if note.startswith('Pairs')]
+    assert note.endswith('p: a two-sided t-test paired by seed.')
+
+
 def test_a_table_that_is_asked_for_no_pairs_has_none(three_arms):
     table = tables.make_table(runs.read(three_arms.write()))
     assert table.pairs.empty

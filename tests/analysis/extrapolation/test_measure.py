@@ -1,6 +1,7 @@
 """Runs asked about images of other sizes: the real evaluation, on models of seconds."""
 
 import contextlib
+import dataclasses
 import json
 import shutil
 
@@ -304,6 +305,17 @@ def test_each_arm_has_its_own_numbers_and_each_pair_those_of_its_policy(found):
         expected.append(['conv', 'attention', f'{difference} ± 1.00 (p = 0.030)'])
     rows = [row for row in markdown_rows(text) if row[0] != 'Arm' and ':' not in row[0]]
     assert rows == expected
+
+
+def test_pairs_that_both_arms_name_are_said_to_count_once(found):
+    attention, conv, resnet = found.arms
+    pair = ('extend', 'conv', 'attention', 8, 0.02, 0.01, 0.03, 4, 0.03)
+    one_side = found._replace(pairs=pd.DataFrame([pair], columns=[*measure.PAIR]))
+    one_side = one_side._replace(arms=(attention, dataclasses.replace(conv, against=('attention',)), resnet))
+    both_sides = one_side._replace(arms=(dataclasses.replace(attention, against=('conv',)), *one_side.arms[1:]))
+    assert 'of which those that no choice of coordinates changes count once.' in ' '.join(report.notes(one_side))
+    said = 'of which those that no choice of coordinates changes, and those that both arms name, count once.'
+    assert said in ' '.join(report.notes(both_sides))
 
 
 def test_what_training_said_of_the_test_set_is_held_against_no_other_split(trained):
