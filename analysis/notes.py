@@ -1,9 +1,9 @@
 """What stands under tables and figures: seeds, budget, what was matched, what speeds are of, what runs came from."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from analysis.reading import records, runs
-from analysis.reading.tuning import Tuning
+from analysis.reading.tuning import Tuning, names
 from analysis.wording import distinct, listed, listed_labels, shortened, span
 
 _SELECTED = {  # by rule; `last` asks validation nothing, which it was held to all the same
@@ -80,18 +80,21 @@ def tuning_notes(arms: Sequence[runs.Arm]) -> list[str]:
     tuned = [arm for arm in arms if arm.tuning]
     if not tuned:
         return []
-    fields = ', '.join(distinct(name for arm in tuned for name in arm.tuning.fields))
-    each = '; '.join(f'{arm.label}: {_tried(arm.tuning)}' for arm in tuned)
+    fields = distinct(name for arm in tuned for name in arm.tuning.fields)
+    called = names(fields)
+    each = '; '.join(f'{arm.label}: {_tried(arm.tuning, called)}' for arm in tuned)
     return [
-        f'{fields} of an arm is the one with the highest mean accuracy on validation, of those tried, and where these '
-        f'tie the lowest loss. {each}.'
+        f'{" and ".join(fields)} of an arm {"is the one" if len(fields) == 1 else "are those"} with the highest mean '
+        f'accuracy on validation, of those tried, and where these tie the lowest loss. {each}.'
     ]
 
 
-def _tried(tuning: Tuning) -> str:
-    shown = [f'{one.text} ({one.why or format(one.accuracy, ".2%")})' for one in tuning.tried]
+def _tried(tuning: Tuning, called: Mapping[str, str]) -> str:
+    shown = [f'{tuning.setting(one, called)} ({one.why or format(one.accuracy, ".2%")})' for one in tuning.tried]
     end = ', an end of the range' if tuning.at_the_end else ''
-    return f'{tuning.tried[tuning.chosen].text}{end}, of {listed(shown)}'
+    if end and len(called) > 1:
+        end += f' of {" and ".join(called[field] for field in tuning.at_the_end)}'
+    return f'{tuning.setting(tuning.tried[tuning.chosen], called)}{end}, of {listed(shown)}'
 
 
 def width_notes(arms: Sequence[runs.Arm]) -> list[str]:

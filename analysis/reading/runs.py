@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from analysis.reading.manifest import Entry, read_entries, read_figure
 from analysis.reading.records import FINISHED, UNFINISHED, Run, is_run, read_run
-from analysis.reading.tuning import Tuning, choose
+from analysis.reading.tuning import Tuning, choose, names
 from configs.errors import ConfigError
 from configs.fields import flatten
 from experiment.figure import Figure, Place
@@ -157,7 +157,7 @@ def _tuned_runs(label: str, listed: list[tuple[Entry, Run]], warnings: list[str]
     tuning = choose(fields, [(values, _one_run_a_seed(group, warnings)) for values, group in settings])
     undecided = [one for one in tuning.tried if one.accuracy is None and one.why != 'diverged']
     if undecided:
-        left = f'{undecided[0].text} is {undecided[0].why}'
+        left = f'{tuning.setting(undecided[0], names(fields))} is {undecided[0].why}'
         ready = f'{len(tuning.tried) - len(undecided)} of {len(tuning.tried)}'
         warnings.append(f'{", ".join(fields)} of {label} was chosen among {ready} settings: {left}')
     if len({frozenset(run.seed for run in group) for _, group in settings}) > 1:

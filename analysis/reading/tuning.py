@@ -1,7 +1,7 @@
 """Which of the settings that an arm was tuned over a table reports: the one that validation prefers."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,10 +20,6 @@ class Tried(NamedTuple):
     loss: float = math.inf  # nats, likewise, where runs tell it
     why: str = ''  # why it cannot be chosen
 
-    @property
-    def text(self) -> str:
-        return ', '.join(map(str, self.values))
-
 
 class Tuning(NamedTuple):
     """What was tried for an arm, and which of it the table reports."""
@@ -33,13 +29,38 @@ class Tuning(NamedTuple):
     chosen: int  # of `tried`
 
     @property
-    def at_the_end(self) -> bool:
-        """Whether the best is the smallest or the largest of several numbers, so that one beyond may be better."""
-        values = [one.values[0] for one in self.tried]
-        numbers = all(isinstance(value, int | float) and not isinstance(value, bool) for value in values)
-        if len(self.fields) > 1 or not numbers or len(set(values)) < 2:
-            return False
-        return values[self.chosen] in (min(values), max(values))
+    def at_the_end(self) -> tuple[str, ...]:
+        """Fields of which the smallest or the largest of several numbers was chosen, so that one beyond may be better.
+
+        Each is judged by itself: a grid has an end in every direction.
+        """
+        columns = zip(self.fields, zip(*(one.values for one in self.tried), strict=True), strict=True)
+        return tuple(field for field, values in columns if _is_an_end(values[self.chosen], values))
+
+    def setting(self, tried: Tried, called: Mapping[str, str]) -> str:
+        """The values of `tried` as a table writes them.
+
+        Args:
+          called: what `names` calls the fields that the table speaks of.
+        """
+        values = zip(self.fields, tried.values, strict=True)
+        return ' with '.join(f'{called[field]} {value}'.lstrip() for field, value in values)
+
+
+def names(fields: Sequence[str]) -> dict[str, str]:
+    """What each of `fields` is called beside its values: its last part, if no other has the same.
+
+    Nothing where it is the only one: whoever lists its values has named it, and they cannot be another's.
+    """
+    if len(fields) == 1:
+        return {fields[0]: ''}
+    short = {field: field.rpartition('.')[2] for field in fields}
+    return short if len(set(short.values())) == len(fields) else {field: field for field in fields}
+
+
+def _is_an_end(value: Any, values: Sequence[Any]) -> bool:
+    numbers = all(isinstance(one, int | float) and not isinstance(one, bool) for one in values)
+    return numbers and len(set(values)) > 1 and value in (min(values), max(values))
 
 
 def choose(fields: tuple[str, ...], candidates: Sequence[tuple[tuple[Any, ...], Sequence[Run]]]) -> Tuning:

@@ -6,7 +6,7 @@ import pytest
 from analysis import tables
 from analysis.reading import runs
 
-RATE = 'train.learning_rate'
+RATE, DECAY = 'train.learning_rate', 'train.weight_decay'
 
 
 @pytest.fixture
@@ -93,6 +93,79 @@ def test_a_choice_without_all_that_was_to_be_tried_says_so(workdir, tuned, kept)
     (arm,) = sweep.arms
     assert [run.config['train']['learning_rate'] for run in arm.runs] == [0.2]
     assert sweep.warnings == (f'{RATE} of arm was chosen among 2 of 3 settings: 0.4 is unfinished',)
+
+
+@pytest.fixture
+def tuned_over(workdir):
+    """tuned_over(arm, fields, validation) adds a run of an arm that is tuned over several fields."""
+
+    def add(arm, fields, validation, **kept):
+        workdir.add(arm, 0, config=fields | kept.pop('config', {}), result={'validation.accuracy': validation}, **kept)
+        workdir.listed[-1]['tuned'] = [*fields]
+
+    return add
+
+
+def tuning_note(workdir):
+    (note,) = [note for note in tables.make_table(runs.read(workdir.write())).notes if 'of those tried' in note]
+    return note
+
+
+def test_a_value_of_several_tuned_fields_stands_beside_the_name_of_its_field(workdir, tuned_over):
+    for rate, decay, validation in ((0.1, 0.01, 0.5), (0.2, 0.01, 0.7), (0.4, 0.01, 0.6)):
+        tuned_over('arm', {RATE: rate, DECAY: decay}, validation)
+    assert tuning_note(workdir) == (
+        f'{RATE} and {DECAY} of an arm are those with the highest mean accuracy on validation, of those tried, and '
+        'where these tie the lowest loss. arm: learning_rate 0.2 with weight_decay 0.01, of learning_rate 0.1 with '
+        'weight_decay 0.01 (50.00%), learning_rate 0.2 with weight_decay 0.01 (70.00%), learning_rate 0.4 with '
+        'weight_decay 0.01 (60.00%).'
+    )
+
+
+@pytest.mark.parametrize(
+    ('best', 'ends'),
+    [
+        ((0.2, 0.02), ''),
+        ((0.4, 0.02), ', an end of the range of learning_rate'),
+        ((0.2, 0.01), ', an end of the range of weight_decay'),
+        ((0.1, 0.03), ', an end of the range of learning_rate and weight_decay'),
+    ],
+)
+def test_the_end_of_a_range_is_told_of_each_tuned_field_by_itself(workdir, tuned_over, best, ends):
+    for rate in (0.1, 0.2, 0.4):
+        for decay in (0.01, 0.02, 0.03):
+            tuned_over('arm', {RATE: rate, DECAY: decay}, 0.9 if (rate, decay) == best else 0.5)
+    assert f'arm: learning_rate {best[0]} with weight_decay {best[1]}{ends}, of ' in tuning_note(workdir)
+
+
+def test_only_a_field_of_several_numbers_has_a_range(workdir, tuned_over):
+    for rate, mixer, validation in ((0.1, 'conv', 0.5), (0.1, 'attention', 0.7)):
+        tuned_over('words', {RATE: rate, 'model.mixer': mixer}, validation)
+    (arm,) = runs.read(workdir.write()).arms
+    assert arm.tuning.at_the_end == ()
+    assert 'words: learning_rate 0.1 with mixer attention, of ' in tuning_note(workdir)
+
+
+def test_fields_whose_last_names_are_the_same_are_named_whole(workdir, tuned_over):
+    for name in ('none', 'learned_1d'):
+        tuned_over('arm', {'data.name': 'digits', 'model.positions.name': name}, 0.5)
+    assert 'arm: data.name digits with model.positions.name none, of ' in tuning_note(workdir)
+
+
+def test_arms_that_are_tuned_over_different_fields_name_them(workdir, tuned_over):
+    for value, validation in ((0.1, 0.5), (0.2, 0.7), (0.3, 0.6)):
+        tuned_over('rate', {RATE: value}, validation)
+        tuned_over('decay', {DECAY: value}, validation)
+    note = tuning_note(workdir)
+    assert 'rate: learning_rate 0.2, of learning_rate 0.1 (50.00%), learning_rate 0.2 (70.00%)' in note
+    assert 'decay: weight_decay 0.2, of weight_decay 0.1 (50.00%), weight_decay 0.2 (70.00%)' in note
+
+
+def test_a_setting_of_several_fields_that_could_not_be_chosen_is_named(workdir, tuned_over):
+    tuned_over('arm', {RATE: 0.1, DECAY: 0.01}, 0.5)
+    tuned_over('arm', {RATE: 0.2, DECAY: 0.01}, 0.5, finished=False)
+    (warning,) = runs.read(workdir.write()).warnings
+    assert warning.endswith('among 1 of 2 settings: learning_rate 0.2 with weight_decay 0.01 is unfinished')
 
 
 def test_a_choice_among_other_seeds_says_so(workdir, tuned):
