@@ -2,6 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 
+import pandas as pd
+
 from analysis.reading import records, runs
 from analysis.reading.tuning import Tuning, names
 from analysis.wording import distinct, listed, listed_labels, shortened, span
@@ -12,9 +14,6 @@ _SELECTED = {  # by rule; `last` asks validation nothing, which it was held to a
 }
 
 
-# Of differences; over how many tests p is corrected follows.
-PAIRS = 'Pairs were named by the sweep. Difference: the mean over seeds, with the interval of that pair alone'
-TESTED = 'p: a two-sided t-test paired by seed'
 SPREAD = 'Differences that spread over seeds by less than one test image are taken to spread by one.'
 
 
@@ -73,6 +72,26 @@ def speed_notes(finished: list[records.Run]) -> list[str]:
         hits, misses = (span((counts[index] for counts in found), 'd') for index in (0, 1))
         notes.append(f'Programs of a run: {hits} came from the compilation cache, {misses} were compiled.')
     return [' '.join(notes)] if notes else []
+
+
+def pairs_notes(of_pairs: pd.DataFrame, family: str) -> list[str]:
+    """How the pairs that a sweep names were tested.
+
+    Args:
+      of_pairs: as `pairs.compare` makes it.
+      family: over which tests p-values are corrected; '' where there is but one.
+    """
+    if of_pairs.empty:
+        return []
+    untested = of_pairs['p_value'].isna()
+    note = 'Pairs were named by the sweep. Difference: the mean over seeds, with the interval of that pair alone'
+    if not untested.all():
+        note += f'; p: a two-sided t-test paired by seed{f", Holm-corrected over {family}" if family else ""}'
+    if untested.any():
+        note += (
+            '. Pairs with an unfinished run, tested on different images, or without two seeds in common are not tested'
+        )
+    return [f'{note}.']
 
 
 def tuning_notes(arms: Sequence[runs.Arm]) -> list[str]:

@@ -5,24 +5,22 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from analysis import pairs, statistics
+from analysis import cautions, pairs, statistics
+from analysis.cautions import CONSTANT
 from analysis.notes import (
-    PAIRS,
     SPREAD,
-    TESTED,
     budget_notes,
-    commit_of,
     origin_notes,
+    pairs_notes,
     speed_notes,
     tuning_notes,
     width_notes,
 )
 from analysis.reading import records, runs
-from analysis.wording import capped, distinct, listed
+from analysis.wording import capped, distinct
 
 UNTESTED = statistics.Difference(statistics.mean_and_interval([]), None)
 SPEEDS = ('images_per_second', 'flops_per_second', 'mfu', 'host_gap_share')
-CONSTANT = ('params', 'forward_flops', 'steps', 'images_seen')  # what the runs of an arm should share
 
 
 class Table(NamedTuple):
@@ -56,7 +54,7 @@ def make_table(sweep: runs.Sweep) -> Table:
     of_pairs = pairs.compare(sweep.arms, sets, {'': scores}).drop(columns='condition')
     arms = pd.DataFrame([_row(arm, key, of_best) for key, arm in enumerate(sweep.arms)])
     arms = arms.astype(dict.fromkeys((*CONSTANT, 'train_step_flops'), 'Int64'))
-    warnings = [*sweep.warnings, *_warnings(sweep, finished, datasets)]
+    warnings = [*sweep.warnings, *_warnings(sweep.arms, sets)]
     notes = [_statistics_note(arms, of_best)]
     if finished and len(datasets) == 1:
         notes[0] += _sampling_note(arms, of_best, datasets[0][1])
@@ -139,21 +137,9 @@ def _statistics_note(arms: pd.DataFrame, comparison: statistics.Comparison) -> s
 
 def _pairs_notes(arms: Sequence[runs.Arm], of_pairs: pd.DataFrame) -> list[str]:
     """How the pairs that the sweep asks for were tested."""
-    if of_pairs.empty:
-        return []
-    p_values = of_pairs['p_value']
-    tested = pairs.tested(arms, p_values)
-    note = PAIRS
-    if tested:
-        note += f'; {TESTED}'
-    if tested > 1:
-        once = ', of which those that both arms name count once' if pairs.asked_by_both(arms) else ''
-        note += f', Holm-corrected over {tested} pairs{once}'
-    if p_values.isna().any():
-        note += (
-            '. Pairs with an unfinished run, tested on different images, or without two seeds in common are not tested'
-        )
-    return [f'{note}.']
+    tested = pairs.tested(arms, of_pairs['p_value'])
+    once = ', of which those that both arms name count once' if pairs.asked_by_both(arms) else ''
+    return pairs_notes(of_pairs, f'{tested} pairs{once}' if tested > 1 else '')
 
 
 def _sampling_note(arms: pd.DataFrame, comparison: statistics.Comparison, images: int) -> str:
@@ -168,45 +154,17 @@ def _sampling_note(arms: pd.DataFrame, comparison: statistics.Comparison, images
     return f'{note} Being symmetric, they may reach beyond 100%.' if (arms['high'] > 1).any() else note
 
 
-def _warnings(sweep: runs.Sweep, finished: list[records.Run], datasets: list) -> list[str]:
-    warnings = [warning for arm in sweep.arms for warning in _arm_warnings(arm)]
-    labels = {arm.label for arm in sweep.arms}
-    absent = distinct(label for arm in sweep.arms for label in arm.against if label not in labels)
-    if absent:
-        warnings.append(f'arms are to be compared with {listed(absent, most=5)}, of which there is no row')
-    if len(datasets) > 1:
-        warnings.append('the arms were tested on different data, so none is marked')
-    if len({len(arm.tuning.tried) if arm.tuning else 1 for arm in sweep.arms}) > 1:
-        warnings.append('more settings were tried for some arms than for others')
-    if len({frozenset(run.seed for run in arm.finished) for arm in sweep.arms if arm.complete}) > 1:
-        warnings.append('the arms have different seeds; they are compared over those that two arms share')
-    for what, values in (
-        ('by different code', (run.result.code or commit_of(run.result) for run in finished)),
-        ('with different versions', (run.result.versions for run in finished)),
-        ('on different devices', (run.result.device for run in finished)),
-        ('with different selection', ((run.result.selection_split, run.result.selection_rule) for run in finished)),
-    ):
-        if len(distinct(values)) > 1:
-            warnings.append(f'the runs were made {what}')
-    return warnings
+def _warnings(arms: Sequence[runs.Arm], sets: Sequence[Sequence[pairs.TestSet]]) -> list[str]:
+    of_arms = [warning for arm in arms for warning in [*cautions.of_arm(arm), *_without_result(arm)]]
+    return [*of_arms, *cautions.of_sweep(arms, sets, so=', so none is marked')]
 
 
-def _arm_warnings(arm: runs.Arm) -> list[str]:
-    warnings = []
-    if arm.finished and not arm.complete:
-        left = f'{len(arm.finished)} of {len(arm.runs)} runs'
-        warnings.append(f'the mean of {arm.label} is over the {left} that finished; it is not compared')
-    differs = [name for name in CONSTANT if len(distinct(getattr(run.result, name) for run in arm.finished)) > 1]
-    if differs:
-        warnings.append(f'runs of {arm.label} differ in {", ".join(differs)}')
-    for run in arm.runs:
-        if run.status in ('diverged', 'failed'):
-            warnings.append(f'{run.name} ({arm.label}{run.of_seed}) {run.status} {run.detail.rstrip(".")}'.rstrip())
-        elif run.result and run.result.mixed:
-            warnings.append(
-                f'{run.name} ({arm.label}{run.of_seed}) was begun by other code, on other images or elsewhere'
-            )
-    return warnings
+def _without_result(arm: runs.Arm) -> list[str]:
+    return [
+        f'{run.name} ({arm.label}{run.of_seed}) {run.status} {run.detail.rstrip(".")}'.rstrip()
+        for run in arm.runs
+        if run.status in ('diverged', 'failed')
+    ]
 
 
 def _only(values: Iterable[Any]) -> Any:

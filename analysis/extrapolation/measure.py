@@ -177,6 +177,18 @@ def of_arm(scores: pd.DataFrame, arm: runs.Arm) -> pd.DataFrame:
     return scores[scores['run'].isin([run.name for run in arm.runs])]
 
 
+def image_sets(arms: Sequence[runs.Arm], scores: pd.DataFrame, split: str) -> list[list[pairs.TestSet]]:
+    """What the runs of each arm were evaluated on, each once."""
+    return [
+        [
+            (name, examples, images)
+            for name, _, images in of_one
+            for examples in distinct(of_arm(scores, arm)['examples'])
+        ]
+        for arm, of_one in zip(arms, pairs.test_sets(arms, split), strict=True)
+    ]
+
+
 def _ready(workdir: Path, arm: runs.Arm, troubles: dict[str, str]) -> list[Ready]:
     """The arm's finished runs; those whose config or data cannot be used go into `troubles`."""
     ready = []
@@ -268,14 +280,7 @@ def _summary(arms: Sequence[runs.Arm], scores: pd.DataFrame) -> pd.DataFrame:
 def _pairs(arms: Sequence[runs.Arm], scores: pd.DataFrame, split: str) -> pd.DataFrame:
     """The differences of pairs, tested as in the table of a sweep; a resolution is a family of tests."""
     rows = []
-    sets = [
-        [
-            (name, examples, images)
-            for name, _, images in of_one
-            for examples in distinct(of_arm(scores, arm)['examples'])
-        ]
-        for arm, of_one in zip(arms, pairs.test_sets(arms, split), strict=True)
-    ]
+    sets = image_sets(arms, scores, split)
     for side, here in scores.groupby('resolution', sort=False):
         by_policy = {
             policy: [dict(of_arm(of_policy, arm)[['seed', 'accuracy']].values.tolist()) for arm in arms]

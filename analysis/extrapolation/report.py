@@ -6,12 +6,19 @@ from pathlib import Path
 
 import pandas as pd
 
-from analysis import output, pairs
+from analysis import cautions, output, pairs
 from analysis.drawing.style import write_figure
 from analysis.extrapolation import written
 from analysis.extrapolation.figure import extrapolation_figure
-from analysis.extrapolation.measure import POLICIES, Extrapolation, measure, parse_policies, parse_resolutions
-from analysis.notes import PAIRS, SPREAD, TESTED, budget_note, in_short, origin_notes
+from analysis.extrapolation.measure import (
+    POLICIES,
+    Extrapolation,
+    image_sets,
+    measure,
+    parse_policies,
+    parse_resolutions,
+)
+from analysis.notes import SPREAD, budget_note, in_short, origin_notes, pairs_notes, tuning_notes, width_notes
 from analysis.reading import records
 from analysis.terminal import LABELS
 from analysis.wording import capped, distinct, p_value, percent, runs_counted
@@ -72,12 +79,7 @@ def notes(found: Extrapolation) -> list[str]:
         'Mean over seeds ± half-width of its 95% confidence interval (Student t); none for one seed, or for seeds that '
         'tie.',
     ]
-    if not found.pairs.empty:
-        once = 'that no choice of coordinates changes'
-        once += ', and those that both arms name,' if pairs.asked_by_both(found.arms) else ''
-        lines.append(
-            f'{PAIRS}; {TESTED}, Holm-corrected over the pairs of a size, of which those {once} count once. {SPREAD}'
-        )
+    lines += _pairs_notes(found)
     positions = dict.fromkeys(one.config.model.positions.name for one in ready if one.has_tokens)
     learned = [name for name in positions if POSITIONS[name].learned_places]
     if learned:
@@ -88,10 +90,25 @@ def notes(found: Extrapolation) -> list[str]:
         lines.append('A ResNet has no tokens and no coordinates; it sees the same images.')
     rules = distinct(f'{result.selection_split or "unknown"} (rule: {result.selection_rule})' for result in results)
     lines.append(f'Params as selected in training, on {"; ".join(rules)}; nothing is selected by what stands here.')
-    lines.append(budget_note(found.arms))
+    lines += [budget_note(found.arms), *tuning_notes(found.arms), *width_notes(found.arms)]
     lines += [f'Training. {note}' for note in origin_notes([one.run for one in ready])]
     lines.append(f'This evaluation. {_made_by()}')
-    return lines + [f'Warning: {warning}.' for warning in capped(found.warnings)]
+    # A line for each run may follow, of which not all are shown.
+    warnings = [*_cautions(found), *found.warnings]
+    return lines + [f'Warning: {warning}.' for warning in capped(warnings)]
+
+
+def _pairs_notes(found: Extrapolation) -> list[str]:
+    once = 'that no choice of coordinates changes'
+    once += ', and those that both arms name,' if pairs.asked_by_both(found.arms) else ''
+    spread = f' {SPREAD}' if found.pairs['p_value'].notna().any() else ''
+    family = f'the pairs of a size, of which those {once} count once'
+    return [f'{note}{spread}' for note in pairs_notes(found.pairs, family)]
+
+
+def _cautions(found: Extrapolation) -> list[str]:
+    of_arms = [caution for arm in found.arms for caution in cautions.of_arm(arm)]
+    return [*of_arms, *cautions.of_sweep(found.arms, image_sets(found.arms, found.scores, _split(found)))]
 
 
 def _made_by() -> str:

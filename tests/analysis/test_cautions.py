@@ -1,0 +1,52 @@
+"""What a reader is warned of, under whichever table the arms stand."""
+
+import dataclasses
+
+import pytest
+
+from analysis import cautions, pairs
+from analysis.reading import runs
+
+
+@pytest.fixture
+def arms(three_arms):
+    return runs.read(three_arms.write()).arms
+
+
+def warned(arms, so=''):
+    of_arms = [caution for arm in arms for caution in cautions.of_arm(arm)]
+    return of_arms + cautions.of_sweep(arms, pairs.test_sets(arms, 'test'), so)
+
+
+def with_results(arm, **changed):
+    """The arm, where the result of its first run is another."""
+    first, *others = arm.runs
+    first = dataclasses.replace(first, result=dataclasses.replace(first.result, **changed))
+    return dataclasses.replace(arm, runs=(first, *others))
+
+
+def test_arms_that_share_all_but_what_they_compare_give_no_warning(arms):
+    assert warned(arms) == []
+
+
+@pytest.mark.parametrize('name', cautions.CONSTANT)
+def test_what_runs_of_an_arm_should_share_is_named_where_they_do_not(arms, name):
+    assert warned([with_results(arms[0], **{name: 7}), *arms[1:]]) == [f'runs of poor differ in {name}']
+
+
+def test_a_run_that_others_begun_is_named(arms):
+    (said,) = warned([with_results(arms[0], mixed=True), *arms[1:]])
+    assert said == f'{arms[0].runs[0].name} (poor, seed 0) was begun by other code, on other images or elsewhere'
+
+
+def test_of_different_data_a_table_says_what_it_leaves_out(arms):
+    others = [with_results(arms[0], test_examples=7), *arms[1:]]
+    assert warned(others) == ['the arms were tested on different data']
+    assert warned(others, ', so none is marked') == ['the arms were tested on different data, so none is marked']
+
+
+def test_an_arm_that_lacks_a_run_is_said_to_be_not_compared(arms):
+    first, *others = arms[0].runs
+    lost = dataclasses.replace(first, status='damaged', result=None)
+    short = dataclasses.replace(arms[0], runs=(lost, *others))
+    assert warned([short, *arms[1:]]) == ['the mean of poor is over the 2 of 3 runs that finished; it is not compared']
