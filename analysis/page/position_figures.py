@@ -1,5 +1,7 @@
 """Figures of positional encodings: each draws all states beside each other, or over each other."""
 
+from collections.abc import Callable
+
 import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
@@ -44,11 +46,16 @@ def codes_figure(states: States, grid: Grid) -> Figure:
         return figure
 
 
-def heads_figure(maps: dict[str, dict[str, Maps]], limits: tuple[float, float] | None = None) -> Figure:
+def heads_figure(
+    maps: dict[str, dict[str, Maps]],
+    limits: tuple[float, float] | None = None,
+    title: Callable[[int], str] = 'head {}'.format,
+) -> Figure:
     """Small maps, by state and by the name of a layer: a row per layer and state, a column per head.
 
     Args:
       limits: values of the last colours; default: the largest of all maps, on both sides of zero.
+      title: what a column is of, by its place among the maps of a layer.
     """
     rows = [(layer, state) for layer in next(iter(maps.values())) for state in maps]
     heads = evenly(max(len(maps[state][layer]) for layer, state in rows), MOST_HEADS)
@@ -59,11 +66,11 @@ def heads_figure(maps: dict[str, dict[str, Maps]], limits: tuple[float, float] |
         width, height = PANEL * len(heads) + BAR + 1.4, (PANEL + 0.12) * len(rows) + 0.4
         figure = Figure(figsize=(width, height), dpi=DPI)
         axes = figure.subplots(len(rows), len(heads), squeeze=False, gridspec_kw=margins(figure, left=1.3))
+        for place, head in zip(axes[0], heads, strict=True):
+            place.set_title(title(head), fontsize=SMALL)
         for line, (layer, state) in zip(axes, rows, strict=True):
             for place, head in zip(line, heads, strict=True):
                 mesh = draw_squares(place, maps[state][layer][head], limits)
-                if line is axes[0]:
-                    place.set_title(f'{head}', fontsize=SMALL)
             name_row(line[0], f'{layer}\n{state}'.strip())
         colour_bar(figure, mesh, '')
         return figure

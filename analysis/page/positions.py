@@ -111,13 +111,14 @@ def _draw_turns(states: States, trained: Trained) -> Drawn:
 def _draw_kernels(states: States, trained: Trained) -> Drawn:
     maps = {state: {'': kernel_maps(each[0])} for state, each in states.items()}
     note = 'The 3 x 3 kernels of the first channels.'
-    return [('kernels', 'the convolution that makes the codes', heads_figure(maps))], note
+    return [('kernels', 'the convolution that makes the codes', heads_figure(maps, title='channel {}'.format))], note
 
 
 def _draw_vectors(states: States, trained: Trained) -> Drawn:
     maps = {state: {f'layer {n}': vector_maps(each[n]) for n in evenly(len(each))} for state, each in states.items()}
     note = 'For rows (left) and columns (right): the cosine of the vector of every offset with that of every other.'
-    return [('vectors', 'similarity of the vectors of offsets', heads_figure(maps, (-1.0, 1.0)))], note
+    figure = heads_figure(maps, (-1.0, 1.0), ('rows', 'columns').__getitem__)
+    return [('vectors', 'similarity of the vectors of offsets', figure)], note
 
 
 def _draw_biases(states: States, trained: Trained) -> Drawn:

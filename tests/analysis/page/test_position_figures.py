@@ -1,10 +1,15 @@
+import itertools
+
 import numpy as np
+import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import Ellipse
 from matplotlib.transforms import Affine2D
 
+from analysis.drawing import maps
 from analysis.heads.attention import encodings
-from analysis.page import position_figures
+from analysis.page import position_figures, positions
 
 SCALE = 100  # pixels a patch
 
@@ -43,3 +48,27 @@ def test_turns_per_row_go_up_and_those_per_column_across(trained):
     for layer, axes in enumerate(position_figures.frequencies_figure(states).axes):
         points = [line.get_xydata()[:, ::-1] for line in axes.lines]
         np.testing.assert_allclose(points, states['after training'][layer].turns(), rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ('name', 'fields', 'titles'),
+    [
+        ('relative_bias', {}, ['head 0', 'head 1']),
+        ('alibi_2d', {'model__embed_dim': 64, 'model__num_heads': 16}, [f'head {n}' for n in maps.evenly(16, 8)]),
+        ('rope_mixed', {}, ['head 0', 'head 1']),
+        ('conditional', {}, [f'channel {n}' for n in range(8)]),
+        ('relative_vectors', {}, ['rows', 'columns']),
+    ],
+)
+def test_each_column_of_maps_is_named_once_and_above_it(trained, name, fields, titles):
+    drawn, _ = positions.position_pictures(trained(name, **fields), 'p', 't')
+    figure = drawn[-1].figure
+    named = [axes for axes in figure.axes if axes.get_title()]
+    assert [axes.get_title() for axes in named] == titles
+    figure.draw(renderer := FigureCanvasAgg(figure).get_renderer())
+    boxes = [axes.title.get_window_extent(renderer) for axes in named]
+    for axes, box in zip(named, boxes, strict=True):
+        assert axes.get_window_extent(renderer).y1 <= box.y0 < box.y1 <= figure.bbox.y1
+        assert not any(box.overlaps(other.get_window_extent(renderer)) for other in figure.axes)
+    for one, other in itertools.pairwise(boxes):
+        assert one.x1 < other.x0
