@@ -3,6 +3,7 @@
 Knows nothing of runs. What draws here is called under `MAP_STYLE`, or another context of matplotlib's settings.
 """
 
+import matplotlib
 import numpy as np
 from jaxtyping import Float
 from matplotlib.axes import Axes
@@ -12,7 +13,8 @@ from matplotlib.figure import Figure
 from analysis.drawing.style import DPI, SMALL, STYLE
 
 MAP_STYLE = STYLE | {'axes.grid': False}
-DIVERGING = 'RdBu_r'  # red above zero, blue below
+# Red above zero, blue below; grey where there is no number, since zero is nearly as white as the paper.
+DIVERGING = matplotlib.colormaps['RdBu_r'].with_extremes(bad='#bdbdbd')
 MOST_LAYERS, MOST_HEADS = 6, 8  # of a picture; the first and evenly between
 MOST_SHAPES = 100  # squares of a map that are shapes of their own
 TOP, BAR = 0.3, 0.9  # inches: above maps, and beside them for the colour bar
@@ -44,6 +46,8 @@ def name_row(axes: Axes, name: str) -> None:
 
 def draw_squares(axes: Axes, values: Float[np.ndarray, 'rows columns'], limits: tuple[float, float]) -> ScalarMappable:
     """A map, the first row on top: as shapes where squares are few, so that they stay sharp, else as an image.
+
+    NaN is grey.
 
     Returns:
       What a colour bar can be of.

@@ -20,7 +20,7 @@ from analysis.drawing.maps import (
     panels,
 )
 from analysis.drawing.style import COLOURS, DPI, SMALL, STYLE
-from analysis.page.position_maps import Maps, States, code_map
+from analysis.page.position_maps import Map, Maps, States, code_map
 from models.patches import Grid
 from models.positions.gaussian import Gaussian
 
@@ -47,7 +47,7 @@ def codes_figure(states: States, grid: Grid) -> Figure:
 
 
 def heads_figure(
-    maps: dict[str, dict[str, Maps]],
+    maps: dict[str, dict[str, Maps | list[Map]]],
     limits: tuple[float, float] | None = None,
     title: Callable[[int], str] = 'head {}'.format,
 ) -> Figure:
@@ -60,8 +60,10 @@ def heads_figure(
     rows = [(layer, state) for layer in next(iter(maps.values())) for state in maps]
     heads = evenly(max(len(maps[state][layer]) for layer, state in rows), MOST_HEADS)
     if limits is None:
-        largest = max(np.nanmax(np.abs(of_layer)) for each in maps.values() for of_layer in each.values()) or 1.0
-        limits = (-float(largest), float(largest))
+        largest = max(
+            np.nanmax(np.abs(one)) for each in maps.values() for of_layer in each.values() for one in of_layer
+        )
+        limits = (-float(largest or 1.0), float(largest or 1.0))
     with matplotlib.rc_context(MAP_STYLE):
         width, height = PANEL * len(heads) + BAR + 1.4, (PANEL + 0.12) * len(rows) + 0.4
         figure = Figure(figsize=(width, height), dpi=DPI)

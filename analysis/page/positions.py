@@ -11,7 +11,16 @@ from analysis.heads.attention import encodings
 from analysis.heads.trained import Trained
 from analysis.page.pictures import Picture
 from analysis.page.position_figures import codes_figure, frequencies_figure, gaussians_figure, heads_figure
-from analysis.page.position_maps import States, by_state, head_dim, kernel_maps, rotary_maps, score_maps, vector_maps
+from analysis.page.position_maps import (
+    States,
+    by_state,
+    head_dim,
+    kernel_maps,
+    reach,
+    rotary_maps,
+    score_maps,
+    vector_maps,
+)
 from data.spec import Spec
 from models import Params
 from models.positions import POSITIONS, AbsolutePositions, NoPositions
@@ -37,8 +46,8 @@ def fixed_as(trained: Trained) -> tuple | None:
     model = trained.config.model
     if jax.tree.leaves(trained.params.get('positions', {})):
         return None
-    heads = model.num_heads if POSITIONS[model.positions.name].in_attention else None
-    return model.positions.name, trained.grid, head_dim(trained) * model.num_heads, heads
+    of_attention = (model.num_heads, reach(trained)) if POSITIONS[model.positions.name].in_attention else None
+    return model.positions.name, trained.grid, head_dim(trained) * model.num_heads, of_attention
 
 
 def position_pictures(trained: Trained, name: str, title: str) -> tuple[list[Picture], str]:
@@ -100,7 +109,7 @@ def _draw_turns(states: States, trained: Trained) -> Drawn:
     note = (
         'A point is a pair of channels: how far it turns per row and per column. A map says, by offset, what is '
         'left of the product of a query and an equal key: the mean cosine of the pairs.'
-    )
+    ) + _beyond_window(trained)
     maps = by_state(states, lambda each: rotary_maps(each, trained))
     return [
         ('frequencies', frequencies, frequencies_figure(states)),
@@ -124,7 +133,14 @@ def _draw_vectors(states: States, trained: Trained) -> Drawn:
 def _draw_biases(states: States, trained: Trained) -> Drawn:
     about = f'logits that {_called(trained)} adds, by offset and head'
     note = 'A map has the query in its middle, and at each offset what is added to the logit of a key there.'
+    note += _beyond_window(trained)
     return [('biases', about, heads_figure(by_state(states, lambda each: score_maps(each, trained))))], note
+
+
+def _beyond_window(trained: Trained) -> str:
+    """What a note on maps by offset adds where attention's window leaves some of them out."""
+    whole = reach(trained) == tuple(side - 1 for side in trained.grid)
+    return '' if whole else ' Grey: beyond the window, where no head looks.'
 
 
 def _called(trained: Trained) -> str:

@@ -27,6 +27,16 @@ def test_a_map_has_its_first_row_on_top_and_no_frame(side):
     assert not [*axes.get_xticks(), *axes.get_yticks()]
 
 
+@pytest.mark.parametrize('side', [3, 30])
+def test_what_is_no_number_looks_like_no_number_and_not_like_paper(side):
+    values = np.linspace(-1.0, 1.0, side**2).reshape(side, side)
+    values[0, 0] = np.nan
+    colours = maps.draw_squares(Figure().add_subplot(), values, (-1.0, 1.0)).to_rgba(values).reshape(-1, 4)
+    on_paper = 1 - colours[:, 3:] * (1 - colours[:, :3])
+    assert np.linalg.norm(on_paper[1:] - on_paper[0], axis=-1).min() > 0.15
+    assert np.linalg.norm(1 - on_paper[0]) > 0.15
+
+
 @pytest.mark.parametrize(('count', 'lines'), [(1, 1), (3, 1), (4, 2), (6, 2)])
 def test_panels_stand_in_lines_of_three_and_empty_places_are_hidden(count, lines):
     figure, axes = maps.panels(count, (3.0, 2.0), 'a note', left=0.1, below=0.04, gap=0.2, beside=0.4, share=True)

@@ -2,6 +2,7 @@ import itertools
 
 import numpy as np
 import pytest
+from flax import nnx
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import Ellipse
@@ -9,7 +10,9 @@ from matplotlib.transforms import Affine2D
 
 from analysis.drawing import maps
 from analysis.heads.attention import encodings
-from analysis.page import position_figures, positions
+from analysis.page import position_figures, position_maps, positions
+from models.positions import Shape
+from models.positions.relative import RelativeVectors
 
 SCALE = 100  # pixels a patch
 
@@ -72,3 +75,9 @@ def test_each_column_of_maps_is_named_once_and_above_it(trained, name, fields, t
         assert not any(box.overlaps(other.get_window_extent(renderer)) for other in figure.axes)
     for one, other in itertools.pairwise(boxes):
         assert one.x1 < other.x0
+
+
+def test_maps_of_vectors_on_a_sequence_are_each_as_large_as_its_offsets():
+    encoding = RelativeVectors(Shape(16, 2, (1, 8)), rngs=nnx.Rngs(0))
+    figure = position_figures.heads_figure({'fixed': {'': position_maps.vector_maps(encoding)}}, (-1.0, 1.0))
+    assert [axes.get_xlim() for axes in figure.axes[:2]] == [(0, 1), (0, 15)]

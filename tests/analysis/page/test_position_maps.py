@@ -3,7 +3,7 @@ import itertools
 import numpy as np
 import pytest
 
-from analysis.heads.attention import encodings
+from analysis.heads.attention import encodings, visible
 from analysis.page import position_maps
 from models.patches import grid_coordinates
 
@@ -16,6 +16,32 @@ def test_a_bias_map_is_the_table(trained):
     one = trained('relative_bias')
     maps = position_maps.score_maps(only(one), one)
     np.testing.assert_allclose(maps, np.moveaxis(only(one).table[...], -1, 0), atol=1e-6)
+
+
+@pytest.mark.parametrize('name', ['relative_bias', 'alibi_2d', 'rope_mixed'])
+@pytest.mark.parametrize(
+    ('image', 'window'),
+    [((12, 12), None), ((12, 12), 3), ((12, 12), 7), ((12, 24), 5), ((3, 24), 4), ((3, 24), 5), ((24, 3), 3)],
+)
+def test_a_map_has_a_number_at_the_offsets_at_which_a_token_sees_another(trained, name, image, window):
+    one = trained(name)
+    one = one._replace(spec=one.spec._replace(image_shape=(*image, 1)))
+    one.config.model.window = window
+    maps = position_maps.rotary_maps if name == 'rope_mixed' else position_maps.score_maps
+    encoding = encodings(one.config.model, one.spec, one.params)[0]
+    queries, keys = np.nonzero(visible(one.grid, window))
+    places = np.indices(one.grid).reshape(2, -1).T
+    rows, columns = (places[keys] - places[queries] + np.array(one.grid) - 1).T
+    expected = np.zeros([2 * side - 1 for side in one.grid], bool)
+    expected[rows, columns] = True
+    for of_head in maps(encoding, one):
+        np.testing.assert_array_equal(np.isfinite(of_head), expected)
+
+
+def test_a_window_s_bias_map_is_its_table(trained):
+    one = trained('relative_bias', model__window=3)
+    maps = position_maps.score_maps(only(one), one)
+    np.testing.assert_allclose(maps[:, 2:5, 2:5], np.moveaxis(only(one).table[...], -1, 0), atol=1e-6)
 
 
 @pytest.mark.parametrize('name', ['rope_axial', 'rope_mixed'])

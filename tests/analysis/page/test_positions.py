@@ -49,6 +49,24 @@ def test_every_encoding_has_its_picture_before_and_after(trained, name):
         assert pictures.inline(picture).startswith('<svg')
 
 
+def test_arms_have_the_same_pictures_where_what_they_draw_is_fixed_and_the_same(trained):
+    same = {}
+    for name in ('alibi_2d', 'sinusoidal_2d', 'rope_axial', 'learned_1d'):
+        for window in (None, 3, 7):  # of 4 x 4 patches: 7 is all
+            same[name, window] = positions.fixed_as(trained(name, model__window=window))
+    for name in ('alibi_2d', 'rope_axial'):
+        assert same[name, None] == same[name, 7] != same[name, 3]
+    assert same['sinusoidal_2d', None] == same['sinusoidal_2d', 3] != same['alibi_2d', 3]
+    assert {same['learned_1d', window] for window in (None, 3, 7)} == {None}
+
+
+@pytest.mark.parametrize('name', ['alibi_2d', 'relative_bias', 'rope_axial'])
+def test_a_note_says_what_grey_is_where_a_window_leaves_offsets_out(trained, name):
+    for window, grey in ((None, False), (3, True), (7, False)):
+        _, note = positions.position_pictures(trained(name, model__window=window), 'p', 't')
+        assert ('Grey: beyond the window' in note) == grey
+
+
 def test_codes_of_every_layer(trained):
     (picture,), _ = positions.position_pictures(trained('learned_1d', model__positions__inject='every_layer'), 'p', 't')
     titles = [axes.get_title() for axes in picture.figure.axes]
