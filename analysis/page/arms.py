@@ -107,6 +107,14 @@ def differences(arms: Sequence[runs.Arm]) -> dict[str, list[str | None]]:
     return {name: values for name, values in table.items() if len(set(values)) > 1}
 
 
+def told_apart(configs: Sequence[dict[str, Any]]) -> list[str]:
+    """What each of some flattened configs has in the fields in which they differ: model.mixer=conv."""
+    names = dict.fromkeys(name for config in configs for name in config)
+    # As JSON, because 1, 1.0 and True are equal to Python.
+    differing = [name for name in names if len({json.dumps(config.get(name)) for config in configs}) > 1]
+    return [clean(', '.join(f'{name}={config[name]}' for name in differing if name in config)) for config in configs]
+
+
 def _written(value: Any) -> str:
     """As a command line has it."""
     return value if isinstance(value, str) else json.dumps(value) if isinstance(value, int | float) else str(value)

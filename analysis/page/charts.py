@@ -1,5 +1,6 @@
 """The charts of a sweep: what its arms reach, what they cost, how they learned, and how they scale."""
 
+import json
 import logging
 import math
 from collections.abc import Sequence
@@ -13,7 +14,7 @@ from analysis.drawing.lines import Curve, Mark, Panel, line_figure
 from analysis.extrapolation import written
 from analysis.extrapolation.figure import extrapolation_figure
 from analysis.notes import missing_notes, seeds_note
-from analysis.page.arms import Row
+from analysis.page.arms import Row, told_apart
 from analysis.page.pictures import Picture
 from analysis.reading import records, runs
 from configs.fields import flatten
@@ -24,6 +25,7 @@ logger = logging.getLogger(__name__)
 MOST_POINTS = 40  # of a learning curve
 LARGEST_LOG = 64 << 20  # bytes of a metrics.jsonl that is read
 CURVES = {'train_loss': 'training loss as optimised, nats', 'validation_accuracy': 'validation accuracy, %'}
+BY_DATA = ('seed', 'data.train_fraction', 'data.train_examples')  # in which arms of one curve over data may differ
 COSTS = {  # of an arm: what it is, the axis, and whether less is better
     'params': ('params', 'params', True),
     'forward_flops': ('FLOPs', 'forward FLOPs of an image', True),
@@ -162,23 +164,32 @@ def scaling_curves(sweep: runs.Sweep) -> Picture | None:
         about = f'{", ".join(sweep.figure.quantities)} by {sweep.figure.x}'.replace('_', ' ')
         title = 'By the amount of data' if 'training images' in sweep.figure.x else f'By {sweep.figure.x}'
         return Picture('figure', title, f'{about}; figure.csv has the numbers.', figures.sweep_figure(sweep))
-    curves: dict[str, list[Mark]] = {}
-    for arm in sweep.arms:
-        size = next((run.result.train_examples for run in arm.finished if run.result.train_examples), None)
-        if size is not None:
-            beside = ('seed', 'data.train_fraction', 'data.train_examples', *arm.tuned)
-            config = flatten(arm.finished[0].config)
-            rest = str({name: value for name, value in config.items() if name not in beside})
-            values = tuple(100 * run.result.accuracy for run in arm.finished)
-            curves.setdefault(rest, []).append(Mark(float(size), values, arm.complete))
-    curves = {rest: marks for rest, marks in curves.items() if len({mark.x for mark in marks}) > 1}
+    curves = _curves_over_data(sweep.arms)
     if not curves:
         return None
-    labels = [f'curve {number}' for number in range(1, len(curves) + 1)] if len(curves) > 1 else ['accuracy']
-    drawn = tuple(Curve(label, tuple(marks)) for label, marks in zip(labels, curves.values(), strict=True))
-    panel = Panel('test accuracy, %', drawn, bounds=(0.0, 100.0))
+    panel = Panel('test accuracy, %', curves, bounds=(0.0, 100.0))
     figure = line_figure([panel], x_label='training images', scale='log', caption=seeds_note(sweep.arms))
-    return Picture('data_scaling', 'By the amount of data', 'Test accuracy by training images.', figure)
+    most = [(curve.label, max(curve.marks, key=lambda mark: mark.x)) for curve in curves]
+    about = '; '.join(f'{label} {np.mean(mark.values):.2f}% with {mark.x:,.0f}' for label, mark in most)
+    return Picture(
+        'data_scaling', 'By the amount of data', f'Test accuracy by training images. With the most: {about}.', figure
+    )
+
+
+def _curves_over_data(arms: Sequence[runs.Arm]) -> tuple[Curve, ...]:
+    """A curve for arms that differ in the amount of data alone, named by what tells its config from the others'."""
+    found: dict[str, tuple[dict, list[Mark]]] = {}
+    for arm in arms:
+        size = next((run.result.train_examples for run in arm.finished if run.result.train_examples), None)
+        if size is not None:
+            rest = flatten(arm.finished[0].config) | dict.fromkeys(arm.tuned, 'tuned')
+            rest = {name: value for name, value in rest.items() if name not in BY_DATA}
+            values = tuple(100 * run.result.accuracy for run in arm.finished)
+            _, marks = found.setdefault(json.dumps(rest), (rest, []))
+            marks.append(Mark(float(size), values, arm.complete))
+    several = [(rest, marks) for rest, marks in found.values() if len({mark.x for mark in marks}) > 1]
+    labels = told_apart([rest for rest, _ in several]) if len(several) > 1 else ['accuracy'] * len(several)
+    return tuple(Curve(label, tuple(marks)) for label, (_, marks) in zip(labels, several, strict=True))
 
 
 def extrapolation_curves(workdir: Path, sweep: runs.Sweep) -> Picture | None:

@@ -14,7 +14,7 @@ from analysis.drawing.maps import MAP_STYLE, TOP, colour_bar, without_frame
 from analysis.drawing.style import DPI, SMALL, TEXT, text_width
 from analysis.heads.trained import lacks_attention
 from analysis.notes import seeds_note
-from analysis.page.arms import Row
+from analysis.page.arms import Row, told_apart
 from analysis.page.pictures import ON_DARK, ON_LIGHT, Picture
 from analysis.wording import percent, shortened
 from configs.fields import flatten
@@ -77,11 +77,12 @@ def heat_map(rows: Sequence[Row]) -> Picture | None:
         height = TOP + sum(down + BELOW for _, down in sizes)
         figure = Figure(figsize=(width, height), dpi=DPI)
         top = height - TOP
-        for grid, (across, down) in zip(found, sizes, strict=True):
+        titles = told_apart([grid.rest for grid in found])
+        for grid, (across, down), title in zip(found, sizes, titles, strict=True):
             axes = figure.add_axes((left / width, (top - down) / height, across / width, down / height))
             mesh = _draw(axes, grid, means, (min(shown), max(shown)))
             if len(found) > 1:
-                axes.set_title(shortened(_what_differs(grid, found)), loc='left', fontsize=SMALL)
+                axes.set_title(shortened(title), loc='left', fontsize=SMALL)
             top -= down + BELOW
         colour_bar(figure, mesh, 'test accuracy, %', tall=sizes[0][1], wide=0.14, from_right=BAR - 0.2)
     about = '; '.join(
@@ -118,8 +119,3 @@ def _draw(axes: Axes, grid: Grid, means: dict[int, float], limits: tuple[float, 
     for row, column in np.argwhere(np.isnan(values)):
         axes.text(column + 0.5, row + 0.5, 'not run', ha='center', va='center', fontsize=SMALL, color='#444444')
     return mesh
-
-
-def _what_differs(grid: Grid, others: Sequence[Grid]) -> str:
-    names = [name for name in grid.rest if len({json.dumps(other.rest.get(name)) for other in others}) > 1]
-    return ', '.join(f'{name}={grid.rest[name]}' for name in names)

@@ -115,3 +115,11 @@ def test_a_number_that_is_not_there_is_worded_as_in_the_table(workdir, capsys):
         assert [cells[heading].text for heading in shared] == said
         assert [cells[heading].value is None for heading in shared] == [text == '-' for text in said]
     assert [cell.text for heading, cell in zip(headings, lost.cells, strict=True) if heading in shared] == ['-'] * 6
+
+
+def test_configs_are_told_apart_by_the_fields_in_which_they_differ_alone():
+    common = {'model.depth': 2, 'train.steps': 5}
+    configs = [common | {'model.mixer': 'conv', 'model.bias': 1}, common | {'model.mixer': 'gru', 'model.bias': True}]
+    assert arms.told_apart(configs) == ['model.mixer=conv, model.bias=1', 'model.mixer=gru, model.bias=True']
+    assert arms.told_apart([common, common | {'model.mixer': 'conv'}]) == ['', 'model.mixer=conv']
+    assert arms.told_apart([common]) == ['']

@@ -57,6 +57,13 @@ def test_attention_by_position_alone_has_a_row_of_its_own(workdir):
     assert 'gaussian alone with 1 head 60.00%' in said
 
 
+def test_a_map_beside_others_says_what_its_arms_share(workdir):
+    for depth, name in itertools.product((2, 3), ('none', 'learned_1d')):
+        workdir.add(f'{name}, {depth}', 0, 0.9, {'model.positions.name': name, 'model.depth': depth})
+    titles = [axes.get_title(loc='left') for axes in heat_map.heat_map(rows(workdir)).figure.axes]
+    assert titles[:2] == ['model.depth=2', 'model.depth=3']
+
+
 def test_a_cell_of_the_map_has_an_interval_where_every_run_finished(workdir):
     for count in (1, 4):
         for seed, accuracy in enumerate((0.97, 0.96, 0.98)):
@@ -247,6 +254,41 @@ def test_survivors_are_hollow_where_accuracy_is_drawn_over_data(workdir):
     (axes,) = charts.scaling_curves(runs.read(workdir.write())).figure.axes
     hollow = [line.get_xydata().tolist() for line in axes.lines if line.get_markerfacecolor() == 'white']
     assert hollow == [[[130, 80]]]
+
+
+def over_data(workdir, arms):
+    """The figure of accuracy over data, where arms have these fields."""
+    for label, fields in arms.items():
+        for examples in (130, 1300):
+            fields_here, result = fields | {'data.train_examples': examples}, {'train.examples': examples}
+            workdir.add(f'{label}, {examples} images', 0, 0.5 + examples / 5200, fields_here, result)
+    return charts.scaling_curves(runs.read(workdir.write()))
+
+
+def test_a_curve_over_data_is_named_by_what_tells_it_from_the_others(workdir):
+    arms = {mixer: {'model.mixer': mixer, 'model.depth': 3} for mixer in ('attention', 'conv')}
+    picture = over_data(workdir, arms)
+    names = [text.get_text() for text in picture.figure.legends[0].get_texts()]
+    assert names == ['model.mixer=attention', 'model.mixer=conv']
+    assert 'model.mixer=conv 75.00% with 1,300' in picture.alternative
+
+
+def test_a_curve_over_data_says_which_of_its_fields_were_tuned(workdir):
+    for rate in (0.1, 0.2):
+        for examples in (130, 1300):
+            fields, result = {'data.train_examples': examples}, {'train.examples': examples}
+            workdir.add(f'tuned, {examples}', 0, 0.9, fields | {'train.learning_rate': rate}, result)
+            workdir.listed[-1]['tuned'] = ['train.learning_rate']
+            if rate == 0.2:
+                workdir.add(f'fixed, {examples}', 0, 0.9, fields | {'train.learning_rate': rate}, result)
+    picture = charts.scaling_curves(runs.read(workdir.write()))
+    names = [text.get_text() for text in picture.figure.legends[0].get_texts()]
+    assert names == ['train.learning_rate=tuned', 'train.learning_rate=0.2']
+
+
+def test_a_single_curve_over_data_needs_no_name(workdir):
+    (text,) = over_data(workdir, {'only': {}}).figure.legends[0].get_texts()
+    assert text.get_text() == 'accuracy'
 
 
 def test_a_cell_stands_in_the_row_of_its_positions_and_the_column_of_its_heads(workdir):
