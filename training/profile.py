@@ -2,6 +2,7 @@
 
 import contextlib
 import logging
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -81,4 +82,5 @@ class Profile(contextlib.AbstractContextManager):
         except (RuntimeError, OSError, ValueError) as error:
             logger.warning('the trace was not written: %s', error)
         else:
-            print(f'trace: {newest} opens at https://ui.perfetto.dev; with xprof, tensorboard --logdir={self._folder}')
+            board = f'tensorboard --logdir={shlex.quote(str(self._folder))}'
+            print(f'trace: {newest} opens at https://ui.perfetto.dev; with xprof, {board}')

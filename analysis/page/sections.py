@@ -1,5 +1,6 @@
 """The sections of pictures that a report has, and what each says."""
 
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -35,7 +36,7 @@ def sections(
 
     grid, costs, curves = heat_map.heat_map(rows), charts.trade_offs(rows), charts.learning_curves(workdir, rows)
     scaling, beyond = charts.scaling_curves(sweep), charts.extrapolation_curves(workdir, sweep)
-    flags = f'--workdir={workdir} --resolutions=...'
+    flags = f'--workdir={shlex.quote(str(workdir))} --resolutions=...'
     asked = f'For accuracy beyond the trained length: python eval.py {flags}, then this report again.'
     return [
         Section('heat-map', 'Positions and heads', [HEAT_MAP if grid else NO_HEAT_MAP], drawn(grid)),

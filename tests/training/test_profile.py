@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import shlex
 
 import jax
 import jax.numpy as jnp
@@ -38,14 +39,15 @@ def traced_steps(folder):
 
 
 def test_steady_steps_are_traced_with_what_the_device_did(tmp_path, capsys):
-    run(tmp_path, WARM_UP + TRACED + 20)
-    assert traced_steps(tmp_path) == list(range(WARM_UP + 1, WARM_UP + TRACED + 1))
-    assert sum('tanh' in event['name'] for event in events(tmp_path)) >= TRACED
+    folder = tmp_path / "Ann's run 1"
+    run(folder, WARM_UP + TRACED + 20)
+    assert traced_steps(folder) == list(range(WARM_UP + 1, WARM_UP + TRACED + 1))
+    assert sum('tanh' in event['name'] for event in events(folder)) >= TRACED
     (line,) = capsys.readouterr().out.splitlines()
-    (trace,) = tmp_path.glob('**/perfetto_trace.json.gz')
+    (trace,) = folder.glob('**/perfetto_trace.json.gz')
     assert str(trace) in line
     assert 'https://ui.perfetto.dev' in line
-    assert f'--logdir={tmp_path / "profile"}' in line
+    assert shlex.split(line[line.index('tensorboard') :]) == ['tensorboard', f'--logdir={folder / "profile"}']
 
 
 @pytest.mark.parametrize('steps_each', [1, 7])

@@ -1,4 +1,7 @@
-"""What a section shows is what it says it chose."""
+"""What a section shows is what it says it chose, and what it tells to type does."""
+
+import re
+import shlex
 
 from matplotlib.figure import Figure
 
@@ -18,3 +21,14 @@ def test_the_attention_map_is_of_the_most_accurate_arm_of_several_heads(workdir,
     )
     _, (picture,) = sections._attention_map(workdir.path, rows, lambda folder: trained())
     assert picture.title.startswith('good')
+
+
+def test_the_command_for_other_resolutions_names_the_folder_whatever_its_name(workdir):
+    workdir.path = workdir.path.with_name("Ann's sweep; 1")
+    workdir.add('an arm', 0)
+    sweep = runs.read(workdir.write())
+    _, rows = arms.rows(sweep, tables.make_table(sweep))
+    found = sections.sections(workdir.path, sweep, rows, None, 'no heads', lambda folder: None)
+    (scaling,) = [section for section in found if section.id == 'scaling']
+    (command,) = re.findall('(python eval.py .*), then', ' '.join(scaling.texts))
+    assert shlex.split(command) == ['python', 'eval.py', f'--workdir={workdir.path}', '--resolutions=...']
