@@ -89,14 +89,15 @@ def line_figure(
       ticks: a text for each x to be labelled, instead of the x itself.
       verticals: dashed vertical lines, by their name in the legend.
       share_y: the panels have one y axis.
-      markers: points are marked, not joined alone.
+      markers: points are marked, not joined alone; the only point of a curve is in any case, having no line.
     """
     with matplotlib.rc_context(STYLE):
         labels = list(dict.fromkeys(curve.label for panel in panels for curve in panel.curves))
         most = MOST_CURVES[markers]
         if len(labels) > most:
             caption += f' Not drawn, for want of colours: {listed_labels(labels[most:])}.'
-        styles = {label: _style(number, markers) for number, label in enumerate(labels[:most])}
+        alone = {curve.label for panel in panels for curve in panel.curves if _is_point(curve)}
+        styles = {label: _style(number, markers or label in alone) for number, label in enumerate(labels[:most])}
         keys = _keys(styles, verticals or {}, any(panel.front for panel in panels))
         columns, rows = _legend_shape([key.get_label() for key in keys])
         lines = _caption_lines(caption)
@@ -116,7 +117,7 @@ def line_figure(
         )  # fmt: skip
         drawn = _side_by_side(figure, grid, panels, share_y)
         for axes, panel in zip(drawn, panels, strict=True):
-            _draw(axes, panel, axis_of[panel], styles, [x for xs in (verticals or {}).values() for x in xs])
+            _draw(axes, panel, axis_of[panel], styles, [x for xs in (verticals or {}).values() for x in xs], markers)
             axes.set_xlabel(panel.x_label or x_label)
         # When all is drawn: limits that are set no longer follow what a neighbour draws on a shared axis.
         for axes, panel in zip(drawn, panels, strict=True):
@@ -244,8 +245,18 @@ def _that_fit(ticks, widths, limits: tuple[float, float], scale: str, width: flo
     return {x: ticks[x] for x in kept}
 
 
+def _is_point(curve: Curve) -> bool:
+    """Whether no line can show it."""
+    return sum(bool(mark.values) for mark in curve.marks) == 1
+
+
 def _draw(
-    axes: Axes, panel: Panel, axis: _Axis, styles: dict[str, dict[str, Any]], verticals: Iterable[int | float]
+    axes: Axes,
+    panel: Panel,
+    axis: _Axis,
+    styles: dict[str, dict[str, Any]],
+    verticals: Iterable[int | float],
+    markers: bool,
 ) -> None:
     axes.set_xscale('log' if axis.scale == 'log' else 'linear')
     for x in verticals:
@@ -257,7 +268,8 @@ def _draw(
     for number, curve in enumerate(drawn):
         # Side by side where a category would stack them.
         shift = (number - (len(drawn) - 1) / 2) * min(0.2, 0.7 / len(drawn)) if axis.scale == 'category' else 0.0
-        _draw_curve(axes, curve, axis, shift, styles[curve.label], opacity)
+        style = styles[curve.label] if markers or _is_point(curve) else {**styles[curve.label], 'marker': 'none'}
+        _draw_curve(axes, curve, axis, shift, style, opacity)
     axes.xaxis.set_major_locator(FixedLocator([x for x, _ in axis.ticks]))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.set_xticks([x for x, _ in axis.ticks], [text for _, text in axis.ticks])

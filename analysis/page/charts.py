@@ -118,12 +118,16 @@ def learning_curves(workdir: Path, rows: Sequence[Row]) -> Picture | None:
             panels.append(Panel(y_label, tuple(curves), y_label.split(',')[0].capitalize(), bounds))
     if not panels:
         return None
-    ticks = {float(tick): f'{tick:,.0f}' for tick in MaxNLocator(5, integer=True).tick_values(0, max(steps))}
-    ticks = {tick: text for tick, text in ticks.items() if 0 <= tick <= max(steps)}
     caption = 'Mean over the seeds that logged the step; where all did, with its 95% confidence interval (Student t).'
-    figure = line_figure(panels, x_label='step', caption=caption, ticks=ticks, markers=False)
+    figure = line_figure(panels, x_label='step', caption=caption, ticks=_step_ticks(steps), markers=False)
     last = '; '.join(f'{curve.label} {np.mean(curve.marks[-1].values):.4g}' for curve in panels[-1].curves)
     return Picture('learning_curves', 'How they learned', f'{panels[-1].y_label} at the end: {last}.', figure)
+
+
+def _step_ticks(steps: set[float]) -> dict[float, str]:
+    """Round numbers up to the last step; where all of them are before the first, the last step itself."""
+    ticks = [tick for tick in MaxNLocator(5, integer=True).tick_values(0, max(steps)) if 0 <= tick <= max(steps)]
+    return {float(tick): f'{tick:,.0f}' for tick in (ticks if ticks[-1] >= min(steps) else [max(steps)])}
 
 
 def _read_log(workdir: Path, run: records.Run) -> dict[str, dict[int, float]]:

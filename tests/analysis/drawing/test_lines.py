@@ -89,6 +89,23 @@ def test_curves_without_marks_are_told_apart_by_their_dashes():
     assert len({(line.get_color(), str(line._dash_pattern)) for line in keys}) == len(curves)
 
 
+@pytest.mark.parametrize('values', [(90.0,), SEEDS])
+def test_a_curve_of_one_point_is_marked_where_others_are_not_and_so_in_the_legend(values):
+    left = Curve('left', (Mark(1.0, (80.0,), False), Mark(2.0, (), False)))
+    figure = figure_of(curve('many'), curve('one', (2.0,), values), left, markers=False)
+    assert markers(figure.axes[0], COLOURS[1]) == [(2.0, sum(values) / len(values))]
+    assert markers(figure.axes[0], 'white') == [(1.0, 80.0)]
+    assert len(markers(figure.axes[0])) == 2
+    keys = [line.get_marker() for line in figure.legends[0].get_lines()]
+    assert keys == ['none', *(line.get_marker() for line in marker_lines(figure.axes[0]) if len(line.get_xdata()))]
+
+
+def test_a_curve_is_marked_in_the_panel_alone_in_which_it_is_a_point():
+    panels = [Panel('', (curve(xs=xs),)) for xs in ((1.0, 2.0), (1.0,))]
+    figure = line_figure(panels, x_label='', markers=False)
+    assert [markers(axes) for axes in figure.axes] == [[], [(1.0, 92.0)]]
+
+
 @pytest.mark.parametrize('marked', [True, False])
 def test_curves_beyond_the_colours_are_named_not_drawn(marked):
     most = lines.MOST_CURVES[marked]

@@ -246,6 +246,18 @@ def test_a_learning_curve_is_of_percents_and_ends_where_the_run_did(workdir):
     assert [[10, 25], [20, 50], [30, 75]] in accuracy
 
 
+@pytest.mark.parametrize('step', [1, 7, 10, 506])
+def test_a_run_that_logged_one_step_has_a_mark_there_and_the_step_is_named(workdir, step):
+    folder = workdir.add('an arm', 0)
+    (folder / 'metrics.jsonl').write_text(json.dumps({'step': step, 'train_loss': 2.0, 'validation_accuracy': 0.5}))
+    for axes, value in zip(charts.learning_curves(workdir.path, rows(workdir)).figure.axes, (2.0, 50.0), strict=True):
+        marked = [line.get_xydata().tolist() for line in axes.lines if line.get_marker() != 'none']
+        assert [[step, value]] in marked
+        low, high = axes.get_xlim()
+        named = [text.get_text() for text in axes.get_xticklabels() if low < text.get_position()[0] < high]
+        assert named == [f'{step}']
+
+
 def test_survivors_are_hollow_where_accuracy_is_drawn_over_data(workdir):
     for fraction, examples in ((0.1, 130), (1.0, 1300)):
         for seed in (0, 1):
