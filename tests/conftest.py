@@ -11,6 +11,7 @@ import pytest
 from jaxtyping import install_import_hook
 
 from experiment.garbage import collect_seldom
+from tests.once import shared_folder
 from tests.quick import QUICKLY
 
 # XLA reads its flags as the backend starts: the commands that tests run as processes compile as a user's do.
@@ -38,8 +39,7 @@ def _caches(tmp_path_factory):
     """Tests, and processes that they start, share their compiled programs here, not where the user's are."""
     from training.program_cache import KEEP_ALL
 
-    shared = tmp_path_factory.getbasetemp()
-    shared = (shared.parent if 'PYTEST_XDIST_WORKER' in os.environ else shared) / 'caches'
+    shared = shared_folder(tmp_path_factory) / 'caches'
     jax.config.update('jax_compilation_cache_dir', str(shared / 'tests'))
     for name, value in KEEP_ALL.items():
         jax.config.update(name, value)

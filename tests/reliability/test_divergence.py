@@ -61,8 +61,9 @@ def test_a_loss_that_overflows_on_test_images_alone_is_divergence(config, train,
     """No gradient and no validation tells of it; as numbers the scores could not be written."""
     score = results.score
 
-    def overflows(run, state, split):
-        return [scores | ({'loss': float('inf')} if split == 'test' else {}) for scores in score(run, state, split)]
+    def overflows(run, state, split, between):
+        lost = {'loss': float('inf')} if split == 'test' else {}
+        return [scores | lost for scores in score(run, state, split, between)]
 
     monkeypatch.setattr(results, 'score', overflows)
     result = train(config, tmp_path / 'x')

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.once import once
 from tests.quick import QUICKLY
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -21,7 +22,11 @@ TOLERANCE = 1e-5  # of a loss, in nats
 
 
 @pytest.fixture(scope='module')
-def seen():
+def seen(tmp_path_factory):
+    return once(tmp_path_factory, 'many_devices', on_many_devices)
+
+
+def on_many_devices():
     environment = os.environ | {'XLA_FLAGS': FLAGS, 'JAX_PLATFORMS': 'cpu', 'PYTHONPATH': str(ROOT)}
     done = subprocess.run(
         [sys.executable, Path(__file__).with_name('many_devices.py')],
