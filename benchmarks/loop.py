@@ -23,7 +23,7 @@ from benchmarks import options
 from configs import base
 from configs.errors import ConfigError, nearest
 from data.spec import Dataset
-from experiment import command, folder
+from experiment import command
 from files.writing import write_json
 from training import population
 from training.optimiser import Rates
@@ -83,8 +83,7 @@ def main() -> None:
     ]
     if not cases:
         raise ConfigError(f'--case={CASE.value!r}: {nearest(CASE.value, [case.name for case in CASES])}')
-    if options.JSON.value:
-        folder.make_folder(Path(options.JSON.value).parent)
+    options.make_folder_of_json()
     machine = benchmarks.machine()
     print(f'{benchmarks.describe(machine)}\n')
     rows = []

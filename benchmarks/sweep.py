@@ -21,7 +21,7 @@ from absl import flags
 
 import benchmarks
 from benchmarks import options
-from experiment import command, folder, sweeps
+from experiment import command, sweeps
 from experiment.environment import ROOT
 from files.writing import write_json
 
@@ -59,8 +59,7 @@ def sweep():
 
 
 def main() -> None:
-    if options.JSON.value:
-        folder.make_folder(Path(options.JSON.value).parent)
+    options.make_folder_of_json()
     path, _, variant = SWEEP.value.partition(':')
     rows, _ = sweeps.load_sweep(path, variant)
     rows = whole_arms(rows, RUNS.value or len(rows))

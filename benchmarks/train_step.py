@@ -30,7 +30,7 @@ from benchmarks import options
 from configs import base
 from configs.errors import ConfigError
 from data.spec import Dataset
-from experiment import command, environment, folder
+from experiment import command, environment
 from files.writing import write_json
 from models import Params
 from models.fused import fallback
@@ -114,8 +114,7 @@ def main() -> None:
     unknown = sorted(set(SIZES.value or ()) - set(ALL_SIZES))
     if unknown:
         raise ConfigError(f'--sizes={unknown[0]} is unknown; some of {", ".join(ALL_SIZES)} would do')
-    if options.JSON.value:
-        folder.make_folder(Path(options.JSON.value).parent)
+    options.make_folder_of_json()
     with Peer(_peers()) if _peers() else contextlib.nullcontext() as peer:
         machine, precision = benchmarks.machine(), DTYPE.value
         if peer:

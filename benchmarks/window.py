@@ -21,7 +21,7 @@ from flax import nnx
 import benchmarks
 from benchmarks import options
 from configs.errors import ConfigError
-from experiment import command, folder
+from experiment import command
 from files.writing import write_json
 from models import windows
 from models.accounting import peak_memory_bytes
@@ -77,8 +77,7 @@ that plans more than {LARGEST_SHARE:.0%} of the memory available is not run.
 
 def main() -> None:
     tables = chosen(QUICK_TABLES if QUICK.value else TABLES, TOKENS.value, options.BATCH.value)
-    if options.JSON.value:
-        folder.make_folder(Path(options.JSON.value).parent)  # before the minutes that the measurements take
+    options.make_folder_of_json()
     machine = benchmarks.machine()
     print(f'{INTRODUCTION}\n{benchmarks.describe(machine)}\n')
     rows = []

@@ -67,3 +67,14 @@ def test_the_command_prints_markdown_writes_json_and_leaves_no_images(tmp_path):
     assert sum(line.startswith('|') for line in lines) == 3
     assert written['machine']['versions']['jax'] in done.stdout
     assert list(folder.iterdir()) == []
+
+
+@pytest.mark.parametrize('flag', ['folder', 'json'])
+def test_a_flag_whose_folder_cannot_be_made_is_named(tmp_path, flag):
+    (tmp_path / 'file').touch()
+    place = tmp_path / 'file' / 'x' / 'read.json'
+    command = [sys.executable, '-m', 'benchmarks.read', '--images=1', '--seconds=0', f'--{flag}={place}']
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert f'--{flag}: {place if flag == "folder" else place.parent}: not a directory' in done.stderr
+    assert len(done.stderr.splitlines()) == 1
