@@ -59,7 +59,8 @@ def load(config: ConfigDict) -> Dataset:
     train, test = source.read(config)
     held_in, held_out = splits.carve_validation(train.labels, config.validation_fraction)
     chosen = splits.balanced_subset(train.labels, held_in, float(config.train_fraction), config.train_examples)
-    return Dataset(source.spec(config), _take(train, chosen), _take(train, held_out), test)
+    everything = np.arange(len(test.labels))
+    return Dataset(source.spec(config), _take(train, chosen), _take(train, held_out), _take(test, everything))
 
 
 def load_once(config: ConfigDict) -> Dataset:

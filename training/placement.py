@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax
+import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec, Sharding, SingleDeviceSharding
 from ml_collections import ConfigDict
 
@@ -56,7 +57,8 @@ def of(size: int, examples: int, *, only: Sequence[jax.Device] | None = None) ->
     if count == 1:
         single = SingleDeviceSharding(every[0])
         return Placement(size, single, single, single)
-    mesh = jax.make_mesh((count,), (axis,), axis_types=(jax.sharding.AxisType.Auto,), devices=every[:count])
+    # Not jax.make_mesh, which on TPUs takes only devices that form a box: five of eight do not.
+    mesh = jax.sharding.Mesh(np.array(every[:count]), (axis,), axis_types=(jax.sharding.AxisType.Auto,))
     whole, split = NamedSharding(mesh, PartitionSpec()), NamedSharding(mesh, PartitionSpec(axis))
     if size > 1:
         return Placement(size, members=split, images=whole, rows=split)

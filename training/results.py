@@ -41,7 +41,6 @@ def _result(run: Run, track: Track, scores: dict[str, dict]) -> dict[str, Any]:
     for split in scores.values():
         del split['confusion']
     images, share = steps * config.train.batch_size, 100 * config.data.validation_fraction
-    held_out = f'{scores["validation"]["examples"]:,} images'
     chosen = width(config.model, run.dataset.spec)
     return scores | {
         'params': run.programs.costs.params,
@@ -55,7 +54,7 @@ def _result(run: Run, track: Track, scores: dict[str, dict]) -> dict[str, Any]:
         'accumulate': run.programs.accumulate,
         'kernel_fallback': run.programs.kernel_fallback or None,
         'selection': {
-            'split': f'validation: {share:g}% of train, at least one of a class ({held_out}), the same for every seed',
+            'split': f'validation: {share:g}% of train, stratified, the same for every seed',
             'rule': config.checkpoint.select,
             'step': track.selected(),
         },

@@ -151,7 +151,9 @@ def accumulated(
     return whole
 
 
-def make_train_steps(config: ConfigDict, model: Model, total_steps: int) -> Callable[..., State]:
+def make_train_steps(
+    config: ConfigDict, model: Model, total_steps: int, *, in_order: bool = False
+) -> Callable[..., State]:
     """steps(state, key, rates, images, labels, rows, count) -> state, after a step on each of the first `count` rows.
 
     A row names the images of a step, of all or of its own, where images and labels lie by step: [steps, batch, ...].
@@ -160,6 +162,9 @@ def make_train_steps(config: ConfigDict, model: Model, total_steps: int) -> Call
 
     On the CPU it is how often the loop turns. XLA for GPUs has the host wait at each turn of such a loop for whether
     there is another, so elsewhere there are as many turns as rows, and those beyond `count` change nothing.
+
+    Args:
+      in_order: images lie by step in the order of the rows, so that devices that share them need exchange none.
     """
     train_step = make_train_step(config, model, total_steps)
     turns_are_known = jax.default_backend() != 'cpu'
@@ -168,8 +173,10 @@ def make_train_steps(config: ConfigDict, model: Model, total_steps: int) -> Call
         by_step = labels.ndim == rows.ndim
 
         def one(index, state):
-            there = (images[index], labels[index]) if by_step else (images, labels)
-            return train_step(state, key, rates, *(array[rows[index]] for array in there))
+            batch = (images[index], labels[index]) if by_step else (images, labels)
+            # Taken by rows even where these are in order, a batch has the bits that it has among all images.
+            batch = batch if in_order else tuple(array[rows[index]] for array in batch)
+            return train_step(state, key, rates, *batch)
 
         def one_if_asked(index, state):
             return jax.tree.map(functools.partial(jnp.where, index < count), one(index, state), state)

@@ -76,6 +76,7 @@ def test_large_datasets_are_read_by_rows_not_copied(config, monkeypatch):
     rows = np.array([5, 0, 17])
     np.testing.assert_array_equal(viewed.train.images[rows], copied.train.images[rows])
     np.testing.assert_array_equal(viewed.validation.images[3:9], copied.validation.images[3:9])
+    np.testing.assert_array_equal(viewed.test.images[3:9], copied.test.images[3:9])
 
 
 def test_a_small_subset_of_a_large_dataset_is_copied(config, monkeypatch):
@@ -83,6 +84,9 @@ def test_a_small_subset_of_a_large_dataset_is_copied(config, monkeypatch):
     config.train_examples = 100
     subset = data.load(config)
     assert isinstance(subset.train.images, np.ndarray)
-    assert isinstance(subset.test.images, np.ndarray)
+    assert isinstance(subset.test.images, data.Rows)
+    monkeypatch.setattr(data, 'IN_MEMORY_BYTES', subset.test.images.nbytes)
+    assert isinstance(data.load(config).test.images, np.ndarray)
+    monkeypatch.setattr(data, 'IN_MEMORY_BYTES', 200 * 64)
     config.train_examples = 1000
     assert isinstance(data.load(config).train.images, data.Rows)

@@ -5,6 +5,7 @@ Eight devices of a CPU are one CPU, told to be eight: `only` and `placement.devi
 
 import contextlib
 import json
+import re
 import shutil
 import sys
 import tempfile
@@ -46,7 +47,7 @@ def experiment(**fields):
 
 
 def stepped(config, dataset, count, dispatch=1):
-    """The loss of each dispatch of `dispatch` steps on `count` devices, the state at the end, and FLOPs of a device."""
+    """The loss of each dispatch of `dispatch` steps on `count` devices, the state at the end, and the program."""
     model, train = models.build(config.model, dataset.spec), dataset.train
     resident = len(train.labels) if batches.on_device(train) else None
     where = placement.of_training(config, only=jax.devices()[:count])
@@ -62,7 +63,7 @@ def stepped(config, dataset, count, dispatch=1):
         state = program(state, key, rates, *feed(rows), np.int32(dispatch))
         before, sums = sums, jax.device_get(state.sums)
         losses.append(float(sums.loss - before.loss) / int(sums.examples - before.examples))
-    return losses, state, program.cost_analysis()['flops']
+    return losses, state, program
 
 
 def of_models():
@@ -71,16 +72,21 @@ def of_models():
     for name, counts in COUNTS_OF.items():
         config = experiment(**MODELS[name])
         taken = {count: stepped(config, data.load(config.data), count) for count in counts}
-        answer[name] = {count: {'losses': losses, 'flops': flops} for count, (losses, _, flops) in taken.items()}
+        answer[name] = {
+            count: {'losses': losses, 'flops': program.cost_analysis()['flops']}
+            for count, (losses, _, program) in taken.items()
+        }
         states = states or {count: state for count, (_, state, _) in taken.items()}
     return answer, states
 
 
 def streamed():
     """Losses of images that are handed in dispatch by dispatch, three steps each."""
-    config = experiment(**{'model.mixer': 'identity'})
+    config = experiment(**{'model.mixer': 'identity', 'data.augment.crop': 0})
     dataset = data.load(config.data)
-    return {'resident': stepped(config, dataset, 1, 3)[0], 'streamed': stepped(config, handed_in(dataset), 8, 3)[0]}
+    losses, _, program = stepped(config, handed_in(dataset), 8, 3)
+    exchanged = re.findall(r'= u8\S* (?:all-|collective-)\S+', program.as_text())
+    return {'resident': stepped(config, dataset, 1, 3)[0], 'streamed': losses, 'exchanged': exchanged}
 
 
 def handed_in(dataset):

@@ -75,6 +75,7 @@ def test_an_interrupted_run_goes_on_where_there_are_more_devices_or_fewer(seen, 
 
 def test_images_that_are_handed_in_batch_by_batch_may_be_shared_too(seen):
     np.testing.assert_allclose(seen['streamed']['streamed'], seen['streamed']['resident'], rtol=0, atol=TOLERANCE)
+    assert seen['streamed']['exchanged'] == []
 
 
 @pytest.mark.parametrize('way', ['resident', 'streamed'])
