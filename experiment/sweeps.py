@@ -1,5 +1,6 @@
 """A sweep: a config file's `sweep()`, as runs that each have a name by its config."""
 
+import functools
 import hashlib
 import importlib.machinery
 import importlib.util
@@ -119,9 +120,8 @@ def _planned(where: str, row: Any, config: ConfigDict, usual: dict[str, Any], ax
         for name, value in fields.items():
             check_type(name, value)
         resolved.update_from_flattened_dict(fields)
-        spec = validate(resolved)
-        tokens = math.prod(patch_grid(spec.image_shape, resolved.model.patch_size))
-        refuse_unread(fields, [resolved], usual=usual, tokens=tokens)
+        validate(resolved)
+        refuse_unread(fields, [resolved], usual=usual, tokens_of=_tokens)
         data.load_once(resolved.data)
     except (ConfigError, KeyError, TypeError, ValueError) as error:
         raise ConfigError(f'{named}: {error.args[0] if error.args else error}') from error
@@ -137,7 +137,18 @@ def refuse_overridden(asked: dict[str, Any], runs: list[Planned]) -> None:
             raise ConfigError(
                 f'--config.{name}={value} changes nothing: every row of sweep() sets {setting}; there it can be changed'
             )
-        refuse_unread({name: value}, left, '--config.')
+        refuse_unread({name: value}, left, '--config.', tokens_of=_tokens)
+
+
+def _tokens(config: ConfigDict) -> int:
+    """That a valid config makes of an image; a ResNet does not, and its patches count for nothing."""
+    return math.prod(patch_grid(_image_shape(config.data.to_json()), config.model.patch_size))
+
+
+@functools.lru_cache(maxsize=16)
+def _image_shape(fields: str) -> tuple[int, int, int]:
+    """Of a dataset, by its config: to look it up for each row of a sweep takes seconds."""
+    return data.spec(ConfigDict(json.loads(fields))).image_shape
 
 
 def _sets(run: Planned, name: str) -> bool:

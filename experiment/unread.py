@@ -5,7 +5,7 @@ A field may well be there and not be read, as `num_heads` is beside a convolutio
 asks for them, and experiment.validate refuses in any config what would contradict the rest of it.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from ml_collections import ConfigDict
@@ -24,7 +24,7 @@ def refuse_unread(
     configs: Iterable[ConfigDict],
     prefix: str = '',
     usual: dict[str, Any] = DEFAULTS,
-    tokens: int | None = None,
+    tokens_of: Callable[[ConfigDict], int | None] = lambda config: None,
 ) -> None:
     """Raises ConfigError where a field that was `asked` for, by dotted name, changes nothing that a config does.
 
@@ -33,15 +33,14 @@ def refuse_unread(
 
     Args:
       prefix: what stands before a field's name where it was written.
-      tokens: of an image, where that is known.
+      tokens_of: how many tokens a config makes of an image; None: it is not known.
     """
-    flat = [flatten(config.to_dict()) for config in configs]
-    reasons = [unread(fields, tokens) for fields in flat]
+    reasons = [unread(flatten(config.to_dict()), tokens_of(config)) for config in configs]
     for field, why in reasons[0].items():
         everywhere = all(field in others for others in reasons)
         if everywhere and field in asked and (field in OVERRULED or asked[field] != usual[field]):
-            mend = f'{prefix}{OVERRULED[field]}=None beside it' if field in OVERRULED else repr(usual[field])
-            raise ConfigError(f'{prefix}{field}={asked[field]} changes nothing: {why}; {mend} would do')
+            mend = f'{OVERRULED[field]}=None beside it' if field in OVERRULED else f'{field}={usual[field]!r}'
+            raise ConfigError(f'{prefix}{field}={asked[field]} changes nothing: {why}; {prefix}{mend} would do')
 
 
 def unread(fields: dict[str, Any], tokens: int | None = None) -> dict[str, str]:

@@ -137,8 +137,18 @@ def test_arms_of_one_token_cannot_differ_in_their_heads(config):
     config.model.patch_size = 4
     rows = [{'model.num_heads': heads} for heads in (1, 2)]
     sweeps.plan(config, rows)
-    with pytest.raises(ConfigError, match=r'num_heads=1 changes nothing: .*patch_size=8 makes an image one token'):
+    message = r'num_heads=1 changes nothing: .*patch_size=8 makes an image one token; model\.num_heads=4 would do'
+    with pytest.raises(ConfigError, match=message):
         sweeps.plan(config, [row | {'model.patch_size': 8} for row in rows])
+
+
+def test_heads_cannot_be_asked_for_beside_rows_that_all_have_one_token(config):
+    config.model.num_heads = 2
+    rows = [{'model.patch_size': 8, 'seed': seed} for seed in range(2)]
+    several = sweeps.plan(config, [*rows, {'model.patch_size': 4}])
+    sweeps.refuse_overridden({'model.num_heads': 2}, several)
+    with pytest.raises(ConfigError, match=r'--config\.model\.num_heads=2 changes nothing: .* one token'):
+        sweeps.refuse_overridden({'model.num_heads': 2}, several[:2])
 
 
 @pytest.mark.parametrize('returned', ["{'seed': 1}", 'None', '3'])

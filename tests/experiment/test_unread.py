@@ -33,13 +33,25 @@ def says(config):
     [
         ({'train.steps': 5}, 'train.epochs', r'train\.steps=5 goes before it; .*train\.steps=None beside it would do'),
         ({'data.train_examples': 100}, 'data.train_fraction', r'data\.train_examples=100 goes before it'),
-        ({'model.kernel_size': 5}, 'model.kernel_size', "mixer='attention' has no kernel; 3 would do"),
+        (
+            {'model.kernel_size': 5},
+            'model.kernel_size',
+            r"'attention' has no kernel; --config\.model\.kernel_size=3 would do",
+        ),
         ({'model.mixer': 'gru', 'model.kernel_size': 5}, 'model.kernel_size', "mixer='gru' has no kernel"),
-        ({'model.mixer': 'conv', 'model.num_heads': 8}, 'model.num_heads', "mixer='conv' has no heads; 4 would do"),
-        ({'model.name': 'resnet', 'model.depth': 9}, 'model.depth', 'has no tokens; 4 would do'),
+        (
+            {'model.mixer': 'conv', 'model.num_heads': 8},
+            'model.num_heads',
+            r"'conv' has no heads; --config\.model\.num_heads=4 would do",
+        ),
+        (
+            {'model.name': 'resnet', 'model.depth': 9},
+            'model.depth',
+            r'has no tokens; --config\.model\.depth=4 would do',
+        ),
         ({'model.name': 'resnet', 'model.positions.name': 'ode'}, 'model.positions.name', 'has no tokens'),
         ({'model.name': 'resnet', 'model.num_heads': 1}, 'model.num_heads', 'has no tokens'),
-        ({'model.resnet_width': 16}, 'model.resnet_width', 'is no ResNet; 64 would do'),
+        ({'model.resnet_width': 16}, 'model.resnet_width', r'is no ResNet; --config\.model\.resnet_width=64 would do'),
         ({'model.reference': 'conv'}, 'model.reference', 'solves no width'),
         ({'model.match': 'params', 'model.kernel_size': 7, 'model.reference': 'gru'}, 'model.kernel_size', 'no kernel'),
         ({'model.match': 'params', 'model.resnet_width': 16}, 'model.resnet_width', 'is no ResNet'),
@@ -48,12 +60,12 @@ def says(config):
         (
             {'model.num_heads': 64, 'model.attention_scale': 'none'},
             'model.attention_scale',
-            "of one channel .*'sqrt_head",
+            "of one channel .*attention_scale='sqrt_head",
         ),
         (
             {'checkpoint.count': 1, 'checkpoint.select': 'last'},
             'checkpoint.select',
-            "leaves one to select; 'best' would",
+            r"leaves one to select; --config\.checkpoint\.select='best' would do",
         ),
     ],
 )
@@ -121,7 +133,7 @@ def test_of_several_configs_one_that_reads_a_field_is_enough():
 def test_what_is_as_it_would_be_anyway_may_be_said_again():
     config = configured({'model.mixer': 'conv', 'model.num_heads': 2})
     refuse_unread({'model.num_heads': 2}, [config], usual=flatten(config.to_dict()))
-    with pytest.raises(ConfigError, match='has no heads; 4 would do'):
+    with pytest.raises(ConfigError, match=r'has no heads; model\.num_heads=4 would do'):
         refuse_unread({'model.num_heads': 2}, [config])
 
 
@@ -156,12 +168,12 @@ def test_where_a_token_sees_itself_alone_nothing_says_how_much(asked, others):
 def test_where_an_image_is_one_token_neither_heads_nor_windows_nor_positions_in_attention_do_anything(asked):
     config = TINY | {'model.positions.name': 'none', 'model.patch_size': 8}
     with pytest.raises(ConfigError, match=r'model\.patch_size=8 makes an image one token'):
-        refuse_unread(asked, [configured(config | asked)], tokens=1)
+        refuse_unread(asked, [configured(config | asked)], tokens_of=lambda config: 1)
     assert np.array_equal(says(configured(config)), says(configured(config | asked)))
     for tokens in (None, 4):
-        refuse_unread(asked, [configured(config | asked)], tokens=tokens)
+        refuse_unread(asked, [configured(config | asked)], tokens_of=lambda config, tokens=tokens: tokens)
     added = {'model.positions.name': 'learned_1d'}
-    refuse_unread(added, [configured(config | added)], tokens=1)
+    refuse_unread(added, [configured(config | added)], tokens_of=lambda config: 1)
     assert not np.array_equal(says(configured(config)), says(configured(config | added)))
 
 
