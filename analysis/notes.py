@@ -29,6 +29,9 @@ def budget_notes(finished: list[records.Run]) -> list[str]:
     tested = span(r.test_examples for r in results)
     splits = listed(distinct(r.selection_split or 'unknown' for r in results), '; ')
     rules = listed(distinct(r.selection_rule or 'unknown' for r in results))
+    # Of few images more than the share that was asked for: each class has one.
+    selected_on = span((r.validation_examples for r in results), ',d')
+    splits += f' ({selected_on} images)' if all(r.validation_examples for r in results) else ''
     windows = any(records.config_count(run, 'model.window') for run in finished)
     masked = '; those of attention in windows count pairs that are computed and then masked' if windows else ''
     return [

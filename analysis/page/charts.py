@@ -189,7 +189,7 @@ def _curves_over_data(arms: Sequence[runs.Arm]) -> tuple[Curve, ...]:
             rest = flatten(arm.finished[0].config) | dict.fromkeys(arm.tuned, 'tuned')
             rest = {name: value for name, value in rest.items() if name not in BY_DATA}
             values = tuple(100 * run.result.accuracy for run in arm.finished)
-            _, marks = found.setdefault(json.dumps(rest), (rest, []))
+            _, marks = found.setdefault(json.dumps(rest, sort_keys=True), (rest, []))
             marks.append(Mark(float(size), values, arm.complete))
     several = [(rest, marks) for rest, marks in found.values() if len({mark.x for mark in marks}) > 1]
     labels = told_apart([rest for rest, _ in several]) if len(several) > 1 else ['accuracy'] * len(several)

@@ -47,6 +47,7 @@ class Result:
     width: dict[str, int | float]  # fields of config.model, as written or as solved; empty when unknown
     reference: tuple[str, int] | None  # one of MATCHES, and the reference arm's count; None: not solved
     train_examples: int | None
+    validation_examples: int | None
     rows: tuple[int, str] | None  # bytes and SHA-256 of metrics.jsonl at the end; None: not known
     selection_split: str | None
     selection_rule: str | None
@@ -183,6 +184,7 @@ def _result(content: dict) -> Result:
         width=_width(content),
         reference=_reference(content),
         train_examples=_optional_count(content, 'train.examples'),
+        validation_examples=_optional_count(content, 'validation.examples'),
         rows=_rows(content),
         selection_split=_text(_lookup(content, 'selection.split')),
         selection_rule=_text(_lookup(content, 'selection.rule')),

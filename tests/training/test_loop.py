@@ -61,9 +61,6 @@ def test_a_run_learns_and_says_what_it_did(config, tmp_path):
     result = run(config, tmp_path)
     assert result['test']['accuracy'] > 0.8
     assert result['test']['examples'] == 37
-    held_out = f'{result["validation"]["examples"]} images'
-    said = f'validation: 10% of train, at least one of a class ({held_out}), the same for every seed'
-    assert result['selection'] == {'split': said, 'rule': 'best', 'step': result['selection']['step']}
     assert result['steps'] == 300
     assert result['images_seen'] == 300 * 16
     assert result['train_seconds'] > 0
