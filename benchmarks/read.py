@@ -21,6 +21,7 @@ from jaxtyping import Int
 
 import benchmarks
 from benchmarks import options
+from configs.errors import ConfigError
 from data.rows import Rows
 from experiment import command
 from files.writing import sync, write_json, writing
@@ -45,6 +46,8 @@ over the rounds, and of the paired ratios with their quartiles. In memory: the s
 
 
 def main() -> None:
+    if not hasattr(os, 'posix_fadvise'):
+        raise ConfigError('this system drops no pages of a file from memory when asked to; Linux would do')
     batches = BATCHES if options.BATCH.value is None else (options.BATCH.value,)
     options.make_folder_of_json()
     machine = benchmarks.machine()
@@ -57,6 +60,8 @@ def main() -> None:
         rows = [measure(path, batch, seconds=options.seconds(30.0), fewest=3) for batch in batches]
     ahead = read_ahead(where)
     disk = f'- disk: the system reads ahead {"an unknown number of" if ahead is None else f"{ahead:,}"} KiB'
+    if any(row['images_per_second'][TOUCHED] > row['images_per_second'][CACHED] / 2 for row in rows):
+        disk += '; touched pages came as fast as from memory, where this file system seems to keep them'
     print(f'{INTRODUCTION}\n{benchmarks.describe(machine)}\n{disk}\n\n{to_markdown(rows)}')
     if options.JSON.value:
         written = {'machine': machine, 'read_ahead_kib': ahead, 'images': IMAGES.value, 'rows': rows}

@@ -1,6 +1,7 @@
 """Programs are found again by the next process, compute the same bits, and nothing about the cache stops a run."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -61,9 +62,9 @@ def several(tmp_path_factory):
 def test_processes_at_once_do_not_disturb_each_other(several):
     _, finished = several
     assert len({bits for bits, _, _ in finished}) == 1
-    # JAX says so where one met what another had half written, and compiles it.
-    half = 'Error reading persistent compilation cache'
-    assert [err for _, _, err in finished if err and half not in err] == []
+    # JAX warns, in two lines, where one met what another had half written, and compiles it.
+    half = re.compile(r'.*Error reading persistent compilation cache.*\n\s*warnings\.warn\(.*\n')
+    assert [half.sub('', err) for _, _, err in finished] == ['', '', '']
     assert max(counted.misses for _, counted, _ in finished) > 5
 
 
