@@ -23,7 +23,7 @@ import benchmarks
 from benchmarks import options
 from configs.errors import ConfigError
 from data.rows import Rows
-from experiment import command
+from experiment import command, folder
 from files.writing import sync, write_json, writing
 
 FOLDER = flags.DEFINE_string('folder', '.', 'A folder on the disk in question; left as it was.')
@@ -52,7 +52,7 @@ def main() -> None:
     options.make_folder_of_json()
     machine = benchmarks.machine()
     where = Path(FOLDER.value)
-    options.make_folder('folder', where)
+    folder.make_writable(where, f'--folder: {where}')
     with tempfile.TemporaryDirectory(dir=where, prefix='.patchwise-read-') as made:
         path = Path(made) / 'images.npy'
         print(f'writing {IMAGES.value:,} images ...', file=sys.stderr, flush=True)

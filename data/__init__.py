@@ -59,8 +59,9 @@ def load(config: ConfigDict) -> Dataset:
     train, test = source.read(config)
     held_in, held_out = splits.carve_validation(train.labels, config.validation_fraction)
     chosen = splits.balanced_subset(train.labels, held_in, float(config.train_fraction), config.train_examples)
-    everything = np.arange(len(test.labels))
-    return Dataset(source.spec(config), _take(train, chosen), _take(train, held_out), _take(test, everything))
+    if _is_large(test.images):
+        test = _take(test, np.arange(len(test.labels)))
+    return Dataset(source.spec(config), _take(train, chosen), _take(train, held_out), test)
 
 
 def load_once(config: ConfigDict) -> Dataset:
@@ -77,4 +78,8 @@ def _take(split: Split, rows: Int[np.ndarray, 'rows']) -> Split:
     images = Rows(split.images, rows)
     # What is not held in memory stays memory-mapped, and is read batch by batch. The rest is copied by Rows as well,
     # since it asks for all that is to be read at once.
-    return Split(images if images.nbytes > IN_MEMORY_BYTES else images[:], split.labels[rows])
+    return Split(images if _is_large(images) else images[:], split.labels[rows])
+
+
+def _is_large(images: np.ndarray | Rows) -> bool:
+    return images.nbytes > IN_MEMORY_BYTES

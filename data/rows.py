@@ -38,9 +38,9 @@ def _ask_for(images: UInt8[np.ndarray, 'all height width channels'], rows: Int[n
     mapped = images.base
     if not isinstance(mapped, mmap.mmap) or not hasattr(mmap, 'MADV_WILLNEED'):
         return
-    start = images.offset % mmap.ALLOCATIONGRANULARITY
+    start, size = images.offset % mmap.ALLOCATIONGRANULARITY, images[:1].nbytes
     with contextlib.suppress(OSError):  # advice that is not taken costs time alone
-        for first, end in _stretches(start + rows.astype(np.int64) * images[:1].nbytes, images[:1].nbytes):
+        for first, end in _stretches(start + rows.astype(np.int64) * size, size):
             for part in range(first, end, ASKED_BYTES):
                 mapped.madvise(mmap.MADV_WILLNEED, part, min(ASKED_BYTES, end - part))
 

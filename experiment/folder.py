@@ -50,16 +50,25 @@ def make_folder(folder: Path) -> None:
       ConfigError: it cannot be made, or cannot be written to, or its path is none for checkpoints.
     """
     _check_path(folder)
+    make_writable(folder, f'--workdir={folder}')
+
+
+def make_writable(folder: Path, called: str) -> None:
+    """Makes `folder`, for whatever it is, unless it is there.
+
+    Args:
+      called: what errors call it.
+    Raises:
+      ConfigError: it cannot be made, or cannot be written to.
+    """
     try:
-        _refuse_dangling(folder)
+        _refuse_dangling(folder, called)
         folder.mkdir(parents=True, exist_ok=True)
         probe = folder / f'.{PROBE}.{os.getpid()}{PARTIAL}'
         probe.touch()
         probe.unlink(missing_ok=True)  # whoever holds the folder's lock may have cleared it
     except OSError as error:
-        raise ConfigError(
-            f'--workdir={folder}: {error.strerror.lower()}; a folder that can be written would do'
-        ) from error
+        raise ConfigError(f'{called}: {error.strerror.lower()}; a folder that can be written would do') from error
 
 
 def open_run(folder: Path, config: ConfigDict) -> None:
@@ -159,7 +168,7 @@ def _check_writable(folder: Path) -> None:
     """Says early what `make_folder` would find out after the data was read."""
     _check_path(folder)
     try:
-        _refuse_dangling(folder)
+        _refuse_dangling(folder, f'--workdir={folder}')
         nearest = next(path for path in (folder, *folder.absolute().parents) if path.exists())
     except OSError as error:
         raise ConfigError(f'--workdir={folder}: {error.strerror.lower()}; another folder would do') from error
@@ -167,13 +176,12 @@ def _check_writable(folder: Path) -> None:
         raise ConfigError(f'--workdir={folder}: {nearest} is no folder that can be written; another would do')
 
 
-def _refuse_dangling(folder: Path) -> None:
+def _refuse_dangling(folder: Path, called: str) -> None:
     """Refuses a link to nothing, or to itself, on the way to `folder`. Raises OSError where none can be looked up."""
     for path in (folder, *folder.absolute().parents):
         if path.is_symlink() and not path.exists():
             raise ConfigError(
-                f'--workdir={folder}: {path} is a link to nothing, or to itself; one to a folder would do, or another '
-                'folder'
+                f'{called}: {path} is a link to nothing, or to itself; one to a folder would do, or another folder'
             )
 
 

@@ -33,8 +33,8 @@ def trace_training(job: Job, model: Model, state: step.State) -> jax.stages.Trac
     config, where = job.config, job.where
     key = jax.eval_shape(lambda: jax.random.key(0))
     rates = jax.eval_shape(lambda: Rates.of(config.train))
-    exchanged = where.batch is not None and job.resident is None
-    train_steps = step.make_train_steps(config, sharing(model, where), job.total_steps, in_order=exchanged)
+    shared_and_brought = where.batch is not None and job.resident is None
+    train_steps = step.make_train_steps(config, sharing(model, where), job.total_steps, in_order=shared_and_brought)
     fed, axes = _fed(job)
     train_steps = population.vectorised(train_steps, where.size, [0, 0, 0, *axes, None])
     state, key, rates = population.abstract((state, key, rates), where.members, where.size)
