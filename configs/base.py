@@ -20,7 +20,7 @@ def get_config() -> ConfigDict:
     config.deterministic = False  # bit-identical reruns on a GPU too, for slower kernels; CPU and TPU are so anyway
 
     config.data = data = ConfigDict()
-    data.name = 'digits'  # digits | synthetic | any TFDS image-classification dataset
+    data.name = 'digits'  # digits | digit_pairs | synthetic | any TFDS image-classification dataset
     data.dir = ''  # folder of prepared TFDS datasets; '': $TFDS_DATA_DIR, else ~/tensorflow_datasets
     data.image_size = placeholder(int)  # pixels; resize and centre-crop to a square; None: as stored
     data.train_fraction = 1.0  # share of the training examples to use, in (0, 1]; nested and class-balanced
@@ -29,6 +29,11 @@ def get_config() -> ConfigDict:
     data.augment = ConfigDict()
     data.augment.crop = 0  # pixels of zero padding before a random crop back to size; 0: off
     data.augment.flip = False  # mirror half of the images; refused where a mirrored image changes its class
+    data.digit_pairs = ConfigDict()  # what data.name='digit_pairs' makes: two digits of one class, or not
+    data.digit_pairs.grid = 6  # cells a side, each as large as a digit: 8 x 8 pixels
+    data.digit_pairs.distance = placeholder(int)  # cells, the larger of rows and columns; None: any
+    data.digit_pairs.train_examples = 20_000  # validation is carved from these
+    data.digit_pairs.test_examples = 2_000  # images, of digits that train has not
     data.synthetic = ConfigDict()  # what data.name='synthetic' makes
     data.synthetic.image_size = 32  # pixels
     data.synthetic.channels = 3  # of a pixel

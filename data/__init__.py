@@ -8,14 +8,14 @@ import numpy as np
 from jaxtyping import Int
 from ml_collections import ConfigDict
 
-from data import digits, splits, synthetic
+from data import digit_pairs, digits, splits, synthetic
 from data.cache import IN_MEMORY_BYTES
 from data.rows import Rows
 from data.spec import Dataset, Spec, Split
 
 __all__ = ['LOCAL', 'Dataset', 'Rows', 'Spec', 'Split', 'examples', 'load', 'load_once', 'spec']
 
-LOCAL = {'digits': digits, 'synthetic': synthetic}  # need no preparation
+LOCAL = {'digits': digits, 'digit_pairs': digit_pairs, 'synthetic': synthetic}  # need no preparation
 
 
 def _source(name: str) -> ModuleType:

@@ -19,6 +19,7 @@ import data
 from configs import base
 from configs.errors import ConfigError
 from configs.fields import get
+from data.digit_pairs import CELL
 from data.spec import Spec
 from models.fused import fallback
 from models.mixers import MIXERS
@@ -44,13 +45,22 @@ def machine_memory() -> int:
 
 
 def check_made_images(config: ConfigDict) -> None:
-    """Raises ConfigError when the images that data.name='synthetic' makes cannot fit; `config` is an experiment's."""
-    made = config.data.synthetic
-    image = made.image_size**2 * made.channels
-    needed = 2 * image * (made.train_examples + made.test_examples) + image * made.num_classes
-    names = ('image_size', 'channels', 'num_classes', 'train_examples', 'test_examples')
-    _refuse(config, 'the images', needed, [f'data.synthetic.{name}' for name in names])
-    _refuse(config, 'the confusion matrix', 4 * made.num_classes**2, ['data.synthetic.num_classes'])
+    """Raises ConfigError when images that `config`, an experiment's, has made as it says cannot fit."""
+    match config.data.name:
+        case 'digit_pairs':
+            made, names = config.data.digit_pairs, ('grid', 'train_examples', 'test_examples')
+            needed = 2 * (CELL * made.grid) ** 2 * (made.train_examples + made.test_examples)
+        case 'synthetic':
+            made, names = (
+                config.data.synthetic,
+                ('image_size', 'channels', 'num_classes', 'train_examples', 'test_examples'),
+            )
+            image = made.image_size**2 * made.channels
+            needed = 2 * image * (made.train_examples + made.test_examples) + image * made.num_classes
+            _refuse(config, 'the confusion matrix', 4 * made.num_classes**2, ['data.synthetic.num_classes'])
+        case _:
+            return
+    _refuse(config, 'the images', needed, [f'data.{config.data.name}.{name}' for name in names])
 
 
 def check_fits(config: ConfigDict, spec: Spec, *, to_train: bool) -> None:

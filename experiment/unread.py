@@ -14,7 +14,8 @@ from configs.errors import ConfigError
 from configs.fields import defaults, flatten
 
 OVERRULED = {'train.epochs': 'train.steps', 'data.train_fraction': 'data.train_examples'}  # by what goes before it
-IN_NO_FOLDER = ('digits', 'synthetic')  # datasets; data.LOCAL, without the import that a typing error need not wait for
+# Datasets: data.LOCAL, without the import that a typing error need not wait for, and those of them that a config makes.
+IN_NO_FOLDER, MADE = ('digits', 'digit_pairs', 'synthetic'), ('digit_pairs', 'synthetic')
 OF_TOKENS = ('mixer', 'kernel_size', 'num_heads', 'patch_size', 'embed_dim', 'depth', 'mlp_ratio', 'positions.name')
 DEFAULTS = defaults()
 
@@ -53,9 +54,8 @@ def unread(fields: dict[str, Any], tokens: int | None = None) -> dict[str, str]:
     source = fields.get('data.name')
     if source in IN_NO_FOLDER:
         found['data.dir'] = f'data.name={source!r} is in no folder'
-    if source != 'synthetic':
-        made = (field for field in fields if field.startswith('data.synthetic.'))
-        found |= dict.fromkeys(made, f'data.name={source!r} is not made')
+    others = tuple(f'data.{name}.' for name in MADE if name != source)
+    found |= {field: f'data.name={source!r} is not made of it' for field in fields if field.startswith(others)}
     if fields.get('checkpoint.count') == 1:
         found['checkpoint.select'] = 'checkpoint.count=1 leaves one to select'
     own = _unread_of_model(fields, tokens)

@@ -33,7 +33,8 @@ RANGES = (
         'model.window train.batch_size train.eval_batch_size train.steps train.accumulate train.steps_per_dispatch '
         'log.every checkpoint.count checkpoint.keep data.train_examples data.image_size '
         'data.synthetic.image_size data.synthetic.channels data.synthetic.num_classes data.synthetic.train_examples '
-        'data.synthetic.test_examples',
+        'data.synthetic.test_examples data.digit_pairs.grid data.digit_pairs.distance data.digit_pairs.train_examples '
+        'data.digit_pairs.test_examples',
         lambda count: count >= 1,
         ': 1 or more would do',
     ),
@@ -69,8 +70,7 @@ def validate(config: ConfigDict, *, to_train: bool = True) -> Spec:
     _check_types(config)
     _check_names(config)
     _check_ranges(config)
-    if config.data.name == 'synthetic':
-        check_made_images(config)
+    check_made_images(config)
     spec = data.spec(config.data)
     check_fits(config, spec, to_train=to_train)
     _check_data(config, spec)
@@ -152,10 +152,11 @@ def _check_data(config: ConfigDict, spec: Spec) -> None:
         raise ConfigError(
             f'data.augment.flip=True: a mirrored image of {spec.name} is of another class or none; False would do'
         )
+    sets_size = {'synthetic': 'data.synthetic.image_size', 'digit_pairs': 'data.digit_pairs.grid'}
     if config.data.image_size is not None and config.data.name in data.LOCAL:
         raise ConfigError(
             f'data.image_size={config.data.image_size}: {spec.name} is not resized; leave it None'
-            + (', and set data.synthetic.image_size' if config.data.name == 'synthetic' else '')
+            + (f', and set {sets_size[config.data.name]}' if config.data.name in sets_size else '')
         )
     if config.data.augment.crop > min(spec.image_shape[:2]):
         raise ConfigError(

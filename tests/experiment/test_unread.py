@@ -56,7 +56,17 @@ def says(config):
         ({'model.match': 'params', 'model.kernel_size': 7, 'model.reference': 'gru'}, 'model.kernel_size', 'no kernel'),
         ({'model.match': 'params', 'model.resnet_width': 16}, 'model.resnet_width', 'is no ResNet'),
         ({'data.dir': '/somewhere'}, 'data.dir', 'is in no folder'),
-        ({'data.synthetic.channels': 1}, 'data.synthetic.channels', "data.name='digits' is not made"),
+        ({'data.synthetic.channels': 1}, 'data.synthetic.channels', "data.name='digits' is not made of it"),
+        (
+            {'data.name': 'synthetic', 'data.digit_pairs.grid': 4},
+            'data.digit_pairs.grid',
+            r"data\.name='synthetic' is not made of it; --config\.data\.digit_pairs\.grid=6 would do",
+        ),
+        (
+            {'data.name': 'digit_pairs', 'data.synthetic.channels': 1},
+            'data.synthetic.channels',
+            "data.name='digit_pairs' is not made of it",
+        ),
         (
             {'model.num_heads': 64, 'model.attention_scale': 'none'},
             'model.attention_scale',
@@ -90,6 +100,7 @@ def test_a_field_without_effect_is_refused_only_where_it_is_asked_for(fields, as
         {'model.mixer': 'conv', 'model.match': 'params', 'model.num_heads': 8, 'model.reference': 'attention'},
         {'model.name': 'resnet', 'model.match': 'flops', 'model.embed_dim': 96, 'model.depth': 3},
         {'data.name': 'synthetic', 'data.synthetic.channels': 1},
+        {'data.name': 'digit_pairs', 'data.digit_pairs.distance': 2},
         {'data.name': 'fashion_mnist', 'data.dir': '/somewhere'},
         {'model.num_heads': 32, 'model.attention_scale': 'none'},
         # The width that is solved may leave a head more than one channel.

@@ -112,7 +112,19 @@ def test_a_good_config_gives_the_spec_of_its_data():
         ({'data__validation_fraction': 1.0}, r'data\.validation_fraction=1\.0 must be in \(0, 1\)'),
         ({'data__augment__flip': True}, r'data\.augment\.flip=True: a mirrored image of digits'),
         ({'data__augment__crop': 9}, r'data\.augment\.crop=9 pads more than the image'),
-        ({'data__image_size': 16}, r'data\.image_size=16: digits is not resized'),
+        ({'data__image_size': 16}, r'data\.image_size=16: digits is not resized; leave it None$'),
+        (
+            {'data__name': 'digit_pairs', 'data__image_size': 16},
+            r'digit_pairs is not resized; leave it None, and set data\.digit_pairs\.grid$',
+        ),
+        (
+            {'data__name': 'digit_pairs', 'data__digit_pairs__distance': 0},
+            r'data\.digit_pairs\.distance=0: 1 or more would do',
+        ),
+        (
+            {'data__name': 'digit_pairs', 'data__digit_pairs__grid': 10**6},
+            r'grid=1000000, .*train_examples=20000, .*test_examples=2000: the images would take',
+        ),
         ({'train__steps': 0}, r'train\.steps=0: 1 or more'),
         ({'train__epochs': 0.0}, r'train\.epochs=0\.0 must be a positive number'),
         ({'train__epochs': float('inf')}, r'train\.epochs=inf must be a positive number, and finite'),

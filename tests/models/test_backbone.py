@@ -120,3 +120,34 @@ def test_what_the_backward_pass_keeps_is_half_as_large_in_bfloat16(config, spec,
         # Params are float32 in both; casts of them are small beside 32 images.
         kept[dtype] = sum(leaf.size * leaf.dtype.itemsize for leaf in leaves if 32 in leaf.shape or leaf.ndim > 2)
     assert 0.45 < kept['bfloat16'] / kept['float32'] < 0.56
+
+
+@pytest.mark.parametrize(
+    ('fields', 'reach'),
+    [
+        ({'window': 3}, 1),
+        ({'window': 5}, 2),
+        ({'mixer': 'conv'}, 1),
+        ({'mixer': 'depthwise_conv', 'kernel_size': 5}, 2),
+    ],
+    ids=str,
+)
+def test_what_no_token_sees_together_adds_up(config, spec, fields, reach):
+    """Of two blocks, patches more than four times their reach apart: no relation of theirs can be learned, whatever
+    the params (configs/tables/distance.py). A patch less, and they meet in the token between them.
+    """
+    config.depth, config.positions.name = 2, 'none'
+    config.update(fields)
+    model = models.build(config, spec._replace(image_shape=(14, 24, 1)))
+    params = jax.tree.map(lambda leaf: leaf + 0.5 * normal(leaf.size, leaf.shape), model.init(jax.random.key(0)))
+
+    def related(apart):
+        """How far the logits of both patches are from the sum of what each changes by itself."""
+        images = np.zeros((4, 14, 24, 1), np.uint8)
+        images[[1, 3], 6:8, 2:4] = 200
+        images[[2, 3], 6:8, 2 * (1 + apart) : 2 * (2 + apart)] = 90
+        none, one, other, both = model.apply(params, images).logits
+        return np.abs(both - one - other + none).max() / np.abs(both - none).max()
+
+    assert related(4 * reach) > 1e-4
+    assert related(4 * reach + 1) < 1e-5

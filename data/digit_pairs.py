@@ -1,0 +1,87 @@
+"""Two of scikit-learn's digits on an empty grid: of one class, or not? A relation, which takes two tokens to meet.
+
+Where each is, and of which class, says nothing of the label: only both together do. It is the same-different problem
+of Kim, Ricci & Serre 2018 (arXiv:1802.03390), of handwriting: test has digits that train has not.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Int
+from ml_collections import ConfigDict
+
+from configs.errors import ConfigError
+from data import digits
+from data.spec import Spec, Split
+
+CELL = 8  # pixels; a side of a digit
+
+
+class Pairs(NamedTuple):
+    """Cells of a grid, by row and column: those of the first digit of every image, and those of the second."""
+
+    rows: tuple[Int[np.ndarray, 'examples'], Int[np.ndarray, 'examples']]
+    columns: tuple[Int[np.ndarray, 'examples'], Int[np.ndarray, 'examples']]
+
+
+def spec(config: ConfigDict) -> Spec:
+    """One channel, two classes; a mirrored pair is as much of one class as before.
+
+    Raises:
+      ConfigError: the digits are further apart than the grid is wide.
+    """
+    made = config.digit_pairs
+    if made.grid < 2:
+        raise ConfigError(f'data.digit_pairs.grid={made.grid} has no room for two digits; 2 or more would do')
+    if made.distance is not None and made.distance >= made.grid:
+        raise ConfigError(
+            f'data.digit_pairs.distance={made.distance} is more than data.digit_pairs.grid={made.grid} has room for; '
+            f'{made.grid - 1} or less would do'
+        )
+    return Spec('digit_pairs', (CELL * made.grid, CELL * made.grid, 1), 2, ('different', 'same'), flip=True)
+
+
+def examples(config: ConfigDict) -> int:
+    """Of train."""
+    return config.digit_pairs.train_examples
+
+
+def read(config: ConfigDict) -> tuple[Split, Split]:
+    """Train and test, each half of either label. Their digits are those of `data.digits`' train, and of its test."""
+    made, generator = config.digit_pairs, np.random.default_rng(0)
+    train, test = digits.read(config)
+    return _draw(train, made.train_examples, made, generator), _draw(test, made.test_examples, made, generator)
+
+
+def _draw(source: Split, examples: int, made: ConfigDict, generator: np.random.Generator) -> Split:
+    labels = (np.arange(examples) % 2).astype(np.int32)
+    classes = len(digits.spec(made).class_names)
+    first = generator.integers(0, classes, examples)
+    second = (first + (1 - labels) * generator.integers(1, classes, examples)) % classes
+
+    by_class, counts = np.argsort(source.labels, kind='stable'), np.bincount(source.labels)
+    starts = np.cumsum(counts) - counts
+    which = generator.integers(0, counts[first])
+    other = (which + generator.integers(1, counts[second])) % counts[second]  # never the same handwriting twice
+
+    images = np.zeros((examples, made.grid, CELL, made.grid, CELL), np.uint8)
+    rows, columns = _places(examples, made.grid, made.distance, generator)
+    for of_class, member, row, column in zip((first, second), (which, other), rows, columns, strict=True):
+        images[np.arange(examples), row, :, column] = source.images[by_class[starts[of_class] + member], :, :, 0]
+    return Split(images.reshape(examples, CELL * made.grid, CELL * made.grid, 1), labels)
+
+
+def _places(examples: int, grid: int, distance: int | None, generator: np.random.Generator) -> Pairs:
+    """Drawn with the same chance from all pairs of cells that are `distance` apart."""
+    steps = np.arange(1 - grid, grid)
+    down, right = (step.ravel() for step in np.meshgrid(steps, steps, indexing='ij'))
+    room = (grid - abs(down)) * (grid - abs(right))  # cells from which such a step stays on the grid
+    apart = np.maximum(abs(down), abs(right))
+    room = room * (apart > 0 if distance is None else apart == distance)
+    step = generator.choice(len(room), examples, p=room / room.sum())
+
+    def both(steps: Int[np.ndarray, 'examples']) -> tuple[Int[np.ndarray, 'examples'], Int[np.ndarray, 'examples']]:
+        start = np.maximum(0, -steps) + generator.integers(0, grid - abs(steps))
+        return start, start + steps
+
+    return Pairs(both(down[step]), both(right[step]))
