@@ -15,7 +15,7 @@ from experiment import command
 
 WORKDIR = flags.DEFINE_string('workdir', None, 'Folder of a run or of a sweep.', required=True)
 SPLIT = flags.DEFINE_enum('split', 'test', ['train', 'validation', 'test'], 'Examples to look at.')
-IMAGES = flags.DEFINE_integer('images', 256, 'How many of them, evenly spread.', lower_bound=1)
+IMAGES = flags.DEFINE_integer('images', 256, 'How many of them, drawn at random, the same every time.', lower_bound=1)
 
 flags.register_validator('workdir', bool, 'the name of a folder would do')
 

@@ -13,7 +13,7 @@ import data
 from analysis.heads.attention import batches_of_weights
 from analysis.heads.metrics import head_statistics, likeness, mean_over_images
 from analysis.heads.removal import removal
-from analysis.heads.trained import Load, lacks_attention, load_trained, spread
+from analysis.heads.trained import Load, lacks_attention, load_trained, sample
 from analysis.reading import records, runs
 from analysis.wording import why
 from configs.errors import ConfigError
@@ -34,7 +34,7 @@ class Measured(NamedTuple):
 
 
 def measure_run(workdir: Path, split: str = 'test', images: int = 256, load: Load = load_trained) -> Measured:
-    """The heads of the run in `workdir`, on `images` of a split, evenly spread over it, or all it has.
+    """The heads of the run in `workdir`, on `images` of a split, drawn from it, or all it has.
 
     What is lost without a head is counted on up to MOST_REMOVAL_IMAGES. `load` may remember what it loads.
 
@@ -43,7 +43,7 @@ def measure_run(workdir: Path, split: str = 'test', images: int = 256, load: Loa
     """
     trained = load(workdir)
     dataset = data.load_once(trained.config.data)
-    chosen, model = spread(getattr(dataset, split), images), trained.config.model
+    chosen, model = sample(getattr(dataset, split), images), trained.config.model
     heads = head_statistics(lambda: batches_of_weights(trained, chosen), trained.grid, model.patch_size, model.window)
     if not np.isfinite(heads['distance_patches']).all():
         raise ConfigError(

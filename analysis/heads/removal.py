@@ -12,7 +12,7 @@ from jaxtyping import Array, Bool, Float
 from ml_collections import ConfigDict
 
 import models
-from analysis.heads.trained import Trained, model_fields, spread
+from analysis.heads.trained import Trained, model_fields, sample
 from data.spec import Dataset, Spec, Split
 from models import Params
 from training.evaluate import evaluation_of
@@ -54,7 +54,7 @@ def removal(trained: Trained, dataset: Dataset, split: str = 'test', images: int
     """
     heads = np.ones((trained.config.model.depth, trained.config.model.num_heads), bool)
     without = [(layer, head) for layer, head in np.ndindex(*heads.shape)]
-    validation, reported = (spread(getattr(dataset, name), images) for name in ('validation', split))
+    validation, reported = (sample(getattr(dataset, name), images) for name in ('validation', split))
     # The same for both, so that one program serves them.
     batch_size = min(len(validation.labels), len(reported.labels), trained.config.train.eval_batch_size)
     program = _compile(model_fields(trained.config), trained.spec)

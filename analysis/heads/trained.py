@@ -69,10 +69,13 @@ def lacks_attention(config: dict | None) -> str:
     return ''
 
 
-def spread(split: Split, images: int) -> Split:
-    """`images` of a split, or all it has: evenly, since sorted by class the first ones would be no sample of it."""
-    total = len(split.labels)
-    rows = np.arange(min(images, total)) * total // min(images, total)
+def sample(split: Split, images: int) -> Split:
+    """`images` of a split, or all it has, in its order: drawn at random, and always the same.
+
+    Neither the first ones nor every second one would do, of a split that is sorted by class or in which classes take
+    turns. Any smaller sample is part of a larger one.
+    """
+    rows = np.sort(np.random.default_rng(0).permutation(len(split.labels))[:images])
     return Split(split.images[rows], split.labels[rows])
 
 

@@ -8,7 +8,7 @@ import pytest
 import data
 import models
 from analysis.heads.attention import attention_parts, batches_of_weights, encodings, has_parts, visible
-from analysis.heads.trained import spread
+from analysis.heads.trained import sample
 from analysis.page.explorer import lacks_parts
 from models.attention import attend
 from models.patches import grid_coordinates
@@ -47,8 +47,8 @@ def test_capturing_changes_nothing(trained, images, name, fields):
     plain = jax.jit(lambda params, images: model.apply(params, images).logits)(one.params, images(one))
     parts = attention_parts(one, images(one))
     np.testing.assert_allclose(parts.probabilities, jax.nn.softmax(plain), atol=1e-5)
-    (weights,) = batches_of_weights(one, spread(data.load(one.config.data).test, 3))
-    expected = attention_parts(one, spread(data.load(one.config.data).test, 3).images).weights
+    (weights,) = batches_of_weights(one, sample(data.load(one.config.data).test, 3))
+    expected = attention_parts(one, sample(data.load(one.config.data).test, 3).images).weights
     np.testing.assert_allclose(weights, expected, atol=1e-5)
 
 

@@ -19,6 +19,7 @@ from analysis.heads.removal import Removal
 from analysis.reading import runs
 from configs import base
 from configs.errors import ConfigError
+from data.spec import Split
 from experiment import folder
 from experiment.run import execute
 from experiment.validate import validate
@@ -222,7 +223,7 @@ def test_each_head_has_what_its_own_removal_costs_on_the_split_asked_for(workdir
     curve = zip(found.pruning['heads_left'], found.pruning['accuracy'], strict=True)
     assert dict(curve) == {4: 0.9, 3: 0.8, 2: 0.5, 1: 0.3, 0: 0.1}
     one = module.load_trained(run)
-    images = module.spread(data.load_once(one.config.data).validation, 4).images
+    images = module.sample(data.load_once(one.config.data).validation, 4).images
     entropy = attention_entropy(attention_parts(one, images).weights)
     np.testing.assert_allclose(found.heads['entropy'], np.ravel(entropy), rtol=1e-4)
 
@@ -235,3 +236,13 @@ def test_an_arm_of_which_a_run_is_missing_is_incomplete(workdir):
     workdir.add('damaged', 1, config=small(model__depth=3))  # finished, and its checkpoint is gone
     sweep = runs.read(workdir.write())
     assert measure.measure_sweep(workdir.path, sweep, images=4).incomplete == {'cut', 'damaged'}
+
+
+@pytest.mark.parametrize('labels', [np.arange(2000) // 1000, np.arange(2000) % 2], ids=['sorted', 'in turns'])
+def test_a_sample_has_its_share_of_every_class(labels):
+    """Whatever the order of the split; every second image of one where two classes take turns is of one class."""
+    split = Split(np.arange(2000).astype(np.uint8).reshape(-1, 1, 1, 1), labels.astype(np.int32))
+    thousand = module.sample(split, 1000)
+    assert abs(thousand.labels.mean() - 0.5) < 5 * 0.5 / 1000**0.5
+    np.testing.assert_array_equal(module.sample(split, 1000).images, thousand.images)
+    np.testing.assert_array_equal(module.sample(split, 3000).labels, labels)
