@@ -37,8 +37,8 @@ def carve_validation(
     if not held_out.any():
         raise ConfigError(
             f'data.validation_fraction={fraction} leaves nothing of {len(labels)} examples to select by: '
-            'no class has two; another data.name would do, or a larger data.synthetic.train_examples, or fewer '
-            'data.synthetic.num_classes'
+            'no class has two; another data.name would do, or, of a dataset that is made, a larger '
+            'data.<name>.train_examples'
         )
     return np.flatnonzero(~held_out), np.flatnonzero(held_out)
 

@@ -49,12 +49,10 @@ def check_made_images(config: ConfigDict) -> None:
     match config.data.name:
         case 'digit_pairs':
             made, names = config.data.digit_pairs, ('grid', 'train_examples', 'test_examples')
-            needed = 2 * (CELL * made.grid) ** 2 * (made.train_examples + made.test_examples)
+            needed = (CELL * made.grid) ** 2 * (made.train_examples + made.test_examples)
         case 'synthetic':
-            made, names = (
-                config.data.synthetic,
-                ('image_size', 'channels', 'num_classes', 'train_examples', 'test_examples'),
-            )
+            made = config.data.synthetic
+            names = ('image_size', 'channels', 'num_classes', 'train_examples', 'test_examples')
             image = made.image_size**2 * made.channels
             needed = 2 * image * (made.train_examples + made.test_examples) + image * made.num_classes
             _refuse(config, 'the confusion matrix', 4 * made.num_classes**2, ['data.synthetic.num_classes'])

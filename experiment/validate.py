@@ -33,11 +33,12 @@ RANGES = (
         'model.window train.batch_size train.eval_batch_size train.steps train.accumulate train.steps_per_dispatch '
         'log.every checkpoint.count checkpoint.keep data.train_examples data.image_size '
         'data.synthetic.image_size data.synthetic.channels data.synthetic.num_classes data.synthetic.train_examples '
-        'data.synthetic.test_examples data.digit_pairs.grid data.digit_pairs.distance data.digit_pairs.train_examples '
+        'data.synthetic.test_examples data.digit_pairs.distance data.digit_pairs.train_examples '
         'data.digit_pairs.test_examples',
         lambda count: count >= 1,
         ': 1 or more would do',
     ),
+    ('data.digit_pairs.grid', lambda cells: cells >= 2, ' has no room for two digits; 2 or more would do'),
     (
         'model.dropout model.stochastic_depth train.warmup train.label_smoothing',
         lambda share: 0 <= share < 1,

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+import data
 from configs import tables
 from configs.fields import flatten
 from experiment import sweeps
@@ -16,10 +17,12 @@ FILES = sorted(path for path in Path(tables.__file__).parent.glob('*.py') if pat
 EXPECTED = {
     'attention_scale': ((5, 24), (5, 24)),
     'data_scaling': ((5, 15), (5, 10)),
+    'distance': ((5, 16), (5, 16)),
     'extrapolation': ((5, 9), (5, 9)),
     'injection': ((5, 23), (5, 23)),
     'learning_rate': ((5, 10), (5, 10)),
     'local_to_global': ((5, 9), (5, 9)),
+    'long_sequences': ((5, 6), (5, 6)),
     'mixers': ((5, 12), (5, 9)),
     'positions_by_heads': ((5, 66), (5, 33)),
 }
@@ -111,6 +114,18 @@ def test_mixers_count_the_tokens_that_the_model_has():
             assert run.place.x == (side // run.config.model.patch_size) ** 2
 
 
+@pytest.mark.parametrize('variant', ['', 'tiny'])
+def test_long_sequences_count_tokens_and_distances_fit_the_grid(variant):
+    for run in _planned('long_sequences', variant):
+        height, width, _ = data.spec(run.config.data).image_shape
+        assert run.place.x == height * width // run.config.model.patch_size**2
+        assert run.config.data.digit_pairs.distance == 1
+    distances = {run.config.data.digit_pairs.distance for run in _planned('distance', variant)}
+    # Beyond what two blocks of 3 x 3 relate, and within what two of 5 x 5 do.
+    assert max(distances) > 4
+    assert sum(distance <= 8 for distance in distances) == 4
+
+
 def test_head_dims_are_the_model_s():
     for run in _planned('attention_scale', ''):
         assert run.place.x * run.config.model.num_heads == run.config.model.embed_dim
@@ -120,10 +135,12 @@ POSITION, HEADS, MIXER = 'model.positions.name', 'model.num_heads', 'model.mixer
 PAIRS = {  # by what the two arms of a tested pair differ in: how many there are in the full form and in :tiny
     'attention_scale': {('model.attention_scale',): (12, 12)},
     'data_scaling': {(MIXER, POSITION): (5, 5), ('model.name',): (5, 0)},
+    'distance': {('model.window',): (8, 8), (MIXER,): (4, 4)},
     'extrapolation': {(POSITION,): (8, 8)},
     'injection': {('model.positions.inject',): (14, 14)},
     'learning_rate': {(POSITION,): (6, 6)},
     'local_to_global': {(MIXER, POSITION, 'model.window'): (2, 2), ('model.window',): (6, 6)},
+    'long_sequences': {('model.window',): (3, 3)},
     'mixers': {(MIXER,): (8, 6)},
     'positions_by_heads': {(POSITION,): (60, 30), (HEADS,): (48, 16)},
 }

@@ -62,7 +62,7 @@ def test_a_label_says_whether_two_digits_are_of_one_class(made):
         assert split.labels.mean() == 0.5
 
 
-def test_digits_of_test_are_not_in_train_and_no_handwriting_stands_beside_itself(made):
+def test_digits_of_test_are_not_in_train_and_no_picture_stands_beside_itself(made):
     trained, validated, tested = ({picture for two in glyphs(split)[0] for picture in two} for split in parts(made))
     assert not tested & (trained | validated)
     for split in parts(made):
@@ -70,7 +70,7 @@ def test_digits_of_test_are_not_in_train_and_no_handwriting_stands_beside_itself
 
 
 def test_neither_a_class_nor_a_cell_says_anything_of_the_label(made):
-    """Each by itself: a model that cannot relate two tokens is at chance. Bounds are five standard deviations."""
+    """Each by itself, so that a sum over tokens has nothing to find. Bounds are five standard deviations."""
     pictures, cells = glyphs(made.train)
     classes = classes_of(pictures)
     for place in (0, 1):
@@ -100,16 +100,14 @@ def test_every_pair_of_cells_has_the_same_chance(distance, pairs):
     assert abs(counts - expected).max() < 5 * expected**0.5
 
 
-@pytest.mark.parametrize(
-    ('fields', 'message'),
-    [
-        ({'grid': 1}, 'grid=1 has no room for two digits; 2 or more would do'),
-        (
-            {'grid': 4, 'distance': 4},
-            r'distance=4 is more than data\.digit_pairs\.grid=4 has room for; 3 or less would',
-        ),
-    ],
-)
-def test_pairs_that_no_grid_has_are_refused(fields, message):
+def test_pairs_that_no_grid_has_are_refused():
+    message = r'distance=4 is more than data\.digit_pairs\.grid=4 has room for; 3 or less would do'
     with pytest.raises(ConfigError, match=message):
-        data.spec(config(**fields))
+        data.spec(config(grid=4, distance=4))
+
+
+def test_crops_which_would_cut_a_digit_away_are_refused():
+    cropped = config()
+    cropped.augment.crop = 1
+    with pytest.raises(ConfigError, match=r'data\.augment\.crop=1 would cut digits .*; 0 would do'):
+        data.spec(cropped)

@@ -122,6 +122,10 @@ def test_a_good_config_gives_the_spec_of_its_data():
             r'data\.digit_pairs\.distance=0: 1 or more would do',
         ),
         (
+            {'data__name': 'digit_pairs', 'data__digit_pairs__grid': 1},
+            r'data\.digit_pairs\.grid=1 has no room for two digits; 2 or more would do',
+        ),
+        (
             {'data__name': 'digit_pairs', 'data__digit_pairs__grid': 10**6},
             r'grid=1000000, .*train_examples=20000, .*test_examples=2000: the images would take',
         ),

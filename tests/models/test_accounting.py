@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import pytest
 
 import models
-from configs import cifar10, digits, fashion_mnist, imagenet
+from configs import cifar10, digit_pairs, digits, fashion_mnist, imagenet
 from data.spec import Spec
 from models.accounting import count_params, forward_flops, train_step_flops
 from training.optimiser import Rates
@@ -36,13 +36,14 @@ def by_hand(config, shape, classes):
     [
         (digits.get_config(), (8, 8, 1), 10, 134_986, 4_465_920),
         (digits.get_config('tiny'), (8, 8, 1), 10, 57_706, 1_924_032),
+        (digit_pairs.get_config(), (48, 48, 1), 2, 41_234, 3_373_248),
         (fashion_mnist.get_config(), (28, 28, 1), 10, 1_199_626, 123_184_640),
         (fashion_mnist.get_config('tiny'), (28, 28, 1), 10, 138_890, 4_558_080),
         (cifar10.get_config(), (32, 32, 3), 10, 4_027_786, 539_102_976),
         (cifar10.get_config('tiny'), (32, 32, 3), 10, 157_962, 22_414_592),
         (imagenet.get_config(), (224, 224, 3), 1000, 21_974_632, 9_148_053_504),
     ],
-    ids=['digits', 'digits:tiny', 'fashion', 'fashion:tiny', 'cifar10', 'cifar10:tiny', 'imagenet'],
+    ids=['digits', 'digits:tiny', 'digit_pairs', 'fashion', 'fashion:tiny', 'cifar10', 'cifar10:tiny', 'imagenet'],
 )
 def test_table_of_configs(config, shape, classes, params, flops):
     assert by_hand(config, shape, classes) == (params, flops)

@@ -33,6 +33,9 @@ from training.programs import ARGUMENTS
 SHARDS = 8
 TINY = {
     'data.name': 'synthetic',
+    'data.digit_pairs.grid': 2,
+    'data.digit_pairs.train_examples': 12,
+    'data.digit_pairs.test_examples': 4,
     'data.synthetic.image_size': 4,
     'data.synthetic.channels': 1,
     'data.synthetic.num_classes': 2,
@@ -54,13 +57,17 @@ TINY = {
 # Values with which something can train, more often than not; a bool that is not here is True or False.
 GOOD = {
     'seed': [0, 1, 2**31, 2**32 - 1],
-    'data.name': ['synthetic', 'synthetic', 'synthetic', 'digits'],
+    'data.name': ['synthetic', 'synthetic', 'synthetic', 'digits', 'digit_pairs'],
     'data.dir': ['', '/nowhere'],
     'data.image_size': [None],
     'data.train_fraction': [1.0, 0.5, 1, 0.1],
     'data.train_examples': [None, 1, 3, 9],
     'data.validation_fraction': [0.1, 0.5, 0.99],
     'data.augment.crop': [0, 1, 4],
+    'data.digit_pairs.grid': [2, 3, 1],
+    'data.digit_pairs.distance': [None, 1, 2],
+    'data.digit_pairs.train_examples': [12, 16, 7, 1],
+    'data.digit_pairs.test_examples': [4, 1],
     'data.synthetic.image_size': [4, 8, 2, 6],
     'data.synthetic.channels': [1, 3, 2],
     'data.synthetic.num_classes': [2, 1, 5],
@@ -217,6 +224,9 @@ def test_the_tiny_experiment_trains():
         ('model.kernel_size', 10**9 + 1),
         ('model.resnet_width', 10**9),
         ('model.patch_size', 10**9),
+        ('data.digit_pairs.grid', 10**9),
+        ('data.digit_pairs.train_examples', 10**12),
+        ('data.digit_pairs.test_examples', 10**12),
         ('data.synthetic.image_size', 10**9),
         ('data.synthetic.channels', 10**12),
         ('data.synthetic.num_classes', 10**9),
@@ -233,6 +243,7 @@ def test_what_cannot_fit_is_refused_before_anything_is_made(field, value):
     fields = {'model.mixer': 'conv', 'model.positions.name': 'none'} if 'kernel' in field else {}
     fields |= {'model.name': 'resnet'} if 'resnet' in field else {}
     fields |= {'train.steps': None} if 'epochs' in field else {}
+    fields |= {'data.name': 'digit_pairs'} if 'digit_pairs' in field else {}
     fields |= {'train.steps': value, 'log.every': 1} if value == 2**31 - 1 else {field: value}
     with pytest.raises(ConfigError, match=rf'{field}={value}'.replace('+', r'\+')):
         execute(config_of(fields), Path('/nowhere'), lambda row, steps: None)

@@ -92,8 +92,8 @@ def test_a_run_is_what_its_attention_says_however_it_is_batched(trained, monkeyp
     config = folder.read_config(trained)
     spec = validate(config)
     model, params, _ = restore_selected(config, spec, trained)
-    test = data.load_once(config.data).test
-    weights = np.stack(model.apply(params, test.images[::2], capture=('attention',)).captured['attention'])
+    images = module.sample(data.load_once(config.data).test, 12).images
+    weights = np.stack(model.apply(params, images, capture=('attention',)).captured['attention'])
     expected = head_statistics(lambda: [weights], (4, 4), 2, window=3)
     monkeypatch.setattr(module, 'CAPTURED_BYTES', 5 * 4 * 2 * 16**2)  # batches of five of the twelve images
     own = measure.measure_run(trained, images=12).heads.drop(columns=['likeness', 'accuracy_lost'])
