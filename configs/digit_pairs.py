@@ -4,9 +4,10 @@
   python train.py --config=configs/digit_pairs.py --workdir=runs/pairs-conv --config.model.mixer=conv
 
 There is nothing to prepare: scikit-learn's digits stand on an empty grid, each in one patch (data/digit_pairs.py).
-Expect a test accuracy near 95% with attention, of handwriting that it has not seen, in twenty seconds on two cores; and
+Expect a test accuracy near 95% with attention, on pictures that it has not seen, in half a minute on two cores; and
 50%, which is chance, with convolution, whose training does not begin in 1,500 steps. No positions: attention compares
-what is there, and does not ask where. (Validation has the digits of training in other pairs, so it is above the test.)
+what is there, and does not ask where. (Validation has training's pictures, mostly in other pairs, so it is above the
+test.)
 """
 
 from ml_collections import ConfigDict

@@ -11,6 +11,11 @@ tokens. The table tests windows against all tokens, of as many.
 The shape is that of the comparison of restricted self-attention in Vaswani et al. 2017 (arXiv:1706.03762), table 1 and
 section 4, r n d instead of n^2 d, and of Beltagy et al. 2020 (arXiv:2004.05150), figure 1, with measured speeds.
 
+What to expect of `:tiny` (results/long_sequences/; 37 minutes on two cores with AVX-512, one a run; speeds of runs
+beside other work mean nothing): with 16 and 64 tokens windows and all tokens come to 93 to 96%, as fast as each other,
+since windows are computed as all tokens are while that is faster. With 256 windows keep 93 ± 1% and train 2.3 times as
+fast; the accuracy of all tokens varies there with the seed, from 69 to 93%, and the test does not tell the two apart (p
+= 0.10). The full form was not run so far.
 """
 
 import itertools
