@@ -54,8 +54,10 @@ def unread(fields: dict[str, Any], tokens: int | None = None) -> dict[str, str]:
     source = fields.get('data.name')
     if source in IN_NO_FOLDER:
         found['data.dir'] = f'data.name={source!r} is in no folder'
-    others = tuple(f'data.{name}.' for name in MADE if name != source)
-    found |= {field: f'data.name={source!r} is not made of it' for field in fields if field.startswith(others)}
+    for name in MADE:
+        if name != source:
+            made = (field for field in fields if field.startswith(f'data.{name}.'))
+            found |= dict.fromkeys(made, f'data.name={name!r} alone reads it')
     if fields.get('checkpoint.count') == 1:
         found['checkpoint.select'] = 'checkpoint.count=1 leaves one to select'
     own = _unread_of_model(fields, tokens)

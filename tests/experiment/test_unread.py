@@ -56,16 +56,16 @@ def says(config):
         ({'model.match': 'params', 'model.kernel_size': 7, 'model.reference': 'gru'}, 'model.kernel_size', 'no kernel'),
         ({'model.match': 'params', 'model.resnet_width': 16}, 'model.resnet_width', 'is no ResNet'),
         ({'data.dir': '/somewhere'}, 'data.dir', 'is in no folder'),
-        ({'data.synthetic.channels': 1}, 'data.synthetic.channels', "data.name='digits' is not made of it"),
+        ({'data.synthetic.channels': 1}, 'data.synthetic.channels', "data.name='synthetic' alone reads it"),
         (
             {'data.name': 'synthetic', 'data.digit_pairs.grid': 4},
             'data.digit_pairs.grid',
-            r"data\.name='synthetic' is not made of it; --config\.data\.digit_pairs\.grid=6 would do",
+            r"data\.name='digit_pairs' alone reads it; --config\.data\.digit_pairs\.grid=6 would do",
         ),
         (
             {'data.name': 'digit_pairs', 'data.synthetic.channels': 1},
             'data.synthetic.channels',
-            "data.name='digit_pairs' is not made of it",
+            "data.name='synthetic' alone reads it",
         ),
         (
             {'model.num_heads': 64, 'model.attention_scale': 'none'},
