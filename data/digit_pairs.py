@@ -9,8 +9,6 @@ identical, this of ten known classes whether two pictures, which never are, are 
 not, the 359 of data/digits.py's test; whoever wrote them may have written some of train's.
 """
 
-from typing import NamedTuple
-
 import numpy as np
 from jaxtyping import Int
 from ml_collections import ConfigDict
@@ -21,12 +19,8 @@ from data.spec import Spec, Split
 
 CELL = 8  # pixels; a side of a digit
 
-
-class Pairs(NamedTuple):
-    """Cells of a grid, by row and column: those of the first digit of every image, and those of the second."""
-
-    rows: tuple[Int[np.ndarray, 'examples'], Int[np.ndarray, 'examples']]
-    columns: tuple[Int[np.ndarray, 'examples'], Int[np.ndarray, 'examples']]
+# Of the first digit of every image, and of the second.
+OfBoth = tuple[Int[np.ndarray, 'examples'], Int[np.ndarray, 'examples']]
 
 
 def spec(config: ConfigDict) -> Spec:
@@ -79,8 +73,8 @@ def _draw(source: Split, examples: int, made: ConfigDict, generator: np.random.G
     return Split(images.reshape(examples, CELL * made.grid, CELL * made.grid, 1), labels)
 
 
-def _places(examples: int, grid: int, distance: int | None, generator: np.random.Generator) -> Pairs:
-    """Drawn with the same chance from all pairs of cells that are `distance` apart."""
+def _places(examples: int, grid: int, distance: int | None, generator: np.random.Generator) -> tuple[OfBoth, OfBoth]:
+    """Rows and columns, drawn with the same chance from all pairs of cells that are `distance` apart."""
     steps = np.arange(1 - grid, grid)
     down, right = (step.ravel() for step in np.meshgrid(steps, steps, indexing='ij'))
     room = (grid - abs(down)) * (grid - abs(right))  # cells from which such a step stays on the grid
@@ -88,8 +82,8 @@ def _places(examples: int, grid: int, distance: int | None, generator: np.random
     room = room * (apart > 0 if distance is None else apart == distance)
     step = generator.choice(len(room), examples, p=room / room.sum())
 
-    def both(steps: Int[np.ndarray, 'examples']) -> tuple[Int[np.ndarray, 'examples'], Int[np.ndarray, 'examples']]:
+    def both(steps: Int[np.ndarray, 'examples']) -> OfBoth:
         start = np.maximum(0, -steps) + generator.integers(0, grid - abs(steps))
         return start, start + steps
 
-    return Pairs(both(down[step]), both(right[step]))
+    return both(down[step]), both(right[step])

@@ -19,7 +19,6 @@ import data
 from configs import base
 from configs.errors import ConfigError
 from configs.fields import get
-from data.digit_pairs import CELL
 from data.spec import Spec
 from models.fused import fallback
 from models.mixers import MIXERS
@@ -49,7 +48,7 @@ def check_made_images(config: ConfigDict) -> None:
     match config.data.name:
         case 'digit_pairs':
             made, names = config.data.digit_pairs, ('grid', 'train_examples', 'test_examples')
-            needed = (CELL * made.grid) ** 2 * (made.train_examples + made.test_examples)
+            needed = math.prod(data.spec(config.data).image_shape) * (made.train_examples + made.test_examples)
         case 'synthetic':
             made = config.data.synthetic
             names = ('image_size', 'channels', 'num_classes', 'train_examples', 'test_examples')

@@ -10,7 +10,7 @@ import data
 from configs import base
 from configs.errors import ConfigError
 from configs.fields import flatten, get
-from experiment.unread import refuse_unread, unread
+from experiment.unread import IN_NO_FOLDER, MADE, refuse_unread, unread
 from models import build
 from models.mixers import MIXERS
 
@@ -19,6 +19,11 @@ def configured(fields):
     config = base.get_config()
     config.update_from_flattened_dict(fields)
     return config
+
+
+def test_datasets_that_need_no_preparation_are_those_of_data():
+    assert set(IN_NO_FOLDER) == set(data.LOCAL)
+    assert set(MADE) == set(data.LOCAL) & set(base.get_config().data)
 
 
 def says(config):
