@@ -6,6 +6,8 @@ On a CPU as many runs train at a time as it has cores; on accelerators those tha
 or one a device where they convolve.
 Finished runs are skipped, an interrupted one goes on, and one that fails does not stop the others: it is named at the
 end, and the exit status is 1.
+
+Machines that see one folder divide a sweep by --share=1/4 to --share=4/4; whichever ends last makes the table.
 """
 
 import concurrent.futures
@@ -29,16 +31,20 @@ TOGETHER = flags.DEFINE_integer(
     'Runs that train as one population; left out: as many as pay, and fit (training/strategy.py).',
     lower_bound=1,
 )
+SHARE = flags.DEFINE_string(
+    'share', None, 'K/N: train the K-th of N shares, and leave the others to other machines; left out: all runs.'
+)
 flags.mark_flags_as_required(['config', 'workdir'])
 flags.register_validator('workdir', bool, 'the name of a folder would do')
 
 
 def main() -> int:
-    from experiment import folder, schedule, sweeps
+    from experiment import folder, schedule, shares, sweeps
     from experiment.lock import locked
     from experiment.manifest import open_sweep
     from training.program_cache import use_cache
 
+    share = None if SHARE.value is None else shares.parse(SHARE.value)
     use_cache()
     workdir = Path(WORKDIR.value)
     config_file = config_flags.get_config_filename(flags.FLAGS['config'])
@@ -46,23 +52,32 @@ def main() -> int:
     rows, figure = sweeps.load_sweep(path, variant)
     runs = sweeps.plan(CONFIG.value, rows, figure)
     sweeps.refuse_overridden(config_flags.get_override_values(flags.FLAGS['config']), runs)
+    mine = shares.runs_of(share, runs) if share else runs
     workers = schedule.processes(WORKERS.value)
     folder.make_folder(workdir)
-    with locked(workdir):
+    with locked(workdir, shared=bool(share)):
         open_sweep(workdir, config_file, runs, figure)
         with concurrent.futures.ThreadPoolExecutor(1) as beside:
             # What takes a second to import, and more from a cold disk, is there when the last run ends.
             beside.submit(importlib.import_module, 'analysis.figures')
-            troubles = schedule.run_all(runs, workdir, workers=workers, at_most=TOGETHER.value)
+            troubles = schedule.run_all(mine, workdir, workers=workers, at_most=TOGETHER.value)
+    left = shares.left(mine, runs, workdir)
+    if left:
+        print(f'{left} of {len(runs)} runs have not ended in other shares: the last share to end makes the table')
+    else:
+        _report(workdir)
+    for name, trouble in troubles.items():
+        print(f'{workdir / name}: {trouble}', file=sys.stderr)
+    return 1 if troubles else 0
+
+
+def _report(workdir: Path) -> None:
     from analysis import figures, formats
     from analysis.reading.runs import read
 
     sweep = read(workdir)
     formats.report(workdir, sweep)
     figures.report(workdir, sweep)
-    for name, trouble in troubles.items():
-        print(f'{workdir / name}: {trouble}', file=sys.stderr)
-    return 1 if troubles else 0
 
 
 if __name__ == '__main__':

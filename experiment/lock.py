@@ -1,4 +1,7 @@
-"""One process at a time in a folder. The system lets go of the lock when its holder ends, however it ends."""
+"""One process at a time in a folder, but for the shares of a sweep.
+
+The system lets go of the lock when its holder ends, however it ends.
+"""
 
 import contextlib
 import fcntl
@@ -23,10 +26,13 @@ logger = logging.getLogger(__name__)
 
 
 @contextlib.contextmanager
-def locked(folder: Path) -> Iterator[None]:
+def locked(folder: Path, *, shared: bool = False) -> Iterator[None]:
     """Holds the lock of `folder`, which must be there, and clears it of files that a killed holder did not end.
 
     On a file system without locks a warning says so.
+
+    Args:
+      shared: with whoever says so too, the shares of a sweep; then nothing is cleared, since others may be writing.
 
     Raises:
       ConfigError: another process holds it.
@@ -35,21 +41,22 @@ def locked(folder: Path) -> Iterator[None]:
     with contextlib.ExitStack() as stack:
         with writing(folder / LOCK):
             file = stack.enter_context(os.fdopen(open_own(folder / LOCK), 'r+b', buffering=0))
-            held = _acquire(file.fileno(), folder)
+            held = _acquire(file.fileno(), folder, fcntl.LOCK_SH if shared else fcntl.LOCK_EX)
             file.truncate(0)
-            file.write(f'process {os.getpid()} on {socket.gethostname()}'.encode())
-        if held:
+            others = ', and other shares of the sweep maybe' if shared else ''
+            file.write(f'process {os.getpid()} on {socket.gethostname()}{others}'.encode())
+        if held and not shared:
             with writing(folder):
                 clear_partials(folder, (*WRITTEN, PROBE))
         yield
 
 
-def _acquire(descriptor: int, folder: Path) -> bool:
+def _acquire(descriptor: int, folder: Path, kind: int) -> bool:
     """Whether the lock is held now; it is not where the file system has none."""
     until = time.monotonic() + PATIENCE
     while True:
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
             return True
         except BlockingIOError as error:
             if time.monotonic() < until:

@@ -4,6 +4,7 @@ import contextlib
 import errno
 import json
 import os
+import secrets
 import stat
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -69,7 +70,8 @@ def write_bytes(path: Path, content: bytes) -> None:
 
     Raises OSError. Whatever is raised, nothing is left of it; by a writer that is killed, a file for `clear_partials`.
     """
-    partial = path.with_name(f'.{path.name}.{os.getpid()}{PARTIAL}')
+    # Not the process's number, which one on another machine may have.
+    partial = path.with_name(f'.{path.name}.{secrets.token_hex(8)}{PARTIAL}')
     try:
         with partial.open('wb') as file:
             file.write(content)

@@ -43,6 +43,21 @@ def test_a_question_of_one_s_own(tmp_path):
     assert f'| attention | {accuracy}' in ' '.join((workdir / 'extrapolation.md').read_text().split())
 
 
+def test_shares_of_a_sweep_and_a_table_by_the_last(tmp_path):
+    config, workdir = tmp_path / 'mine.py', tmp_path / 'runs'
+    config.write_text(SWEEP.format(steps=6))
+    code, out, err = command('sweep.py', f'--config={config}', f'--workdir={workdir}', '--share=2/2')
+    assert code == 0, err
+    assert '2 of 4 runs have not ended in other shares' in out
+    assert not (workdir / 'table.md').exists()
+    assert len(list(workdir.glob('*/result.json'))) == 2
+    code, out, err = command('sweep.py', f'--config={config}', f'--workdir={workdir}', '--share=1/2')
+    assert code == 0, err
+    assert 'finished before' not in err
+    assert str(workdir / 'table.md') in out
+    assert len(list(workdir.glob('*/result.json'))) == 4
+
+
 def is_there(group):
     """Whether any process of a group is left."""
     try:

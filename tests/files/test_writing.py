@@ -14,6 +14,19 @@ def test_json_is_written_whole_or_not_at_all(tmp_path):
     assert read_json_if_whole(tmp_path / 'a.json') == {'good': 1}
 
 
+def test_processes_of_one_number_on_two_machines_write_files_of_their_own(tmp_path, monkeypatch):
+    """Two containers number their processes alike, and may write the same file of a shared folder at the same time."""
+    names = []
+
+    def noted(descriptor):
+        names.extend(path.name for path in tmp_path.glob(f'.*{PARTIAL}'))
+
+    monkeypatch.setattr(os, 'fsync', noted)
+    for _ in range(2):
+        write_bytes(tmp_path / 'a', b'')
+    assert len(set(names)) == len(names) == 2
+
+
 def test_what_cannot_be_written_leaves_the_old_file_and_nothing_beside_it(tmp_path, monkeypatch):
     path = tmp_path / 'a'
     write_bytes(path, b'old')

@@ -1,4 +1,4 @@
-"""One process in a folder; a dead one is in nobody's way."""
+"""One process in a folder, or the shares of a sweep; a dead one is in nobody's way."""
 
 import errno
 import signal
@@ -16,15 +16,16 @@ HOLD = """
 import sys, time
 from pathlib import Path
 from experiment.lock import locked
-with locked(Path(sys.argv[1])):
+with locked(Path(sys.argv[1]), shared='shared' in sys.argv):
     print('held', flush=True)
     time.sleep(600)
 """
 
 
 @pytest.fixture
-def holder(tmp_path):
-    process = subprocess.Popen([sys.executable, '-c', HOLD, tmp_path], cwd=ROOT, stdout=subprocess.PIPE, text=True)
+def holder(tmp_path, request):
+    arguments = [sys.executable, '-c', HOLD, tmp_path, *getattr(request, 'param', ())]
+    process = subprocess.Popen(arguments, cwd=ROOT, stdout=subprocess.PIPE, text=True)
     assert process.stdout.readline() == 'held\n'
     yield process
     process.kill()
@@ -50,6 +51,28 @@ def test_a_dead_one_s_lock_is_taken_over(holder, config, tmp_path, monkeypatch):
     (tmp_path / f'.probe.{holder.pid}.partial').write_text('')  # or while it tried whether it could
     assert execute(config, tmp_path, lambda row, steps: None)['status'] == 'finished'
     assert not [*tmp_path.glob('.*')]
+
+
+@pytest.mark.parametrize('holder', [['shared']], indirect=True)
+def test_shares_hold_a_folder_together_and_keep_others_away(holder, tmp_path, monkeypatch):
+    """And none removes what another may be writing at this moment."""
+    monkeypatch.setattr(lock, 'PATIENCE', 0.1)
+    partial = tmp_path / '.sweep.json.1.partial'
+    partial.touch()
+    with lock.locked(tmp_path, shared=True), lock.locked(tmp_path, shared=True):
+        assert partial.exists()
+    with pytest.raises(ConfigError, match='and other shares of the sweep maybe; wait'), lock.locked(tmp_path):
+        pass
+    holder.kill()
+    holder.wait()
+    with lock.locked(tmp_path):
+        assert not partial.exists()
+
+
+def test_a_share_is_refused_while_a_whole_sweep_is_under_way(holder, tmp_path, monkeypatch):
+    monkeypatch.setattr(lock, 'PATIENCE', 0.1)
+    with pytest.raises(ConfigError, match=f'in use by process {holder.pid}'), lock.locked(tmp_path, shared=True):
+        pass
 
 
 def test_where_there_are_no_locks_nothing_is_cleared_that_another_process_may_be_writing(tmp_path, monkeypatch, caplog):

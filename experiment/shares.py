@@ -1,0 +1,83 @@
+"""A sweep divided among machines, or among the devices of one: each trains a share of its runs.
+
+Whose a run is follows from the sweep alone, so that shares have nothing to tell each other.
+"""
+
+import json
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import data
+from configs.errors import ConfigError
+from experiment.folder import read_result
+from experiment.sweeps import Planned
+from models.accounting import forward_flops
+from training.costs import countable
+from training.loop import total_steps
+from training.programs import program_fields
+from training.step import build_model
+
+
+class Share(NamedTuple):
+    """The `number`-th, from 1, of `of` shares."""
+
+    number: int
+    of: int
+
+
+def parse(text: str) -> Share:
+    """What --share=K/N says. Raises ConfigError: it is none of N."""
+    found = re.fullmatch(r'(\d{1,9})/(\d{1,9})', text, flags=re.ASCII)
+    share = Share(*map(int, found.groups())) if found else Share(0, 0)
+    if not 1 <= share.number <= share.of:
+        raise ConfigError(f'--share={text}: K/N would do, for the K-th of N shares: of four 1/4, 2/4, 3/4 and 4/4')
+    return share
+
+
+def runs_of(share: Share, runs: Sequence[Planned]) -> list[Planned]:
+    """The runs of one share.
+
+    Shares are of nearly as much work, in FLOPs, and each has a run at least. Runs that compile to one program, and so
+    may train together, part only where a share ends.
+
+    Raises:
+      ConfigError: there are more shares than runs.
+    """
+    if share.of > len(runs):
+        there = f'{len(runs)} runs' if len(runs) > 1 else 'one run'
+        raise ConfigError(f'--share={share.number}/{share.of}: the sweep has {there}; as many shares at most would do')
+    alike: dict[str, list[Planned]] = {}
+    for run in runs:
+        alike.setdefault(json.dumps(program_fields(run.config), sort_keys=True), []).append(run)
+    works = [each for group in alike.values() for each in [work(group[0])] * len(group)]
+    owners = divided(works, share.of)
+    neighbours = [run for group in alike.values() for run in group]
+    return [run for run, owner in zip(neighbours, owners, strict=True) if owner == share.number - 1]
+
+
+def left(mine: Sequence[Planned], runs: Sequence[Planned], workdir: Path) -> int:
+    """How many of `runs`, which are not `mine`, have come to no end."""
+    names = {run.name for run in mine}
+    others = [workdir / run.name for run in runs if run.name not in names]
+    return sum(read_result(folder) is None for folder in others)
+
+
+def work(run: Planned) -> int:
+    """About what it takes to train a run: the FLOPs of the forward passes of all its steps."""
+    config, dataset = run.config, data.load_once(run.config.data)
+    model = build_model(config, dataset.spec)
+    flops = forward_flops(countable(model, config, dataset.spec), dataset.spec)
+    return flops * config.train.batch_size * total_steps(config, len(dataset.train.labels))
+
+
+def divided(works: Sequence[int], parts: int) -> list[int]:
+    """Which of `parts` parts, from 0, each piece of work is in: neighbours stay together, and no part is empty."""
+    owners, total, before = [], sum(works), 0
+    for index, one in enumerate(works):
+        middle = parts * (2 * before + one) // (2 * total)
+        follows = owners[-1] + 1 if owners else 0
+        owners.append(max(min(middle, follows), parts - len(works) + index))
+        before += one
+    return owners
