@@ -1,1 +1,1 @@
-"""An experiment is a file here: `get_config(variant)`, and `sweep()` when it is a table."""
+"""Each file here is an experiment: it has `get_config(variant)`, and `sweep()` if it is a table."""

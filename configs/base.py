@@ -17,69 +17,69 @@ INJECTIONS = ('stem', 'every_layer', 'every_layer_shared')  # what model.positio
 def get_config() -> ConfigDict:
     config = ConfigDict()
     config.seed = 0  # initial params, data order, augmentation, dropout; never the splits
-    config.deterministic = False  # bit-identical reruns on a GPU too, for slower kernels; CPU and TPU are so anyway
+    config.deterministic = False  # bit-identical reruns on a GPU too, with slower kernels; on CPU and TPU always
 
     config.data = data = ConfigDict()
     data.name = 'digits'  # digits | digit_pairs | synthetic | any TFDS image-classification dataset
     data.dir = ''  # folder of prepared TFDS datasets; '': $TFDS_DATA_DIR, else ~/tensorflow_datasets
     data.image_size = placeholder(int)  # pixels; resize and centre-crop to a square; None: as stored
     data.train_fraction = 1.0  # share of the training examples to use, in (0, 1]; nested and class-balanced
-    data.train_examples = placeholder(int)  # the same as a count; goes before train_fraction when set
-    data.validation_fraction = 0.1  # share of train set aside for selection, in (0, 1); the same for every seed
+    data.train_examples = placeholder(int)  # the same as a count; overrides train_fraction when set
+    data.validation_fraction = 0.1  # share of train kept apart for selection, in (0, 1); the same for every seed
     data.augment = ConfigDict()
     data.augment.crop = 0  # pixels of zero padding before a random crop back to size; 0: off
     data.augment.flip = False  # mirror half of the images; refused where a mirrored image changes its class
-    data.digit_pairs = ConfigDict()  # what data.name='digit_pairs' makes: two digits of one class, or not
-    data.digit_pairs.grid = 6  # cells a side, each as large as a digit: 8 x 8 pixels
-    data.digit_pairs.distance = placeholder(int)  # cells, the larger of rows and columns; None: any
-    data.digit_pairs.train_examples = 20_000  # validation is carved from these
-    data.digit_pairs.test_examples = 2_000  # images, of digits that train has not
-    data.synthetic = ConfigDict()  # what data.name='synthetic' makes
+    data.digit_pairs = ConfigDict()  # for data.name='digit_pairs': are two digits of one class?
+    data.digit_pairs.grid = 6  # cells per side, each as large as a digit: 8 x 8 pixels
+    data.digit_pairs.distance = placeholder(int)  # cells from digit to digit, the larger of rows and columns; None: any
+    data.digit_pairs.train_examples = 20_000  # images; validation is taken from these
+    data.digit_pairs.test_examples = 2_000  # images, of digits that train does not have
+    data.synthetic = ConfigDict()  # for data.name='synthetic'
     data.synthetic.image_size = 32  # pixels
-    data.synthetic.channels = 3  # of a pixel
-    data.synthetic.num_classes = 10  # each a fixed random picture under noise
-    data.synthetic.train_examples = 1024  # validation is carved from these
+    data.synthetic.channels = 3  # per pixel
+    data.synthetic.num_classes = 10  # each class is one fixed random picture, under noise
+    data.synthetic.train_examples = 1024  # images; validation is taken from these
     data.synthetic.test_examples = 256  # images
 
     config.model = model = ConfigDict()
-    model.name = 'backbone'  # backbone: patches -> [mixer + MLP] x depth -> head | resnet: the outside reference
+    model.name = 'backbone'  # backbone: patches -> [mixer + MLP] x depth -> head | resnet: for comparison
     model.mixer = 'attention'  # attention | conv | depthwise_conv | gru | identity
     model.kernel_size = 3  # patches; side of conv's and depthwise_conv's kernel, odd
     model.patch_size = 4  # pixels; must tile the image
     model.embed_dim = 64  # channels of a token
     model.depth = 4  # blocks
-    model.mlp_ratio = 4.0  # hidden width of a block's MLP over embed_dim
+    model.mlp_ratio = 4.0  # hidden width of a block's MLP, divided by embed_dim
     model.num_heads = 4  # must divide embed_dim
-    # A window that covers the whole grid is full attention there, and differs on larger images (eval.py --resolutions).
-    model.window = placeholder(int)  # attention's reach: window x window tokens (odd); in a sequence w / 2 each way
-    model.attention_scale = 'sqrt_head_dim'  # logits over sqrt(head_dim) | none: shows softmax saturating
-    model.dropout = 0.0  # share dropped of embedded tokens and after each sublayer, [0, 1); resnet: of pooled features
+    # A window over the whole grid is full attention there, but not on larger images (eval.py --resolutions).
+    model.window = placeholder(int)  # a token sees window x window tokens (odd); in a sequence window // 2 each way
+    model.attention_scale = 'sqrt_head_dim'  # logits / sqrt(head_dim) | none: not divided, shows softmax saturating
+    model.dropout = 0.0  # share dropped, in [0, 1): after embedding and each sublayer; resnet: of pooled features
     model.stochastic_depth = 0.0  # share of residual branches dropped in the last block, rising from 0 in the first
     model.positions = ConfigDict()
     model.positions.name = 'learned_1d'  # one of sixteen: models/positions/__init__.py lists them
-    model.positions.content = True  # False: attention looks where positions say, whatever is there; no q and k
-    model.positions.inject = 'stem'  # absolute codes are added: stem (once) | every_layer (own) | every_layer_shared
+    model.positions.content = True  # False: positions alone say where attention looks, whatever is there; no q and k
+    model.positions.inject = 'stem'  # absolute codes are added at: stem (once) | every_layer (own) | every_layer_shared
     model.attention_kernel = (
-        'xla'  # xla | cudnn: fused, on NVIDIA GPUs, where it can do the case; else xla, with a warning
+        'xla'  # xla | cudnn: fused, on NVIDIA GPUs, where it supports the case; else xla, with a warning
     )
     model.remat = False  # blocks' activations are computed again in the backward pass: less memory, a third more time
     model.resnet_width = 64  # channels of resnet's first stage; 64 is ResNet-18
-    model.match = ''  # params | flops: solve the width to cost what the reference arm does; '': as written
-    model.reference = 'attention'  # mixer of the reference arm: full, without positions, all else as written
+    model.match = ''  # params | flops: set the width so that the arm costs what the reference arm does; '': as written
+    model.reference = 'attention'  # mixer of the reference arm, without window and positions, all else as written
 
     config.train = train = ConfigDict()
     train.epochs = 60.0  # passes over the training examples
-    train.steps = placeholder(int)  # the same as a count of steps; goes before epochs when set
-    train.batch_size = 128  # images a step
-    train.learning_rate = 2e-3  # peak of the cosine, after a linear warm-up
+    train.steps = placeholder(int)  # the same as a count of steps; overrides epochs when set
+    train.batch_size = 128  # images per step
+    train.learning_rate = 2e-3  # peak of the cosine schedule, after a linear warm-up
     train.weight_decay = 0.05  # AdamW's; not on norms, biases and positional parameters
     train.warmup = 0.1  # share of the steps, in [0, 1)
     train.label_smoothing = 0.1  # in [0, 1)
-    train.clip_norm = 1.0  # largest global norm of a gradient; 0: off
-    train.compute_dtype = 'float32'  # float32 | bfloat16, over float32 params
-    train.accumulate = placeholder(int)  # parts of a batch, for less memory (docs/performance.md); None: chosen
-    train.steps_per_dispatch = placeholder(int)  # steps of a call, which takes as long for fewer on a GPU; None: chosen
-    train.eval_batch_size = 500  # images; changes speed alone
+    train.clip_norm = 1.0  # largest global norm of the gradients; 0: off
+    train.compute_dtype = 'float32'  # float32 | bfloat16; params are float32 either way
+    train.accumulate = placeholder(int)  # parts of a batch, for less memory (docs/performance.md); None: chosen for you
+    train.steps_per_dispatch = placeholder(int)  # steps per call; on a GPU fewer take as long; None: chosen for you
+    train.eval_batch_size = 500  # images; changes only speed
 
     config.log = log = ConfigDict()
     log.every = 20  # steps between rows of metrics.jsonl
@@ -89,20 +89,20 @@ def get_config() -> ConfigDict:
     config.checkpoint = checkpoint = ConfigDict()
     checkpoint.count = 10  # times a run stops to validate and save, evenly spread, the last at its end
     checkpoint.keep = 2  # latest checkpoints kept, beside the best on validation
-    checkpoint.select = 'best'  # params that are tested: best (accuracy on validation; then loss) | last
+    checkpoint.select = 'best'  # params that are tested: best (accuracy on validation, of equals by loss) | last
 
     config.debug = debug = ConfigDict()
-    debug.check_numerics = False  # where a run diverges, find the operation that did it; steps wait for each other
+    debug.check_numerics = False  # find the operation in which a run diverges; each step waits for the one before
     return config.lock()
 
 
 def parts(config: ConfigDict) -> int:
-    """The parts that a step takes its batch in: `train.accumulate`, and 1 as long as nobody has chosen."""
+    """The number of parts that a step takes its batch in: `train.accumulate`, or 1 while nobody has chosen."""
     return config.train.accumulate or 1
 
 
 def choose(variant: str, **forms: Callable[[ConfigDict], None]) -> Callable[[ConfigDict], None]:
-    """The form of an experiment that stands after the colon of --config=FILE:VARIANT; none is the whole of it.
+    """The form that is named after the colon of --config=FILE:VARIANT; without a name, the full form.
 
     Raises:
       ConfigError: no form has that name.

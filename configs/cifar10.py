@@ -3,8 +3,8 @@
   python -m data.prepare cifar10
   python train.py --config=configs/cifar10.py --workdir=runs/cifar10
 
-`:tiny` is a narrow model for 2 epochs on 10,000 examples: a minute or two on a CPU. Not measured: neither form has
-been run on the real images here, so there is no result to expect yet.
+`:tiny` is a narrow model for 2 epochs on 10,000 examples: a minute or two on a CPU (not measured). Neither form
+has been run on the real images yet, so there is no result to expect.
 """
 
 from ml_collections import ConfigDict

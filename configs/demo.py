@@ -1,11 +1,11 @@
-"""The main job in minutes: does attention beat convolution on digits, what do positions give, and what do heads?
+"""The main question in minutes: does attention beat convolution on digits, and what do positions and heads add?
 
   python sweep.py --config=configs/demo.py --workdir=runs/demo     # or: make demo
 
-Positions {none, sinusoidal_2d, learned_1d, rnn} x heads {1, 4}, the convolution arm of the same backbone, and
-ResNet-18 at a quarter of its width; three seeds each. The table tests each position against `none` with as many heads.
-Expect about 70 to 80% with `none`, 91 to 97% with any position, and 97 to 99% with convolutions: results/demo/ has a
-whole table. Two to three minutes on two cores.
+Positional encodings {none, sinusoidal_2d, learned_1d, rnn} x heads {1, 4}, the convolution arm of the same backbone,
+and ResNet-18 at a quarter of its width; three seeds each. The table tests each encoding against `none` with as many
+heads. Expect about 70 to 80% with `none`, 91 to 97% with any encoding, and 97 to 99% with convolutions; results/demo/
+has a whole table. It takes two to three minutes on two cores.
 """
 
 import itertools

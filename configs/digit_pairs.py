@@ -1,13 +1,13 @@
-"""Are two handwritten digits of one class? A relation over a distance: 48 x 48 images, 36 patches of 8 x 8.
+"""Are two handwritten digits of one class? A relation across a distance: 48 x 48 images, 36 patches of 8 x 8.
 
   python train.py --config=configs/digit_pairs.py --workdir=runs/pairs
   python train.py --config=configs/digit_pairs.py --workdir=runs/pairs-conv --config.model.mixer=conv
 
 There is nothing to prepare: scikit-learn's digits stand on an empty grid, each in one patch (data/digit_pairs.py).
 Expect a test accuracy near 95% with attention, on pictures that it has not seen, in half a minute on two cores; and
-50%, which is chance, with convolution, whose training does not begin in 1,500 steps. No positions: attention compares
-what is there, and does not ask where. (Validation has training's pictures, mostly in other pairs, so it is above the
-test.)
+50%, which is chance, with convolution, which does not begin to learn within 1,500 steps. There are no positions:
+attention compares what is there, not where it is. (Validation uses the same pictures as training, mostly in other
+pairs, so its accuracy is above that of the test.)
 """
 
 from ml_collections import ConfigDict

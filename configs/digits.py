@@ -5,7 +5,7 @@
 
 Expect a test accuracy near 99%, in a minute and a half on two cores.
 
-`:tiny` is the narrower model of configs/demo.py, without augmentation: ten seconds.
+`:tiny` is the narrower model of configs/demo.py, without augmentation; it takes ten seconds.
 """
 
 from ml_collections import ConfigDict

@@ -1,4 +1,4 @@
-"""The error that is the user's to mend: commands print it as one line, without a traceback."""
+"""The error that the user can mend: commands print it as one line, without a traceback."""
 
 import difflib
 from collections.abc import Iterable
@@ -21,10 +21,10 @@ ELSEWHERE = {
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """What would do in place of `name`: the nearest known names, those of its group, or all of them.
+    """What to suggest in place of `name`: the nearest known names, those of its group, or all of them.
 
-    Nearest is first what has the same last part, or is called so elsewhere; then what `name` begins; then what is
-    spelled alike.
+    Nearest are first the names with the same last part, or with this project's word for it; then those that begin
+    with `name`; then those spelled alike.
     """
     known, (group, _, word) = list(known), name.rpartition('.')
     meant = ELSEWHERE.get(word, word)

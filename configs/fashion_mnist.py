@@ -4,9 +4,9 @@
   python train.py --config=configs/fashion_mnist.py --workdir=runs/fashion
   python train.py --config=configs/fashion_mnist.py --workdir=runs/fashion-conv --config.model.mixer=conv
 
-`:tiny` has 16 patches of 7 x 7 and a narrower MLP, and fits a CPU: about 5 minutes an arm on two cores. Expect a test
+`:tiny` has 16 patches of 7 x 7 and a narrower MLP, and suits a CPU: about 5 minutes per arm on two cores. Expect a test
 accuracy near 89.8% with attention and 90.8% with mixer=conv (one seed each; 8,438 steps of 128 images). The full form
-was not run so far.
+has not been run yet.
 """
 
 from ml_collections import ConfigDict

@@ -18,7 +18,7 @@ def get(config: ConfigDict, field: str) -> Any:
 
 @functools.cache
 def type_of(field: str) -> type:
-    """What the values of a field of configs/base.py are, where it is set; of a group, ConfigDict."""
+    """The type that a field of configs/base.py has where it is set; of a group, ConfigDict."""
     *groups, name = field.split('.')
     return functools.reduce(ConfigDict.__getitem__, groups, base.get_config()).get_type(name)
 
@@ -41,7 +41,7 @@ def defaults() -> dict[str, Any]:
 
 
 def differences(tree: dict, config: ConfigDict, absent: str = 'nothing') -> list[str]:
-    """The fields in which `config` is not what a file had (`tree`), in words; what one of them lacks is `absent`."""
+    """The fields in which `config` differs from a file's (`tree`), in words; one that is missing is called `absent`."""
     # As a command line has them, because 1, 1.0 and True are equal to Python.
     there, here = (
         {name: repr(value) for name, value in flatten(one).items()} for one in (tree, json.loads(config.to_json()))

@@ -1,14 +1,14 @@
 """ViT-S/16 on ImageNet-1k: 224 x 224 images, 196 patches of 16 x 16 (Dosovitskiy et al. 2021; Touvron et al. 2021).
 
-  python -m data.prepare imagenet2012 --manual_dir=DIR    # DIR holds the archives that image-net.org gives out
+  python -m data.prepare imagenet2012 --manual_dir=DIR    # DIR holds the archives from image-net.org
   python train.py --config=configs/imagenet.py --workdir=runs/imagenet
 
-Width, depth and heads are those of DeiT-S (arXiv:2012.12877, table 1); the head reads the mean of the tokens instead
-of a class token (Beyer et al. 2022, arXiv:2205.01580), whose recipe of 90 epochs this follows, but for its MixUp and
-RandAugment, its crops of any size (here the centre crop is shifted by up to 28 pixels), its tests on a crop of 256
-pixels, and its head of two layers. Untrained so far: there is no result to expect yet.
+Width, depth and heads are those of DeiT-S (arXiv:2012.12877, table 1). The head reads the mean of the tokens instead
+of a class token, as in Beyer et al. 2022 (arXiv:2205.01580), whose recipe of 90 epochs this follows, except for its
+MixUp and RandAugment, its crops of any size (here the centre crop is shifted by up to 28 pixels), its tests on a crop
+of 256 pixels, and its head of two layers. It has not been trained yet, so there is no result to expect.
 
-`:tiny` is the same model for four steps on synthetic images, a minute or two on a CPU: it shows that it builds,
+`:tiny` is the same model for four steps on synthetic images, a minute or two on a CPU: it shows that the model builds,
 fits and steps, and nothing else.
 """
 

@@ -4,18 +4,20 @@
   python -m analysis.heads --workdir=runs/attention_scale     # entropies: 0 where the softmax is saturated
 
 Scale {sqrt_head_dim, none} x width {32, 64, 128} x heads {1, 2, 4, 8}, five seeds each: 120 runs, and a figure of
-accuracy over head_dim = width / heads; each without the scale is tested against the same with it. On Fashion-MNIST
-(`python -m data.prepare fashion_mnist`); `:tiny` is the small model of configs/demo.py on scikit-learn's digits.
+accuracy over head_dim = width / heads. Each arm without the scale is tested against the same arm with it. On
+Fashion-MNIST (`python -m data.prepare fashion_mnist`); `:tiny` is the small model of configs/demo.py on scikit-learn's
+digits.
 
 Vaswani et al. 2017 (arXiv:1706.03762), section 3.2.1, suspect that large dot products push the softmax to where its
 gradients are tiny, and give the reason in footnote 4: with entries of mean 0 and variance 1, q k has variance
 head_dim. They print no table of it; this is one. Queries and keys start here with about those moments, since LayerNorm
-and LeCun's initialisation stand before them.
+and LeCun's initialisation come before them.
 
-What to expect of `:tiny`: with the scale 90.9 to 95.6%, whatever head_dim. Without it heads of up to 16 channels are
-not told from those with it but for width 128 (1.6 points, p = 0.02), those of 32 are 2.4 to 3.8 points behind (p of
-0.01 to 0.18), those of 64 come to 84 and 86% instead of 94 and 93, and one of 128 to 69.7% instead of 92.6 (p <
-0.004; results/attention_scale/; half an hour on two cores that did other work too). The full form was not run so far.
+What to expect of `:tiny`: 90.9 to 95.6% with the scale, whatever head_dim. Without it, heads of up to 16 channels are
+not shown to differ from those with it, except at width 128 (1.6 points behind, p = 0.02). Heads of 32 channels are 2.4
+to 3.8 points behind (p of 0.01 to 0.18), heads of 64 reach 84 and 86% instead of 94 and 93, and one head of 128 reaches
+69.7% instead of 92.6 (p < 0.004 for 64 and 128). See results/attention_scale/; it took half an hour on two cores that
+did other work too. The full form has not been run yet.
 """
 
 import itertools

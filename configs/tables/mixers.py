@@ -1,23 +1,24 @@
-"""Attention, convolution or recurrence: accuracy and speed as the sequence grows by smaller patches.
+"""Attention, convolution or recurrence: accuracy and speed as smaller patches make the sequence longer.
 
   python sweep.py --config=configs/tables/mixers.py:tiny --workdir=runs/mixers
   python sweep.py --config=configs/tables/mixers.py:tiny --workdir=runs/mixers-params --config.model.match=params
 
 Three mixers of one backbone x patch sizes, five seeds each, and a figure of accuracy and of images per second in
 training over the number of tokens. Fashion-MNIST in patches of 14, 7, 4 and 2 (`python -m data.prepare fashion_mnist`);
-`:tiny` is the small model of configs/demo.py on scikit-learn's digits in patches of 4, 2 and 1. All arms are told
-positions by sinusoidal_2d, so they differ in the mixer alone; the second command gives them as many params, too. The
-table tests the others against attention on as many tokens.
+`:tiny` is the small model of configs/demo.py on scikit-learn's digits in patches of 4, 2 and 1. All arms have
+sinusoidal_2d, so they differ in the mixer alone; the second command gives them equally many params, too. The table
+tests the others against attention on as many tokens.
 
 The shape is that of table 1 in Vaswani et al. 2017 (arXiv:1706.03762), with measured speeds in place of its orders of
 growth: n^2 d for self-attention, n d^2 for recurrence, k n d^2 for convolution. Only recurrence must go token by token,
-in n steps; how much that costs is the machine's to say.
+in n steps; how much that costs depends on the machine.
 
-What to expect of `:tiny` (results/mixers/; four minutes on two cores with AVX-512, one a run; speeds of runs beside
-other work mean nothing): with 4 tokens all have 98%; with 16 and 64 convolution and GRU keep it, and attention, which
-nothing tells that neighbours matter, has 95%, 3.4 and 4.3 points behind convolution (p = 0.04 and 0.07). 64 tokens take
-attention 19 times as long as 4, convolution 9, GRU 15. With 16 a step of GRU takes 1.5 times as long as attention's,
-and multiplies as much: it waits for itself. The full form was not run so far.
+What to expect of `:tiny`: with 4 tokens all have 98%. With 16 and 64 tokens convolution and GRU keep that; attention,
+which has no hint that neighbours matter, has 95%, 3.4 and 4.3 points behind convolution (p = 0.04 and 0.07). 64 tokens
+take attention 19 times as long as 4 tokens, convolution 9 times, and GRU 15. With 16 tokens a step of GRU takes 1.5
+times as long as one of attention, with as many multiplications: each token waits for the one before. See
+results/mixers/; it took four minutes on two cores with AVX-512, one per run; speeds of runs beside other work mean
+nothing. The full form has not been run yet.
 """
 
 import itertools
