@@ -1,4 +1,4 @@
-"""The README's tables are those of results/ and benchmarks/, number by number."""
+"""The pages' tables are those of results/ and benchmarks/, number by number, and their links lead somewhere."""
 
 import re
 from pathlib import Path
@@ -9,6 +9,7 @@ from experiment import sweeps
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / 'README.md').read_text()
+PAGES = [ROOT / 'README.md', *sorted(ROOT.glob('[!.]*/*.md'))]
 
 
 def tables(text):
@@ -21,9 +22,10 @@ def tables(text):
         yield headings, rows
 
 
-def of_readme(*headings):
-    (found,) = [rows for named, rows in tables(README) if named[: len(headings)] == list(headings)]
-    return found
+def of_page(page, *headings):
+    found = tables((ROOT / page).read_text())
+    (rows,) = [rows for named, rows in found if named[: len(headings)] == list(headings)]
+    return rows
 
 
 def of_results(name):
@@ -33,11 +35,11 @@ def of_results(name):
 
 def test_the_demo_s_table_is_its_result():
     kept = ['Arm', 'Test accuracy, %', 'Against best, points', 'Params', 'Forward MFLOPs']
-    assert of_readme(*kept) == [[row[name] for name in kept] for row in of_results('demo/table.md')]
+    assert of_page('README.md', *kept) == [[row[name] for name in kept] for row in of_results('demo/table.md')]
 
 
 def test_the_positions_are_those_of_their_table_sorted():
-    *shown, convolution = of_readme('position', '1 head, %', '4 heads, %', 'params with 4')
+    *shown, convolution = of_page('results/README.md', 'position', '1 head, %', '4 heads, %', 'params with 4')
     measured = {
         row['Arm']: [row['Test accuracy, %'], row['Params']] for row in of_results('positions_by_heads/table.md')
     }
@@ -52,12 +54,13 @@ def test_the_positions_are_those_of_their_table_sorted():
 
 @pytest.mark.parametrize('machine', ['AMD, Zen 4', 'AMD, Zen 3', 'Intel Xeon'])
 def test_speeds_are_those_of_the_benchmark(machine):
-    headings, shown = next((named, rows) for named, rows in tables(README) if f'{machine}: images/s' in named)
+    told = tables((ROOT / 'docs' / 'performance.md').read_text())
+    headings, shown = next((named, rows) for named, rows in told if f'{machine}: images/s' in named)
     place = headings.index(f'{machine}: images/s')
     order = ['AMD, Zen 4', 'AMD, Zen 3', 'Intel Xeon'].index(machine)
     page = (ROOT / 'benchmarks' / 'RESULTS.md').read_text()
     measured = [rows for named, rows in tables(page) if 'patchwise / faster' in named][order]
-    # By what names a model, since the README says less of each.
+    # By what names a model, since the page says less of each.
     for row in shown:
         words = set(re.findall(r'\d+|ViT|ResNet|convolution', row[0]))
         (match,) = [one for one in measured if words <= set(re.findall(r'\d+|ViT|ResNet|convolution', one[0]))]
@@ -77,9 +80,26 @@ def test_the_question_of_one_s_own_can_be_asked(tmp_path):
     assert {run.arm: run.against for run in runs}['depthwise_conv, learned_1d'] == ('depthwise_conv, none',)
 
 
-def test_every_link_leads_somewhere():
-    for link in re.findall(r'\]\(([^)#]+)\)', README):
-        assert link.startswith('http') or (ROOT / link).exists(), link
+@pytest.mark.parametrize('page', PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_link_leads_somewhere(page):
+    """To a file that is there, and to a heading of its page; GitHub makes anchors of headings."""
+    for link in re.findall(r'\]\(([^)]+)\)', re.sub(r'```.*?```', '', page.read_text(), flags=re.DOTALL)):
+        path, _, anchor = link.partition('#')
+        if path.startswith('http'):
+            continue
+        there = page.parent / path if path else page
+        assert there.exists(), link
+        if anchor:
+            headings = re.findall(r'^#+ (.*)', there.read_text(), flags=re.MULTILINE)
+            assert anchor in [re.sub(r'[^\w -]', '', heading.lower()).replace(' ', '-') for heading in headings], link
+
+
+def test_every_table_that_can_be_made_is_listed_and_every_result_has_its_section():
+    (listed,) = [rows for headings, rows in tables(README) if 'its small form says' in headings]
+    files = {f'`{path.name}`' for path in (ROOT / 'configs' / 'tables').glob('[!_]*.py')}
+    assert {file for file, *_ in listed} == files
+    told = re.findall(r'\]\((\w+)/', (ROOT / 'results' / 'README.md').read_text())
+    assert set(told) == {path.name for path in (ROOT / 'results').iterdir() if path.is_dir()}
 
 
 def test_every_promise_is_held_by_tests_that_are_there():
