@@ -16,6 +16,7 @@ FILES = sorted(path for path in Path(tables.__file__).parent.glob('*.py') if pat
 # By file: seeds of each arm, and of each setting that it is tuned over, then arms of the full form and of :tiny.
 EXPECTED = {
     'attention_scale': ((5, 24), (5, 24)),
+    'budget': ((5, 12), (5, 12)),
     'data_scaling': ((5, 15), (5, 10)),
     'distance': ((5, 16), (5, 16)),
     'extrapolation': ((5, 9), (5, 9)),
@@ -137,6 +138,7 @@ def test_head_dims_are_the_model_s():
 POSITION, HEADS, MIXER = 'model.positions.name', 'model.num_heads', 'model.mixer'
 PAIRS = {  # by what the two arms of a tested pair differ in: how many there are in the full form and in :tiny
     'attention_scale': {('model.attention_scale',): (12, 12)},
+    'budget': {(MIXER,): (3, 3), (MIXER, POSITION): (6, 6), (POSITION,): (6, 6)},
     'data_scaling': {(MIXER, POSITION): (5, 5), ('model.name',): (5, 0)},
     'distance': {('model.window',): (8, 8), (MIXER,): (4, 4)},
     'extrapolation': {(POSITION,): (8, 8)},
@@ -160,6 +162,13 @@ def test_arms_are_tested_against_those_that_differ_in_what_is_asked_alone(name, 
         for one, other in pairs
     )
     assert found == Counter({kind: counts[variant == 'tiny'] for kind, counts in PAIRS[name].items()})
+
+
+@pytest.mark.parametrize('variant', ['', 'tiny'])
+def test_budgets_differ_in_steps_alone_and_are_drawn_over_them(variant):
+    for run in _planned('budget', variant):
+        assert run.place.x == run.config.train.steps
+        assert (run.config.model.match, run.config.train.learning_rate) == ('params', 1e-3 if not variant else 2e-3)
 
 
 @pytest.mark.parametrize('variant', ['', 'tiny'])
