@@ -15,12 +15,13 @@ def of_arm(arm: runs.Arm) -> list[str]:
     found = []
     if arm.finished and not arm.complete:
         left = f'{len(arm.finished)} of {len(arm.runs)} runs'
-        found.append(f'the mean of {arm.label} is over the {left} that finished; it is not compared')
+        found.append(f'the mean of {arm.label} is over the {left} that finished; the arm is not compared with others')
     differs = [name for name in CONSTANT if len(distinct(getattr(run.result, name) for run in arm.finished)) > 1]
     if differs:
         found.append(f'runs of {arm.label} differ in {", ".join(differs)}')
     return found + [
-        f'{run.name} ({arm.label}{run.of_seed}) was begun by other code, on other images or elsewhere'
+        f'{run.name} ({arm.label}{run.of_seed}) was begun by other code, on other images, with other versions or on '
+        'another device'
         for run in arm.finished
         if run.result.mixed
     ]
@@ -37,19 +38,22 @@ def of_sweep(arms: Sequence[runs.Arm], sets: Sequence[Sequence[TestSet]], so: st
     labels = {arm.label for arm in arms}
     absent = distinct(label for arm in arms for label in arm.against if label not in labels)
     if absent:
-        found.append(f'arms are to be compared with {listed(absent, most=5)}, of which there is no row')
+        found.append(f'arms are to be compared with {listed(absent, most=5)}, for which there is no row')
     if len(distinct(one for of_one in sets for one in of_one)) > 1:
         found.append(f'the arms were tested on different data{so}')
     if len({len(arm.tuning.tried) if arm.tuning else 1 for arm in arms}) > 1:
         found.append('more settings were tried for some arms than for others')
     if len({frozenset(run.seed for run in arm.finished) for arm in arms if arm.complete}) > 1:
-        found.append('the arms have different seeds; they are compared over those that two arms share')
+        found.append('the arms have different seeds; two arms are compared over the seeds that they share')
     results = [run.result for arm in arms for run in arm.finished]
     for what, values in (
         ('by different code', (result.code or commit_of(result) for result in results)),
         ('with different versions', (result.versions for result in results)),
         ('on different devices', (result.device for result in results)),
-        ('with different selection', ((result.selection_split, result.selection_rule) for result in results)),
+        (
+            'with different selection splits or rules',
+            ((result.selection_split, result.selection_rule) for result in results),
+        ),
     ):
         if len(distinct(values)) > 1:
             found.append(f'the runs were made {what}')

@@ -105,7 +105,7 @@ def notes(table: Table, best: str) -> list[str]:
     left_out = (arms['mark'] == '') & arms['p_value'].isna() & arms['test_accuracy'].notna()
     legend = [f'{best}: highest mean{" of the arms compared" if left_out.any() else ""}'] if 'best' in used else []
     if 'indistinguishable' in used:
-        legend.append('†: not shown to differ from it, which does not say that they are equal')
+        legend.append('†: not shown to differ from it, which does not mean that the two are equal')
     return [f'{"; ".join(legend)}.', *table.notes] if legend else list(table.notes)
 
 

@@ -9,12 +9,16 @@ from analysis.reading.tuning import Tuning, names
 from analysis.wording import distinct, listed, listed_labels, shortened, span
 
 _SELECTED = {  # by rule; `last` asks validation nothing, which it was held to all the same
-    'best': 'Params are those of the step with the best accuracy',
-    'last': 'Params are those of the last step, measured',
+    'best': 'The weights tested are those of the step with the best accuracy',
+    'last': 'The weights tested are those of the last step, also measured',
 }
 
 
-SPREAD = 'Differences that spread over seeds by less than one test image are taken to spread by one.'
+SPREAD = (
+    "Where a pair's differences have a standard deviation over seeds of less than one test image, one test image is "
+    'taken in its place.'
+)
+MEAN_DIFFERENCE = 'the mean over seeds, with the 95% confidence interval of that pair alone (not corrected)'
 
 
 def budget_notes(finished: list[records.Run]) -> list[str]:
@@ -27,18 +31,25 @@ def budget_notes(finished: list[records.Run]) -> list[str]:
     budget += f' ({passes} passes over {span(r.train_examples for r in results)} training images)'
     differs = len(distinct((r.steps, r.images_seen) for r in results)) > 1
     tested = span(r.test_examples for r in results)
-    splits = listed(distinct(r.selection_split or 'unknown' for r in results), '; ')
+    splits = listed(distinct(selected_on(r) for r in results), '; ')
     rules = listed(distinct(r.selection_rule or 'unknown' for r in results))
     # Of few images more than the share that was asked for: each class has one.
-    selected_on = span((r.validation_examples for r in results), ',d')
-    splits += f' ({selected_on} images)' if all(r.validation_examples for r in results) else ''
+    validated = span((r.validation_examples for r in results), ',d')
+    splits += f' ({validated} images)' if all(r.validation_examples for r in results) else ''
     windows = any(records.config_count(run, 'model.window') for run in finished)
-    masked = '; those of attention in windows count pairs that are computed and then masked' if windows else ''
+    masked = '; for attention in windows they include pairs of tokens that are computed and then masked'
     return [
         f'{"Arms differ in budget" if differs else "Budget of every run"}: {budget}.',
-        f'{_SELECTED.get(rules, f"Params were selected by more than one rule ({rules})")} on {splits}. '
-        f'Each run met the test set ({tested} images) once, at its end. Forward FLOPs are per image{masked}.',
+        f'{_SELECTED.get(rules, f"The weights tested were selected by more than one rule ({rules})")} on {splits}. '
+        f'Each run was evaluated on the test set ({tested} images) once, at its end. '
+        f'Forward FLOPs are per image{masked if windows else ""}.',
     ]
+
+
+def selected_on(result: records.Result) -> str:
+    """The split that a result's params were selected on, as the end of a sentence."""
+    split, _, how = (result.selection_split or 'unknown').partition(': ')
+    return f'{split}, which is {how}' if how else split
 
 
 def speed_notes(finished: list[records.Run]) -> list[str]:
@@ -46,34 +57,36 @@ def speed_notes(finished: list[records.Run]) -> list[str]:
     results = [run.result for run in finished]
     notes = []
     if any(result.flops_per_second is not None for result in results):
-        peak = '; MFU is their share of the peak of dense products' if any(r.mfu is not None for r in results) else ''
+        peak = "; MFU is their share of the devices' peak for dense products"
+        has_peak = any(result.mfu is not None for result in results)
         notes.append(
-            "Speeds exclude compilation. FLOP/s are those of a step's matrix products and convolutions, forward and "
-            f'backward{peak}.'
+            'Speeds exclude compilation. FLOP/s count the matrix products and convolutions of a step, forward and '
+            f'backward{peak if has_peak else ""}.'
         )
     gaps = [100 * result.host_gap_share for result in results if result.host_gap_share is not None]
     if gaps:
-        notes.append(f'The device waited for the host for no more than {max(gaps):.2g}% of the time of training.')
+        notes.append(f'The device waited for the host for at most {max(gaps):.2g}% of the training time.')
     sizes = [result.population for result in results]
     if max(sizes) > 1:
         notes.append(
-            f'Runs trained together, in populations of {span(sizes, "d")}: images/s and FLOP/s are those of a whole '
-            'population.'
+            f'Runs trained together as one program, in populations of {span(sizes, "d")} runs: images/s and FLOP/s '
+            'are those of a whole population.'
         )
     if min(sizes) < max(sizes):
-        notes.append('Arms whose populations differ in size may differ in speed for that alone.')
+        notes.append('Arms whose populations differ in size may differ in speed for that reason alone.')
     processes = [result.processes for result in results]
     if max(processes) > 1:
         notes.append(
-            f'On the same machine {span(processes, "d")} processes trained at the same time; speeds are of each.'
+            f'{span(processes, "d")} processes trained on the machine at the same time; '
+            'speeds are those of one process.'
         )
     fallbacks = distinct(result.kernel_fallback for result in results if result.kernel_fallback)
     if fallbacks:
-        notes.append(f"Attention fell back from the kernel asked for to XLA's: {listed(fallbacks)}.")
+        notes.append(f"Attention used XLA's kernel instead of the one requested: {listed(fallbacks)}.")
     found = [result.cache for result in results if result.cache is not None]
     if found:
         hits, misses = (span((counts[index] for counts in found), 'd') for index in (0, 1))
-        notes.append(f'Programs of a run: {hits} came from the compilation cache, {misses} were compiled.')
+        notes.append(f'Of the programs of each run, {hits} came from the compilation cache and {misses} were compiled.')
     return [' '.join(notes)] if notes else []
 
 
@@ -87,12 +100,13 @@ def pairs_notes(of_pairs: pd.DataFrame, family: str) -> list[str]:
     if of_pairs.empty:
         return []
     untested = of_pairs['p_value'].isna()
-    note = 'Pairs were named by the sweep. Difference: the mean over seeds, with the interval of that pair alone'
+    note = f'Pairs are those that the sweep names. Difference: {MEAN_DIFFERENCE}'
     if not untested.all():
-        note += f'; p: a two-sided t-test paired by seed{f", Holm-corrected over {family}" if family else ""}'
+        note += f'; p is from a two-sided t-test paired by seed{f", Holm-corrected over {family}" if family else ""}'
     if untested.any():
         note += (
-            '. Pairs with an unfinished run, tested on different images, or without two seeds in common are not tested'
+            '. Pairs with an unfinished run, with different test images, or with fewer than two seeds in common are '
+            'not tested'
         )
     return [f'{note}.']
 
@@ -106,17 +120,18 @@ def tuning_notes(arms: Sequence[runs.Arm]) -> list[str]:
     called = names(fields)
     each = '; '.join(f'{arm.label}: {_tried(arm.tuning, called)}' for arm in tuned)
     return [
-        f'{" and ".join(fields)} of an arm {"is the one" if len(fields) == 1 else "are those"} with the highest mean '
-        f'accuracy on validation, of those tried, and where these tie the lowest loss. {each}.'
+        f'For each tuned arm, {" and ".join(fields)} {"is the value" if len(fields) == 1 else "are the values"} with '
+        'the highest mean accuracy on validation among those tried and, where several tie, the lowest loss. In '
+        f'brackets: that accuracy, or why there is none. {each}.'
     ]
 
 
 def _tried(tuning: Tuning, called: Mapping[str, str]) -> str:
     shown = [f'{tuning.setting(one, called)} ({one.why or format(one.accuracy, ".2%")})' for one in tuning.tried]
-    end = ', an end of the range' if tuning.at_the_end else ''
+    end = ', at an end of the range' if tuning.at_the_end else ''
     if end and len(called) > 1:
         end += f' of {" and ".join(called[field] for field in tuning.at_the_end)}'
-    return f'{tuning.setting(tuning.tried[tuning.chosen], called)}{end}, of {listed(shown)}'
+    return f'{tuning.setting(tuning.tried[tuning.chosen], called)}{end}, out of {listed(shown)}'
 
 
 def width_notes(arms: Sequence[runs.Arm]) -> list[str]:
@@ -130,11 +145,11 @@ def width_notes(arms: Sequence[runs.Arm]) -> list[str]:
         return []
     references = distinct(run.result.reference for arm in arms for run in arm.finished if run.result.reference)
     several = (
-        f' There are {len(references)} reference arms, since what is not the mixer (depth, patch size, ...) is as each '
-        'arm has it: arms of different ones do not cost alike.'
+        f' There are {len(references)} reference arms, since a reference takes all but the mixer (depth, patch size, '
+        '...) from the arm that is matched to it: arms with different references do not cost the same.'
     )
     return [
-        f'Widths were solved to match a reference arm. {"; ".join(solved)}.{several if len(references) > 1 else ""}'
+        f'Widths were computed to match a reference arm. {"; ".join(solved)}.{several if len(references) > 1 else ""}'
     ]
 
 
@@ -177,7 +192,7 @@ def seeds_note(arms: Sequence[runs.Arm]) -> str:
     """How points came from seeds."""
     counts = [len(arm.finished) for arm in arms if arm.finished]
     if not counts or max(counts) == 1:
-        return 'One seed a point, so there are no intervals.'
+        return 'One seed per point, so there are no intervals.'
     return f'Mean over {span(counts)} seeds, with its 95% confidence interval (Student t).'
 
 
@@ -191,8 +206,8 @@ def budget_note(arms: Sequence[runs.Arm]) -> str:
     return (
         f'Budget: {span(result.steps for result in results)} steps of '
         f'{span(records.config_count(run, "train.batch_size") for run in finished)} images '
-        f'({span(result.images_seen for result in results)} seen, of '
-        f'{span(result.train_examples for result in results)} in the training set) on {names}; '
+        f'({span(result.images_seen for result in results)} images seen; '
+        f'{span(result.train_examples for result in results)} training images) on {names}; '
         f'{span(result.test_examples for result in results)} test images.'
     )
 
@@ -202,9 +217,9 @@ def missing_notes(arms: Sequence[runs.Arm]) -> list[str]:
 
     def why(arm: runs.Arm) -> str:
         reasons = ', '.join(f'{count} {status}' for status, count in arm.unfinished.items() if count)
-        return f'{shortened(arm.label)} ({reasons} of {len(arm.runs)})'
+        return f'{shortened(arm.label)} ({reasons} out of {len(arm.runs)})'
 
     hollow = [why(arm) for arm in arms if arm.finished and not arm.complete]
     absent = [why(arm) for arm in arms if not arm.finished]
-    notes = [f'Hollow, the mean of the runs that finished: {listed(hollow, most=5)}.'] if hollow else []
-    return notes + ([f'Not drawn, since no run finished: {listed(absent, most=5)}.'] if absent else [])
+    notes = [f'Hollow points are means over finished runs only: {listed(hollow, most=5)}.'] if hollow else []
+    return notes + ([f'Not drawn, because no run finished: {listed(absent, most=5)}.'] if absent else [])

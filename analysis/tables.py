@@ -8,6 +8,7 @@ import pandas as pd
 from analysis import cautions, pairs, statistics
 from analysis.cautions import CONSTANT
 from analysis.notes import (
+    MEAN_DIFFERENCE,
     SPREAD,
     budget_notes,
     origin_notes,
@@ -117,28 +118,30 @@ def _run_row(arm: runs.Arm, run: records.Run) -> dict[str, Any]:
 
 def _statistics_note(arms: pd.DataFrame, comparison: statistics.Comparison) -> str:
     tested = len(comparison.differences)
-    note = 'Mean over seeds ± half-width of its 95% confidence interval (Student t'
-    without = '; none for one seed, seeds that tie, or an arm with an unfinished run'
+    note = 'Mean over seeds ± half the width of its 95% confidence interval (Student t'
+    without = '; none for one seed, for seeds with the same accuracy, or for an arm with an unfinished run'
     note += f'{without if arms["low"].isna().any() else ""}). '
     if len(arms) == 1:
         return note.rstrip()
     if comparison.best is None:
         return (
-            f'{note}No arm is marked: that takes two arms with two seeds in common, every run finished, one test set.'
+            f'{note}No arm is marked as best: marks need at least two arms with two seeds in common, every run '
+            'finished, and a single test set.'
         )
     if tested:
         corrected = f', Holm-corrected over {tested} arms' if tested > 1 else ''
-        note += f'Arms meet the best in a two-sided t-test paired by seed{corrected}, at {statistics.SIGNIFICANCE}. '
-        note += 'Against best: the mean difference over seeds, with the interval of that pair alone. '
+        note += f'Each arm is compared with the best arm in a two-sided t-test paired by seed{corrected}, '
+        note += f'at the level {statistics.SIGNIFICANCE}. Against best: {MEAN_DIFFERENCE}. '
     if tested < len(arms) - 1:
-        note += 'Arms of one seed, with an unfinished run, or without two seeds in common with the best are not tested.'
+        note += 'Arms with one seed, with an unfinished run, or with fewer than two seeds in common with the best arm '
+        note += 'are not tested.'
     return note.rstrip()
 
 
 def _pairs_notes(arms: Sequence[runs.Arm], of_pairs: pd.DataFrame) -> list[str]:
     """How the pairs that the sweep asks for were tested."""
     tested = pairs.tested(arms, of_pairs['p_value'])
-    once = ', of which those that both arms name count once' if pairs.asked_by_both(arms) else ''
+    once = ' (a pair that both arms name counts once)' if pairs.asked_by_both(arms) else ''
     return pairs_notes(of_pairs, f'{tested} pairs{once}' if tested > 1 else '')
 
 
@@ -148,15 +151,15 @@ def _sampling_note(arms: pd.DataFrame, comparison: statistics.Comparison, images
     accuracy = accuracies.dropna().iloc[0] if comparison.best is None else accuracies[comparison.best]
     half = 100 * statistics.sampling_half_width(accuracy, images)
     note = (
-        f' Intervals are over seeds, on one split and one test set; what sampling its {images:,} images adds '
-        f'(± {half:.2g} points at {100 * accuracy:.4g}%) is not in them.'
+        ' Intervals are over seeds, on one split and one test set. They do not include the uncertainty from sampling '
+        f'the {images:,} test images (± {half:.2g} points at {100 * accuracy:.4g}%).'
     )
-    return f'{note} Being symmetric, they may reach beyond 100%.' if (arms['high'] > 1).any() else note
+    return f'{note} Since they are symmetric, they may reach beyond 100%.' if (arms['high'] > 1).any() else note
 
 
 def _warnings(arms: Sequence[runs.Arm], sets: Sequence[Sequence[pairs.TestSet]]) -> list[str]:
     of_arms = [warning for arm in arms for warning in [*cautions.of_arm(arm), *_without_result(arm)]]
-    return [*of_arms, *cautions.of_sweep(arms, sets, so=', so none is marked')]
+    return [*of_arms, *cautions.of_sweep(arms, sets, so=', so none is marked as best')]
 
 
 def _without_result(arm: runs.Arm) -> list[str]:

@@ -25,7 +25,7 @@ def extrapolation_figure(arms: Sequence[runs.Arm], scores: pd.DataFrame) -> Figu
         panels.append(Panel(f'{split} accuracy, %', curves, f"coordinates '{policy}'", (0.0, 100.0)))
     caption = [seeds_note(arms), budget_note(arms), *missing_notes(arms)]
     if scores['tokens'].isna().any():
-        caption.append('A ResNet has no tokens, and stands where models with tokens see images of the same size.')
+        caption.append('A ResNet has no tokens; it is drawn where models with tokens see images of the same size.')
     return line_figure(
         panels,
         x_label='tokens of an image',

@@ -297,13 +297,13 @@ def _warnings(arms: Sequence[runs.Arm], evaluated: Sequence[Sequence[Ready]], sc
         for run in arm.runs:
             if run.status != records.FINISHED:
                 why = f' ({run.detail})' if run.detail else ''
-                warnings.append(f'{run.name} ({arm.label}{run.of_seed}) is {run.status}{why}, and in no mean')
+                warnings.append(f'{run.name} ({arm.label}{run.of_seed}) is {run.status}{why} and in none of the means')
         for one in ready:
             here = scores[(scores['run'] == one.run.name) & (scores['resolution'] == one.side)]
             for score in here[here['split'] == 'test'].head(1)['accuracy']:
                 if score != one.run.result.accuracy:
                     warnings.append(
-                        f'{one.run.name} ({arm.label}) has {score:.4%} on the test set at the trained resolution, and '
-                        f'{one.run.result.accuracy:.4%} by its result.json (another device, or version?)'
+                        f'{one.run.name} ({arm.label}) has {score:.4%} on the test set at the trained resolution, but '
+                        f'{one.run.result.accuracy:.4%} in its result.json (another device or version?)'
                     )
     return warnings

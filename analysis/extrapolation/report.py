@@ -18,7 +18,16 @@ from analysis.extrapolation.measure import (
     parse_policies,
     parse_resolutions,
 )
-from analysis.notes import SPREAD, budget_note, in_short, origin_notes, pairs_notes, tuning_notes, width_notes
+from analysis.notes import (
+    SPREAD,
+    budget_note,
+    in_short,
+    origin_notes,
+    pairs_notes,
+    selected_on,
+    tuning_notes,
+    width_notes,
+)
 from analysis.reading import records
 from analysis.terminal import LABELS
 from analysis.wording import capped, distinct, p_value, percent, runs_counted
@@ -73,23 +82,26 @@ def notes(found: Extrapolation) -> list[str]:
     data = distinct(f'{one.spec.name} ({one.side} x {one.side} pixels)' for one in ready)
     examples = distinct(f'{count:,}' for count in found.scores['examples'])
     lines = [
-        f'{", ".join(data)}, {_split(found)} split: {" or ".join(examples)} images, each once, resized bilinearly '
-        '(antialiased where they shrink); at their own size they are left as they are. Patches keep their size in '
-        'pixels, so one of a larger image shows less of it.',
-        'Mean over seeds ± half-width of its 95% confidence interval (Student t); none for one seed, or for seeds that '
-        'tie.',
+        f'{", ".join(data)}, {_split(found)} split: {" or ".join(examples)} images, each counted once. Images are '
+        'resized bilinearly (antialiased where they shrink); at their own size they are left unchanged. Patches keep '
+        'their size in pixels, so a patch of a larger image shows less of it.',
+        'Mean over seeds ± half the width of its 95% confidence interval (Student t); none for one seed, or for seeds '
+        'with the same accuracy.',
     ]
     lines += _pairs_notes(found)
     positions = dict.fromkeys(one.config.model.positions.name for one in ready if one.has_tokens)
     learned = [name for name in positions if POSITIONS[name].learned_places]
     if learned:
         lines.append(
-            f'Learned tables ({", ".join(learned)}) interpolate between trained places, and repeat their edge beyond.'
+            f'Learned tables of positions ({", ".join(learned)}) are interpolated between the trained places; beyond '
+            'these, the entry at the edge is repeated.'
         )
     if not all(one.has_tokens for one in ready):
         lines.append('A ResNet has no tokens and no coordinates; it sees the same images.')
-    rules = distinct(f'{result.selection_split or "unknown"} (rule: {result.selection_rule})' for result in results)
-    lines.append(f'Params as selected in training, on {"; ".join(rules)}; nothing is selected by what stands here.')
+    rules = distinct(f'{selected_on(result)} (rule: {result.selection_rule})' for result in results)
+    lines.append(
+        f'The weights are those selected in training, on {"; ".join(rules)}; nothing was selected by the results here.'
+    )
     lines += [budget_note(found.arms), *tuning_notes(found.arms), *width_notes(found.arms)]
     lines += [f'Training. {note}' for note in origin_notes([one.run for one in ready])]
     lines.append(f'This evaluation. {_made_by()}')
@@ -100,9 +112,9 @@ def notes(found: Extrapolation) -> list[str]:
 
 def _pairs_notes(found: Extrapolation) -> list[str]:
     once = 'that no choice of coordinates changes'
-    once += ', and those that both arms name,' if pairs.asked_by_both(found.arms) else ''
+    once += ', or that both arms name,' if pairs.asked_by_both(found.arms) else ''
     spread = f' {SPREAD}' if found.pairs['p_value'].notna().any() else ''
-    family = f'the pairs of a size, of which those {once} count once'
+    family = f'the pairs of each image size (a pair {once} counts once)'
     return [f'{note}{spread}' for note in pairs_notes(found.pairs, family)]
 
 

@@ -24,10 +24,11 @@ HEADINGS = {  # of columns that are numbers: heading, format, and what one unit 
     'accuracy_lost': ('Lost with-\nout it, %', '.2f', 100),
 }
 LEGEND = (
-    'Fixed pattern: the share of the attention that one pattern of offsets explains, the same for every query and '
-    'image; uniform pattern: what looking everywhere alike explains. Strongest offset: the one that gets most '
-    'attention (rows, columns), and the weight that it gets from the queries with a token there. Likeness: with the '
-    'other heads of its layer, 100% where they always look alike. Lost without it: accuracy, in points.'
+    'Fixed pattern: the share of the attention that is explained by one pattern of offsets, the same for every query '
+    'and image. Uniform pattern: the share that is explained by looking everywhere equally. Strongest offset: the '
+    'offset that gets the most attention (rows, columns), and the weight that it gets from the queries with a token '
+    'there. Likeness: how alike the head and the other heads of its layer look, 100% if they always look alike. Lost '
+    'without it: the accuracy lost when the head is removed, in points.'
 )
 
 
@@ -56,8 +57,8 @@ def pruning_figure(measured: Measured) -> Figure:
         for label, rows in arms
     ]
     caption = (
-        'Heads are removed from the least to the most important, by the validation images. Points are means over '
-        'seeds, bands their 95% confidence intervals (Student t).'
+        'Heads are removed from the least to the most important, as measured on the validation images. Points are '
+        'means over seeds; bands are their 95% confidence intervals (Student t).'
     )
     panel = Panel('accuracy, %', tuple(curves), bounds=(0.0, 100.0))
     return line_figure([panel], x_label='attention heads left, of all layers', caption=caption)
@@ -127,6 +128,6 @@ def _numbers(heads: pd.DataFrame) -> dict[str, list[str]]:
 def _pruning_line(pruning: pd.DataFrame) -> str:
     """Accuracy by heads left, of a run; of a sweep, where its curves are."""
     if 'arm' in pruning:
-        return 'Accuracy as heads are removed: pruning.csv, drawn in pruning.svg.'
+        return 'Accuracy as heads are removed is in pruning.csv, and drawn in pruning.svg.'
     steps = ', '.join(f'{row.heads_left}: {row.accuracy:.1%}' for row in pruning.itertuples())
-    return f'Accuracy by heads left, the least important removed first: {steps}.'
+    return f'Accuracy by the number of heads left, the least important removed first: {steps}.'

@@ -42,7 +42,7 @@ def attention_map(trained: Trained, image: UInt8[np.ndarray, 'height width chann
             maps = [None, *(weights[layer, head, patch] for head in heads), rollout[layer]]
             for place, values in zip(line, maps, strict=True):
                 _draw(place, image, trained.grid, values, None if values is maps[-1] else patch)
-        note = 'Framed: the patch that looks. Brightest: the largest weight of each map. Rollout: of the pooled output.'
+        note = 'Frame: the patch that looks. Brightest: the largest weight of each map. Rollout: for the pooled output.'
         figure.text(0.75 / width, 0.12 / height, note, fontsize=SMALL, color='#444444')
     row, column = np.unravel_index(patch, trained.grid)
     about = f'Where the heads look from the patch in row {row + 1}, column {column + 1} of one image. {title}.'

@@ -74,7 +74,7 @@ def trade_offs(rows: Sequence[Row]) -> Picture | None:
         return None
     caption = [
         seeds_note([row.arm for row in finished]),
-        'On the Pareto front no other arm of finished runs is better in both.',
+        'No other arm is better in both than an arm on the Pareto front; only arms with all runs finished count.',
     ]
     caption += missing_notes([row.arm for row in rows])
     best = '; '.join(f'{panel.title.lower()}: {_on_front(panel)}' for panel in panels)
@@ -99,7 +99,8 @@ def _on_front(panel: Panel) -> str:
         for mark in curve.marks:
             if mark.complete:
                 at.setdefault((mark.x, float(np.mean(mark.values))), curve.label)
-    return ', then '.join(f'{at[point]} at {point[1]:.2f}%' for point in panel.front) or 'no arm has finished whole'
+    named = ', then '.join(f'{at[point]} at {point[1]:.2f}%' for point in panel.front)
+    return named or 'no arm has all its runs finished'
 
 
 def learning_curves(workdir: Path, rows: Sequence[Row]) -> Picture | None:
@@ -118,7 +119,9 @@ def learning_curves(workdir: Path, rows: Sequence[Row]) -> Picture | None:
             panels.append(Panel(y_label, tuple(curves), y_label.split(',')[0].capitalize(), bounds))
     if not panels:
         return None
-    caption = 'Mean over the seeds that logged the step; where all did, with its 95% confidence interval (Student t).'
+    caption = (
+        'Mean over the seeds that logged the step; where all seeds did, with its 95% confidence interval (Student t).'
+    )
     figure = line_figure(panels, x_label='step', caption=caption, ticks=_step_ticks(steps), markers=False)
     last = '; '.join(f'{curve.label} {np.mean(curve.marks[-1].values):.4g}' for curve in panels[-1].curves)
     return Picture('learning_curves', 'How they learned', f'{panels[-1].y_label} at the end: {last}.', figure)
@@ -175,9 +178,8 @@ def scaling_curves(sweep: runs.Sweep) -> Picture | None:
     figure = line_figure([panel], x_label='training images', scale='log', caption=seeds_note(sweep.arms))
     most = [(curve.label, max(curve.marks, key=lambda mark: mark.x)) for curve in curves]
     about = '; '.join(f'{label} {np.mean(mark.values):.2f}% with {mark.x:,.0f}' for label, mark in most)
-    return Picture(
-        'data_scaling', 'By the amount of data', f'Test accuracy by training images. With the most: {about}.', figure
-    )
+    about = f'Test accuracy by number of training images. With the most images: {about}.'
+    return Picture('data_scaling', 'By the amount of data', about, figure)
 
 
 def _curves_over_data(arms: Sequence[runs.Arm]) -> tuple[Curve, ...]:
@@ -201,5 +203,5 @@ def extrapolation_curves(workdir: Path, sweep: runs.Sweep) -> Picture | None:
     left = written.read(workdir, sweep)
     if left is None:
         return None
-    about = 'Accuracy on images of other sizes than in training; extrapolation.csv has the numbers.'
+    about = 'Accuracy on images of sizes other than in training; extrapolation.csv has the numbers.'
     return Picture('extrapolation', 'Beyond the trained length', about, extrapolation_figure(*left))

@@ -29,7 +29,7 @@ from models.positions import POSITIONS, AbsolutePositions, NoPositions
 
 IMAGES = 6  # of a run, when there is room
 ROOM = 5_000_000  # characters for attention, of the 10 MB that a page may have
-LEFT_OUT = 'left out, so that this page stays small; a report of this run alone shows it'
+LEFT_OUT = 'left out to keep this page small; a report of this run alone shows it'
 VIEWS = {
     'weights': 'as it is',
     'content': 'by content alone',
@@ -160,7 +160,7 @@ def _parts(trained: Trained, split: Split) -> Parts:
     """Of all images at once: those that `fit` chose take less than a batch of heads.trained does."""
     parts = jax.device_get(attention_parts(trained, np.asarray(split.images)))
     if not np.isfinite(parts.weights).all():
-        raise ConfigError('its attention weights are no numbers')
+        raise ConfigError('its attention weights are not finite numbers')
     return parts
 
 
@@ -198,11 +198,11 @@ def lacks_parts(model: ConfigDict) -> str:
         return ''
     variant, name = POSITIONS[model.positions.name], model.positions.name
     if not model.positions.content:
-        return 'Attention is by position alone here (model.positions.content=False): the weights are all its own.'
+        return 'Attention depends on position alone here (model.positions.content=False): all weights come from it.'
     if variant is NoPositions:
-        return 'Without positions, attention is by content alone.'
+        return 'Without positions, attention depends on content alone.'
     if issubclass(variant, AbsolutePositions):
-        return f'{name} is added to the tokens, so every query and key is made of both, and no part is its own.'
+        return f'{name} is added to the tokens, so queries and keys mix both, and neither has a part of its own.'
     if variant.rotate is not NoPositions.rotate:
-        return f'{name} turns queries and keys, so it changes what content says and says nothing by itself.'
-    return f'{name} acts between blocks, not on the logits, so attention is by content alone.'
+        return f'{name} rotates queries and keys, so it changes the attention by content and has no part of its own.'
+    return f'{name} acts between blocks, not on the logits, so attention depends on content alone.'

@@ -81,7 +81,7 @@ def heads_figure(
 def gaussians_figure(states: States, grid: Grid) -> Figure:
     """Where heads look from a query, over the offsets of the grid: a panel per layer."""
     layers = evenly(len(next(iter(states.values()))))
-    note = 'Dotted: before training. Colours are heads.'
+    note = 'Dotted: before training. Each colour is a head.'
     with matplotlib.rc_context(STYLE):
         figure, axes = panels(len(layers), (3.0, 3.2), note, left=0.1, below=0.04, gap=0.3, beside=0.3)
         for place, layer in zip(axes, layers, strict=True):
@@ -116,7 +116,7 @@ def draw_gaussians(axes: Axes, encoding: Gaussian, solid: bool) -> None:
 def frequencies_figure(states: States) -> Figure:
     """How far each pair of channels turns per row and per column: a panel per layer."""
     layers = evenly(len(next(iter(states.values()))))
-    note = 'Hollow: before training. Colours are heads.' if 'before training' in states else ''
+    note = 'Hollow: before training. Each colour is a head.' if 'before training' in states else ''
     with matplotlib.rc_context(STYLE):
         figure, axes = panels(len(layers), (3.0, 3.0), note, left=0.12, below=0.05, gap=0.2, beside=0.4, share=True)
         for place, layer in zip(axes, layers, strict=True):

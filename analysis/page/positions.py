@@ -68,7 +68,7 @@ def position_pictures(trained: Trained, name: str, title: str) -> tuple[list[Pic
 
     draw = _drawing(variant)
     if draw is None:
-        return [], f'How to draw {called} is not known here.'
+        return [], f'This report does not know how to draw {called}.'
     drawn, note = draw(states, trained)
     pictures = [
         Picture(f'{name}_{kind}', f'{title}: {about}', f'{about}, {" and ".join(states)}.', figure)
@@ -94,26 +94,26 @@ def _drawing(variant: type[NoPositions]) -> Callable[[States, Trained], Drawn] |
 
 def _draw_codes(states: States, trained: Trained) -> Drawn:
     about = f'similarity of the codes of {_called(trained)} across the grid'
-    note = 'Each small map is of one place: the cosine of its code with the code of every place of the grid.'
+    note = 'Each small map is for one place: the cosine between its code and the code of every place of the grid.'
     return [('codes', about, codes_figure(states, trained.grid))], note
 
 
 def _draw_where_heads_look(states: States, trained: Trained) -> Drawn:
     about = 'where each head looks, as a Gaussian around the query'
-    note = 'The square is the query; an ellipse is centred where the head looks, and reaches one standard deviation.'
+    note = 'The square is the query. Each ellipse is centred where a head looks, and extends to one standard deviation.'
     return [('gaussians', about, gaussians_figure(states, trained.grid))], note
 
 
 def _draw_turns(states: States, trained: Trained) -> Drawn:
     frequencies = f'frequencies of {_called(trained)}'
     note = (
-        'A point is a pair of channels: how far it turns per row and per column. A map says, by offset, what is '
-        'left of the product of a query and an equal key: the mean cosine of the pairs.'
+        'Each point is a pair of channels: how far it is rotated per row and per column. Each map shows, by offset, '
+        'what is left of the product of a query and an equal key: the mean cosine over the pairs.'
     ) + _beyond_window(trained)
     maps = by_state(states, lambda each: rotary_maps(each, trained))
     return [
         ('frequencies', frequencies, frequencies_figure(states)),
-        ('turns', f'{frequencies}, and the likeness that it leaves', heads_figure(maps, (-1.0, 1.0))),
+        ('turns', f'{frequencies}, and the likeness that is left', heads_figure(maps, (-1.0, 1.0))),
     ], note
 
 
@@ -125,14 +125,14 @@ def _draw_kernels(states: States, trained: Trained) -> Drawn:
 
 def _draw_vectors(states: States, trained: Trained) -> Drawn:
     maps = {state: {f'layer {n}': vector_maps(each[n]) for n in evenly(len(each))} for state, each in states.items()}
-    note = 'For rows (left) and columns (right): the cosine of the vector of every offset with that of every other.'
+    note = 'For rows (left) and columns (right): the cosine between the vectors of every two offsets.'
     figure = heads_figure(maps, (-1.0, 1.0), ('rows', 'columns').__getitem__)
     return [('vectors', 'similarity of the vectors of offsets', figure)], note
 
 
 def _draw_biases(states: States, trained: Trained) -> Drawn:
     about = f'logits that {_called(trained)} adds, by offset and head'
-    note = 'A map has the query in its middle, and at each offset what is added to the logit of a key there.'
+    note = 'Each map has the query in its middle, and shows at each offset what is added to the logit of a key there.'
     note += _beyond_window(trained)
     return [('biases', about, heads_figure(by_state(states, lambda each: score_maps(each, trained))))], note
 

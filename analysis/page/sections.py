@@ -37,13 +37,13 @@ def sections(
     grid, costs, curves = heat_map.heat_map(rows), charts.trade_offs(rows), charts.learning_curves(workdir, rows)
     scaling, beyond = charts.scaling_curves(sweep), charts.extrapolation_curves(workdir, sweep)
     flags = f'--workdir={shlex.quote(str(workdir))} --resolutions=...'
-    asked = f'For accuracy beyond the trained length: python eval.py {flags}, then this report again.'
+    asked = f'For accuracy beyond the trained length, run python eval.py {flags}, then make this report again.'
     return [
         Section('heat-map', 'Positions and heads', [HEAT_MAP if grid else NO_HEAT_MAP], drawn(grid)),
         Section(
             'trade-offs',
             'What accuracy costs',
-            [] if costs else ['One arm has nothing to be traded against.'],
+            [] if costs else ['There are no two arms to compare.'],
             drawn(costs),
         ),
         Section('learning', 'How they learned', [] if curves else ['No run left a log.'], drawn(curves)),
@@ -60,16 +60,17 @@ def sections(
 
 
 HEAT_MAP = (
-    'A cell is an arm: mean test accuracy and half of its 95% confidence interval. It leads to the runs behind it.'
+    'Each cell is an arm: its mean test accuracy ± half the width of the 95% confidence interval. It links to the runs '
+    'behind it.'
 )
-NO_HEAT_MAP = 'No two arms of attention differ in positions and heads alone, so there is no map of them.'
-BEYOND = f'Beyond the trained length, coordinates {"; ".join(f"{name!r}: {what}" for name, what in POLICIES.items())}.'
-NO_SCALING = 'The arms do not differ in the amount of data, and the sweep asks for no figure of its own.'
+NO_HEAT_MAP = 'No two attention arms differ only in positions and heads, so there is no map of them.'
+BEYOND = f'Coordinates beyond the trained length: {"; ".join(f"{name!r}: {what}" for name, what in POLICIES.items())}.'
+NO_SCALING = 'The arms do not differ in the amount of data, and the sweep does not ask for a figure of its own.'
 
 
 def _head_pictures(measured: Measured | None, no_heads: str) -> tuple[list[str], list[Picture]]:
     if measured is None:
-        return [f'Nothing is known of heads: {no_heads}.'], []
+        return [f'Nothing is known about the heads: {no_heads}.'], []
     about = 'Accuracy as heads are removed, from the least to the most important'
     pruning = Picture(
         'pruning',
@@ -77,7 +78,7 @@ def _head_pictures(measured: Measured | None, no_heads: str) -> tuple[list[str],
         f'{about}; python -m analysis.heads has the numbers.',
         heads_report.pruning_figure(measured),
     )
-    far = 'How far and how widely they look'
+    far = 'How far and how widely heads look'
     distance = Picture(
         'heads',
         far,
@@ -101,7 +102,7 @@ def _attention_map(workdir: Path, rows: Sequence[Row], load: Load) -> tuple[list
             trained = load(runs.folder_of(workdir, run))
             test = explorer.typical(data.load_once(trained.config.data).test, 4)
             title = row.label + run.of_seed
-            return [f'{title}. The explorer has the others.'], [
+            return [f'{title}. The explorer shows the others.'], [
                 attention_map.attention_map(trained, test.images[-1], title)
             ]
         except Exception:  # its checkpoint is damaged: the explorer says so of each run
@@ -119,7 +120,7 @@ def _position_pictures(workdir: Path, rows: Sequence[Row], load: Load) -> tuple[
             trained = load(runs.folder_of(workdir, run))
             same = positions.fixed_as(trained)
             if same is not None and same in fixed:
-                texts.append(f'{title}: as in an arm above.')
+                texts.append(f'{title}: the same as for an arm above.')
                 continue
             fixed.add(same)
             drawn, note = positions.position_pictures(trained, f'positions_{row.number}', title)

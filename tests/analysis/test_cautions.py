@@ -36,17 +36,24 @@ def test_what_runs_of_an_arm_should_share_is_named_where_they_do_not(arms, name)
 
 def test_a_run_that_others_begun_is_named(arms):
     (said,) = warned([with_results(arms[0], mixed=True), *arms[1:]])
-    assert said == f'{arms[0].runs[0].name} (poor, seed 0) was begun by other code, on other images or elsewhere'
+    assert said == (
+        f'{arms[0].runs[0].name} (poor, seed 0) was begun by other code, on other images, with other versions or on '
+        'another device'
+    )
 
 
 def test_of_different_data_a_table_says_what_it_leaves_out(arms):
     others = [with_results(arms[0], test_examples=7), *arms[1:]]
     assert warned(others) == ['the arms were tested on different data']
-    assert warned(others, ', so none is marked') == ['the arms were tested on different data, so none is marked']
+    assert warned(others, ', so none is marked as best') == [
+        'the arms were tested on different data, so none is marked as best'
+    ]
 
 
 def test_an_arm_that_lacks_a_run_is_said_to_be_not_compared(arms):
     first, *others = arms[0].runs
     lost = dataclasses.replace(first, status='damaged', result=None)
     short = dataclasses.replace(arms[0], runs=(lost, *others))
-    assert warned([short, *arms[1:]]) == ['the mean of poor is over the 2 of 3 runs that finished; it is not compared']
+    assert warned([short, *arms[1:]]) == [
+        'the mean of poor is over the 2 of 3 runs that finished; the arm is not compared with others'
+    ]

@@ -57,7 +57,7 @@ def test_an_arm_is_a_point_of_its_curve_in_each_panel(sweep):
     assert (accuracy.get_ylabel(), speed.get_ylabel()) == ('test accuracy, %', 'training speed, images/s')
     assert accuracy.get_xscale() == 'log'
     assert {y for _, y in points(speed)} == {4121.7, 4120.7}  # means over seeds of 4120.7 + seed
-    for part in ('660 steps of 128 images', '84,480 seen', '360 test images', 'over 1 to 3 seeds', 'digits'):
+    for part in ('660 steps of 128 images', '84,480 images seen', '360 test images', 'over 1 to 3 seeds', 'digits'):
         assert part in caption(figure), part
     assert 'Hollow' not in caption(figure)
 
@@ -83,8 +83,8 @@ def test_what_did_not_finish_is_hollow_or_absent_and_named(sweep):
         if line.get_markerfacecolor() == 'white' and len(line.get_xdata())
     ]
     assert hollow == [[400, pytest.approx(100 * sum(ACCURACY['attention'][400]) / 3)]]
-    assert 'Hollow, the mean of the runs that finished: attention, 400 (1 diverged of 4).' in caption(figure)
-    assert 'Not drawn, since no run finished: conv, 1600 (1 unfinished of 1).' in caption(figure)
+    assert 'Hollow points are means over finished runs only: attention, 400 (1 diverged out of 4).' in caption(figure)
+    assert 'Not drawn, because no run finished: conv, 1600 (1 unfinished out of 1).' in caption(figure)
     assert 'In the table alone: outside.' in caption(figure)
     assert max(x for x, _ in points(figure.axes[0])) == 400
 
@@ -113,7 +113,7 @@ def test_a_sweep_without_a_figure_has_none(sweep, capsys):
 def test_a_sweep_of_which_nothing_finished_still_says_so(workdir):
     add(workdir, 'conv', 100, 0, result={'status': 'diverged', 'diverged_step': 40})
     figure = figures.sweep_figure(runs.read(write(workdir)))
-    assert 'conv, 100 (1 diverged of 1)' in caption(figure)
+    assert 'conv, 100 (1 diverged out of 1)' in caption(figure)
 
 
 def test_categories_may_be_numbers(sweep):

@@ -66,7 +66,7 @@ def test_what_devices_achieved_stands_beside_images_per_second(workdir):
     assert math.isnan(row['mfu'])
     (note,) = (note for note in table.notes if 'Speeds' in note)
     assert 'MFU' not in note
-    assert 'waited for the host for no more than 1.4% of the time' in note
+    assert 'waited for the host for at most 1.4% of the training time' in note
 
 
 def test_the_share_of_the_peak_stands_where_it_is_known(workdir):
@@ -76,7 +76,7 @@ def test_the_share_of_the_peak_stands_where_it_is_known(workdir):
     heading, _, *rows = markdown_rows(formats.to_markdown(table))
     places = heading.index('TFLOP/s'), heading.index('MFU, %')
     assert [[row[place] for place in places] for row in rows] == [['405.0', '40.9'], ['500.0', '50.5']]
-    assert any('MFU is their share of the peak' in note for note in table.notes)
+    assert any("MFU is their share of the devices' peak" in note for note in table.notes)
 
 
 def test_a_table_of_older_results_is_as_it_was(three_arms):

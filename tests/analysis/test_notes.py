@@ -11,9 +11,9 @@ def test_notes_hold_what_a_reviewer_asks_for(three_arms):
     table = tables.make_table(runs.read(three_arms.write()))
     for text in (formats.to_markdown(table), as_printed(table)):
         assert '660 steps of 128 images, 84,480 images seen' in text
-        assert 'validation: 10% of train, stratified' in text
-        assert 'Each run met the test set (1,000 images) once, at its end' in text
-        assert '(± 1.1 points at 97%) is not in them' in text
+        assert 'validation, which is 10% of train, stratified' in text
+        assert 'Each run was evaluated on the test set (1,000 images) once, at its end' in text
+        assert 'do not include the uncertainty from sampling the 1,000 test images (± 1.1 points at 97%)' in text
         assert 'Seeds: 0, 1, 2.' in text
         assert 'Student t' in text
         assert 'paired by seed, Holm-corrected over 2 arms' in text
@@ -26,7 +26,7 @@ def test_notes_hold_what_a_reviewer_asks_for(three_arms):
 def test_a_window_s_flops_are_said_to_be_those_computed(three_arms):
     assert 'Forward FLOPs are per image.' in formats.to_markdown(tables.make_table(runs.read(three_arms.write())))
     three_arms.add('near', 0, 0.9, {'model.window': 3}, {'test.examples': 1000})
-    said = 'per image; those of attention in windows count pairs that are computed and then masked.'
+    said = 'per image; for attention in windows they include pairs of tokens that are computed and then masked.'
     assert said in formats.to_markdown(tables.make_table(runs.read(three_arms.write())))
 
 
@@ -35,24 +35,28 @@ def test_a_kernel_that_was_not_the_one_asked_for_is_told(workdir):
     asked = {'model.attention_kernel': 'cudnn'}
     workdir.add('asked', 0, 0.9, asked, {'test.examples': 1000, 'kernel_fallback': 'the backend is cpu'})
     workdir.add('plain', 0, 0.9, result={'test.examples': 1000})
-    said = "Attention fell back from the kernel asked for to XLA's: the backend is cpu."
+    said = "Attention used XLA's kernel instead of the one requested: the backend is cpu."
     assert said in formats.to_markdown(tables.make_table(runs.read(workdir.write())))
 
 
 @pytest.mark.parametrize(
     ('results', 'said', 'unsaid'),
     [
-        ([{'population': {'size': 3}}] * 2, ['in populations of 3:', 'of a whole population'], ['differ in size']),
+        ([{'population': {'size': 3}}] * 2, ['in populations of 3 runs:', 'of a whole population'], ['differ in size']),
         (
             [{'population': {'size': 1}}, {'population': {'size': 8}}],
             ['populations of 1 to 8', 'may differ in speed'],
             [],
         ),
         ([{'population': {'size': 1}}] * 2, [], ['population', 'processes']),
-        ([{'population': {'size': 1, 'processes': 2}}] * 2, ['2 processes trained at the same time'], ['populations']),
+        (
+            [{'population': {'size': 1, 'processes': 2}}] * 2,
+            ['2 processes trained on the machine at the same time'],
+            ['populations'],
+        ),
         (
             [{'compilation_cache': {'hits': 50, 'misses': 0}}, {'compilation_cache': {'hits': 0, 'misses': 53}}],
-            ['0 to 50 came from the compilation cache, 0 to 53 were compiled'],
+            ['0 to 50 came from the compilation cache and 0 to 53 were compiled'],
             ['population'],
         ),
     ],
@@ -82,12 +86,12 @@ def test_a_width_that_was_solved_is_said_beside_the_reference(three_arms):
     three_arms.add('coarse', 0, 0.9, {'model.depth': 6}, {'test.examples': 1000, **coarse})
     (note,) = (note for note in tables.make_table(runs.read(three_arms.write())).notes if 'reference' in note)
     assert note == (
-        'Widths were solved to match a reference arm. '
+        'Widths were computed to match a reference arm. '
         'conv 3 x 3: embed_dim 52 (reference 138,890 params; +0.4%); '
         'resnet: resnet_width 17 (reference 2,000,000 FLOPs; -1.5%); '
         'coarse: embed_dim 56, mlp_ratio 2.357 (reference 138,890 params; +0.4%). '
-        'There are 2 reference arms, since what is not the mixer (depth, patch size, ...) is as each arm has it: '
-        'arms of different ones do not cost alike.'
+        'There are 2 reference arms, since a reference takes all but the mixer (depth, patch size, ...) from the arm '
+        'that is matched to it: arms with different references do not cost the same.'
     )
 
 
@@ -116,7 +120,7 @@ def test_nothing_is_said_of_a_width_that_was_not_solved(three_arms, result):
 def test_a_pass_is_as_many_images_as_there_are_to_train_on(three_arms):
     sweep = runs.read(three_arms.write())
     assert '(65.34 passes over 1,293 training images)' in ' '.join(tables.make_table(sweep).notes)
-    assert '(84,480 seen, of 1,293 in the training set)' in notes.budget_note(sweep.arms)
+    assert '(84,480 images seen; 1,293 training images)' in notes.budget_note(sweep.arms)
 
 
 def test_as_many_steps_of_more_images_are_another_budget(three_arms):

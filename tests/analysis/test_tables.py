@@ -83,7 +83,7 @@ def test_survivors_of_divergence_never_win(three_arms):
     assert 'Bold: highest mean of the arms compared;' in text
     assert '2 of 3 (1 diverged)' in text
     assert 'diverged at step 77' in text
-    assert 'over the 2 of 3 runs that finished; it is not compared' in text
+    assert 'over the 2 of 3 runs that finished; the arm is not compared with others' in text
 
 
 def test_one_seed_has_no_interval_and_no_mark(workdir):
@@ -132,7 +132,7 @@ def test_pairs_are_compared_where_their_own_test_set_is_one(workdir):
     assert close.p_value == statistics.paired_difference(CLOSE, BEST, 1 / 360).p_value
     assert math.isnan(elsewhere.p_value)
     assert math.isnan(elsewhere.difference)
-    assert 'tested on different images' in ' '.join(table.notes)
+    assert 'with different test images' in ' '.join(table.notes)
 
 
 def test_differences_without_spread_are_judged_by_one_image_of_the_test_set(workdir):
@@ -153,7 +153,7 @@ def test_no_arm_is_best_of_those_that_nothing_was_tested_against(workdir):
     workdir.add('one seed', 0, 0.99, {'model.depth': 5})
     table = tables.make_table(runs.read(workdir.write()))
     assert table.arms['mark'].tolist() == ['', '']
-    assert 'No arm is marked' in table.notes[0]
+    assert 'No arm is marked as best' in table.notes[0]
 
 
 def test_results_that_do_not_tell_their_images_are_compared_as_ever(workdir):
@@ -204,7 +204,7 @@ def test_arms_that_name_each_other_have_a_row_each_and_one_test(three_arms):
     both = tables.make_table(_compared(three_arms, poor=['close'], best=['close'], close=['best']))
     assert both.pairs['p_value'].tolist() == [*once.pairs['p_value'], once.pairs['p_value'][1]]
     assert 'over 2 pairs.' in ' '.join(once.notes)
-    assert 'over 2 pairs, of which those that both arms name count once.' in ' '.join(both.notes)
+    assert 'over 2 pairs (a pair that both arms name counts once).' in ' '.join(both.notes)
     rows = {tuple(row[:2]): row[2] for row in markdown_rows(formats.to_markdown(both))[-3:]}
     assert rows['best', 'close'] == '+0.17 ± 2.59'
     assert rows['close', 'best'] == '-0.17 ± 2.59'
@@ -214,7 +214,7 @@ def test_one_pair_that_both_arms_name_is_corrected_for_nothing(three_arms):
     table = tables.make_table(_compared(three_arms, best=['close'], close=['best']))
     assert table.pairs['p_value'].tolist() == [statistics.paired_difference(BEST, CLOSE, 1e-3).p_value] * 2
     (note,) = [note for note in table.notes if note.startswith('Pairs')]
-    assert note.endswith('p: a two-sided t-test paired by seed.')
+    assert note.endswith('p is from a two-sided t-test paired by seed.')
 
 
 def test_a_table_that_is_asked_for_no_pairs_has_none(three_arms):
@@ -249,7 +249,7 @@ def test_each_row_of_a_label_over_several_configs_is_compared(three_arms):
 def test_a_pair_whose_other_is_not_there_is_a_warning(three_arms):
     table = tables.make_table(_compared(three_arms, poor=['bset', 'close', 'poor']))
     assert table.pairs['against'].tolist() == ['close']
-    assert any('arms are to be compared with bset, of which there is no row' in note for note in table.notes)
+    assert any('arms are to be compared with bset, for which there is no row' in note for note in table.notes)
 
 
 @pytest.mark.parametrize('against', ['best', [3], {'best': 1}, [['best']]])

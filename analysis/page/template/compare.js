@@ -24,7 +24,7 @@
       return row;
     }));
     const count = rows.length === 1 ? '1 field differs' : `${rows.length} fields differ`;
-    table.caption.textContent = `${count}, the seed apart; every other field is the same.`;
+    table.caption.textContent = `${count}, not counting the seed; every other field is the same.`;
   };
 
   for (const select of [first, second]) select.addEventListener('change', show);

@@ -109,7 +109,7 @@
       return frame;
     }));
     at('rollout-note').textContent = run().between
-      ? 'The convolution between the first two blocks mixes patches too, and is not in it.' : '';
+      ? 'The convolution between the first two blocks also mixes patches, and is not included.' : '';
   };
 
   const showTables = () => {

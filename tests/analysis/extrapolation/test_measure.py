@@ -106,7 +106,7 @@ def test_another_accuracy_than_training_reported_is_a_warning(trained, found):
     assert len(found.warnings) == len(untrained)
     for name, warning in zip(untrained, found.warnings, strict=True):
         assert name in warning
-        assert '33.3333% by its result.json' in warning
+        assert '33.3333% in its result.json' in warning
 
 
 @pytest.mark.parametrize('policy', POLICIES)
@@ -181,7 +181,7 @@ def test_pairs_that_the_sweep_asks_for_are_tested_at_each_resolution(copied):
     for policy in POLICIES:
         assert f"Pairs, difference in points. Coordinates '{policy}'." in text
     assert '| late | attention | ' in text
-    assert 'Holm-corrected over the pairs of a size' in text
+    assert 'Holm-corrected over the pairs of each image size' in text
 
 
 def test_what_is_not_finished_or_cannot_be_read_is_counted_and_named(copied):
@@ -214,8 +214,8 @@ def test_the_page_shows_the_figure_that_eval_wrote(copied, tmp_path):
     for path in write_figure(picture.figure, tmp_path / 'extrapolation'):
         assert path.read_bytes() == (copied / path.name).read_bytes()
     (caption,) = (' '.join(text.get_text().split()) for text in picture.figure.texts)
-    assert 'Hollow, the mean of the runs that finished: attention (1 damaged, 1 unfinished of 4).' in caption
-    assert 'Not drawn, since no run finished: conv (1 unfinished of 1).' in caption
+    assert 'Hollow points are means over finished runs only: attention (1 damaged, 1 unfinished out of 4).' in caption
+    assert 'Not drawn, because no run finished: conv (1 unfinished out of 1).' in caption
 
 
 def test_a_run_alone_is_an_arm_and_nothing_left_is_one_line(trained, tmp_path):
@@ -314,8 +314,8 @@ def test_pairs_that_both_arms_name_are_said_to_count_once(found):
     one_side = found._replace(pairs=pd.DataFrame([pair], columns=[*measure.PAIR]))
     one_side = one_side._replace(arms=(attention, dataclasses.replace(conv, against=('attention',)), resnet))
     both_sides = one_side._replace(arms=(dataclasses.replace(attention, against=('conv',)), *one_side.arms[1:]))
-    assert 'of which those that no choice of coordinates changes count once.' in ' '.join(report.notes(one_side))
-    said = 'of which those that no choice of coordinates changes, and those that both arms name, count once.'
+    assert '(a pair that no choice of coordinates changes counts once).' in ' '.join(report.notes(one_side))
+    said = '(a pair that no choice of coordinates changes, or that both arms name, counts once).'
     assert said in ' '.join(report.notes(both_sides))
 
 
@@ -337,14 +337,14 @@ def test_what_was_tried_for_tuned_arms_is_said_as_under_the_table(found):
     tried = tuple(Tried((rate,), accuracy) for rate, accuracy in ((0.1, 0.5), (0.2, 0.7)))
     tuned = changed(found, 'attention', tuning=Tuning(('train.learning_rate',), tried, 1))
     lines = report.notes(tuned)
-    assert 'attention: 0.2, an end of the range, of 0.1 (50.00%), 0.2 (70.00%).' in ' '.join(lines)
+    assert 'attention: 0.2, at an end of the range, out of 0.1 (50.00%), 0.2 (70.00%).' in ' '.join(lines)
     assert 'Warning: more settings were tried for some arms than for others.' in lines
     assert not any('tried' in line for line in report.notes(found))
 
 
 def test_widths_that_were_solved_are_said_as_under_the_table(found):
     solved = {'width': {'embed_dim': 52}, 'reference': ('params', 138_890), 'params': 139_446}
-    said = 'Widths were solved to match a reference arm. conv: embed_dim 52 (reference 138,890 params; +0.4%).'
+    said = 'Widths were computed to match a reference arm. conv: embed_dim 52 (reference 138,890 params; +0.4%).'
     assert said in report.notes(changed(found, 'conv', solved))
     assert not any('Widths' in line for line in report.notes(found))
 
@@ -361,12 +361,13 @@ def test_a_pair_that_is_not_tested_is_explained(found):
     tested = ('extend', 'conv', 'attention', 8, 0.02, 0.01, 0.03, 4, 0.03)
     untested = ('extend', 'conv', 'attention', 12, *[float('nan')] * 3, 0, None)
     sentence = (
-        'Pairs with an unfinished run, tested on different images, or without two seeds in common are not tested.'
+        'Pairs with an unfinished run, with different test images, or with fewer than two seeds in common are not '
+        'tested.'
     )
     for rows, explained, said_of_p in (([tested], 0, 1), ([tested, untested], 1, 1), ([untested], 1, 0)):
         text = ' '.join(report.notes(found._replace(pairs=pd.DataFrame(rows, columns=[*measure.PAIR]))))
         assert text.count(sentence) == explained
-        assert text.count('a two-sided t-test') == text.count('taken to spread by one') == said_of_p
+        assert text.count('a two-sided t-test') == text.count('one test image is taken in its place') == said_of_p
 
 
 def test_what_the_table_warns_of_is_warned_of_beside_other_resolutions(copied):

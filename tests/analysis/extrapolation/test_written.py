@@ -74,7 +74,7 @@ def test_a_run_that_has_changed_since_is_in_no_mean(workdir, sweep):
     arms, scores = written.read(workdir.path, sweep._replace(arms=(lost, cut)))
     assert statuses(arms) == [['diverged', 'finished', 'finished'], ['finished', 'unfinished', 'finished']]
     assert whole.runs[0].name not in set(scores['run'])
-    assert '1 diverged of 3' in caption(arms, scores)
+    assert '1 diverged out of 3' in caption(arms, scores)
 
 
 def test_a_run_that_finished_later_is_unfinished_there(workdir, sweep):
@@ -102,7 +102,7 @@ def test_a_run_with_a_row_that_makes_no_sense_is_damaged(workdir, sweep, changed
     arms, scores = written.read(workdir.path, sweep)
     assert statuses(arms)[0] == ['finished', 'damaged', 'finished']
     assert sweep.arms[0].runs[1].name not in set(scores['run'])
-    assert 'whole (1 damaged of 3)' in caption(arms, scores)
+    assert 'whole (1 damaged out of 3)' in caption(arms, scores)
 
 
 def test_what_is_no_such_table_is_as_nothing(workdir, sweep, monkeypatch):

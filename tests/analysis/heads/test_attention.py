@@ -79,7 +79,7 @@ def test_parts_are_for_those_with_scores_beside_content(trained, name):
     assert has_parts(trained(name).config.model) == (name in WITH_SCORES)
     assert bool(lacks_parts(trained(name).config.model)) == (name not in WITH_SCORES)
     if POSITIONS[name].scores_content_free:
-        assert 'by position alone' in lacks_parts(trained(name, model__positions__content=False).config.model)
+        assert 'depends on position alone' in lacks_parts(trained(name, model__positions__content=False).config.model)
 
 
 def test_encodings_are_those_of_the_params(trained):

@@ -136,7 +136,7 @@ def test_position_apart_from_content_where_the_variant_has_one(opened):
     assert heads(page) not in (whole, by_position)
     choose(page, 'learned')
     assert page.locator('#choose-view option[value=position]').is_disabled()
-    assert 'no part is its own' in page.inner_text('#view-note')
+    assert 'neither has a part of its own' in page.inner_text('#view-note')
 
 
 def test_a_run_without_attention_says_so(opened):

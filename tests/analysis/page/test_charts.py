@@ -108,8 +108,8 @@ def test_what_accuracy_costs_says_which_arms_are_hollow_or_absent(workdir):
             fields, result = {'model.depth': depth}, {'params': 1000 * depth}
             workdir.add(f'depth {depth}', seed, 0.9, fields, result, finished=seed < finished)
     (caption,) = (' '.join(text.get_text().split()) for text in charts.trade_offs(rows(workdir)).figure.texts)
-    assert 'Hollow, the mean of the runs that finished: depth 2 (1 unfinished of 2).' in caption
-    assert 'Not drawn, since no run finished: depth 3 (2 unfinished of 2).' in caption
+    assert 'Hollow points are means over finished runs only: depth 2 (1 unfinished out of 2).' in caption
+    assert 'Not drawn, because no run finished: depth 3 (2 unfinished out of 2).' in caption
 
 
 def test_learning_curves_leave_out_what_is_no_number(workdir):

@@ -103,7 +103,7 @@ def test_runs_without_checkpoints_are_named_not_drawn(workdir):
     text = page.read_text()
     assert 'has no checkpoint yet' in text
     assert 'No run here has attention weights to show.' in text
-    assert 'Nothing is known of heads' in text
+    assert 'Nothing is known about the heads' in text
 
 
 def test_the_first_lines_count_the_arms_that_are_not_shown_to_differ(three_arms):

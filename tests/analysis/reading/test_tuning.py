@@ -35,8 +35,8 @@ def test_validation_chooses_for_each_arm_and_the_test_set_has_no_say(workdir, tu
     table = tables.make_table(runs.read(workdir.path))
     assert list(table.arms['test_accuracy']) == pytest.approx([0.605, 0.705])
     (note,) = [note for note in table.notes if RATE in note]
-    assert 'attention: 0.2, of 0.1 (70.50%), 0.2 (90.50%), 0.4 (80.50%)' in note
-    assert 'conv: 0.4, an end of the range, of 0.1' in note
+    assert 'attention: 0.2, out of 0.1 (70.50%), 0.2 (90.50%), 0.4 (80.50%)' in note
+    assert 'conv: 0.4, at an end of the range, out of 0.1' in note
     assert not any('Warning' in note for note in table.notes)
 
 
@@ -107,7 +107,7 @@ def tuned_over(workdir):
 
 
 def tuning_note(workdir):
-    (note,) = [note for note in tables.make_table(runs.read(workdir.write())).notes if 'of those tried' in note]
+    (note,) = [note for note in tables.make_table(runs.read(workdir.write())).notes if 'among those tried' in note]
     return note
 
 
@@ -115,8 +115,9 @@ def test_a_value_of_several_tuned_fields_stands_beside_the_name_of_its_field(wor
     for rate, decay, validation in ((0.1, 0.01, 0.5), (0.2, 0.01, 0.7), (0.4, 0.01, 0.6)):
         tuned_over('arm', {RATE: rate, DECAY: decay}, validation)
     assert tuning_note(workdir) == (
-        f'{RATE} and {DECAY} of an arm are those with the highest mean accuracy on validation, of those tried, and '
-        'where these tie the lowest loss. arm: learning_rate 0.2 with weight_decay 0.01, of learning_rate 0.1 with '
+        f'For each tuned arm, {RATE} and {DECAY} are the values with the highest mean accuracy on validation among '
+        'those tried and, where several tie, the lowest loss. In brackets: that accuracy, or why there is none. '
+        'arm: learning_rate 0.2 with weight_decay 0.01, out of learning_rate 0.1 with '
         'weight_decay 0.01 (50.00%), learning_rate 0.2 with weight_decay 0.01 (70.00%), learning_rate 0.4 with '
         'weight_decay 0.01 (60.00%).'
     )
@@ -126,16 +127,16 @@ def test_a_value_of_several_tuned_fields_stands_beside_the_name_of_its_field(wor
     ('best', 'ends'),
     [
         ((0.2, 0.02), ''),
-        ((0.4, 0.02), ', an end of the range of learning_rate'),
-        ((0.2, 0.01), ', an end of the range of weight_decay'),
-        ((0.1, 0.03), ', an end of the range of learning_rate and weight_decay'),
+        ((0.4, 0.02), ', at an end of the range of learning_rate'),
+        ((0.2, 0.01), ', at an end of the range of weight_decay'),
+        ((0.1, 0.03), ', at an end of the range of learning_rate and weight_decay'),
     ],
 )
 def test_the_end_of_a_range_is_told_of_each_tuned_field_by_itself(workdir, tuned_over, best, ends):
     for rate in (0.1, 0.2, 0.4):
         for decay in (0.01, 0.02, 0.03):
             tuned_over('arm', {RATE: rate, DECAY: decay}, 0.9 if (rate, decay) == best else 0.5)
-    assert f'arm: learning_rate {best[0]} with weight_decay {best[1]}{ends}, of ' in tuning_note(workdir)
+    assert f'arm: learning_rate {best[0]} with weight_decay {best[1]}{ends}, out of ' in tuning_note(workdir)
 
 
 def test_only_a_field_of_several_numbers_has_a_range(workdir, tuned_over):
@@ -143,13 +144,13 @@ def test_only_a_field_of_several_numbers_has_a_range(workdir, tuned_over):
         tuned_over('words', {RATE: rate, 'model.mixer': mixer}, validation)
     (arm,) = runs.read(workdir.write()).arms
     assert arm.tuning.at_the_end == ()
-    assert 'words: learning_rate 0.1 with mixer attention, of ' in tuning_note(workdir)
+    assert 'words: learning_rate 0.1 with mixer attention, out of ' in tuning_note(workdir)
 
 
 def test_fields_whose_last_names_are_the_same_are_named_whole(workdir, tuned_over):
     for name in ('none', 'learned_1d'):
         tuned_over('arm', {'data.name': 'digits', 'model.positions.name': name}, 0.5)
-    assert 'arm: data.name digits with model.positions.name none, of ' in tuning_note(workdir)
+    assert 'arm: data.name digits with model.positions.name none, out of ' in tuning_note(workdir)
 
 
 def test_arms_that_are_tuned_over_different_fields_name_them(workdir, tuned_over):
@@ -157,8 +158,8 @@ def test_arms_that_are_tuned_over_different_fields_name_them(workdir, tuned_over
         tuned_over('rate', {RATE: value}, validation)
         tuned_over('decay', {DECAY: value}, validation)
     note = tuning_note(workdir)
-    assert 'rate: learning_rate 0.2, of learning_rate 0.1 (50.00%), learning_rate 0.2 (70.00%)' in note
-    assert 'decay: weight_decay 0.2, of weight_decay 0.1 (50.00%), weight_decay 0.2 (70.00%)' in note
+    assert 'rate: learning_rate 0.2, out of learning_rate 0.1 (50.00%), learning_rate 0.2 (70.00%)' in note
+    assert 'decay: weight_decay 0.2, out of weight_decay 0.1 (50.00%), weight_decay 0.2 (70.00%)' in note
 
 
 def test_a_setting_of_several_fields_that_could_not_be_chosen_is_named(workdir, tuned_over):
