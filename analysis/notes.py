@@ -11,6 +11,7 @@ from analysis.wording import distinct, listed, listed_labels, shortened, span
 _SELECTED = {  # by rule; `last` asks validation nothing, which it was held to all the same
     'best': 'The weights tested are those of the step with the best accuracy',
     'last': 'The weights tested are those of the last step, also measured',
+    'unknown': 'By which rule the weights tested were selected is not known; they were measured',
 }
 
 

@@ -75,6 +75,22 @@ def test_a_budget_that_differs_is_said(three_arms):
     assert 'Arms differ in budget: 330 to 660 steps of 128 images, 42,240 to 84,480 images seen' in text
 
 
+@pytest.mark.parametrize(
+    ('rules', 'said'),
+    [
+        (['best'], 'those of the step with the best accuracy on validation, which is 10%'),
+        (['last'], 'those of the last step, also measured on validation'),
+        ([None], 'is not known; they were measured on validation'),
+        (['best', 'last'], 'were selected by more than one rule (best, last) on validation'),
+    ],
+)
+def test_by_which_rule_weights_were_selected_is_said(workdir, rules, said):
+    for seed, rule in enumerate(rules):
+        selection = {'split': 'validation: 10% of train, stratified', 'rule': rule, 'step': 320}
+        workdir.add('arm', seed, 0.9, result={'selection': selection})
+    assert said in ' '.join(tables.make_table(runs.read(workdir.write())).notes)
+
+
 def test_a_width_that_was_solved_is_said_beside_the_reference(three_arms):
     solved = {'width': {'embed_dim': 52, 'mlp_ratio': 2.0}, 'reference': {'params': 138_890}, 'params': 139_446}
     written = {'model.mixer': 'conv', 'model.depth': 5, 'model.mlp_ratio': 2.0}
