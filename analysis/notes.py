@@ -19,7 +19,7 @@ SPREAD = (
     "Where a pair's differences have a standard deviation over seeds of less than one test image, one test image is "
     'taken in its place.'
 )
-MEAN_DIFFERENCE = 'the mean over seeds, with the 95% confidence interval of that pair alone (not corrected)'
+MEAN_DIFFERENCE = 'the mean difference over seeds, with the 95% confidence interval of that pair alone (not corrected)'
 
 
 def budget_notes(finished: list[records.Run]) -> list[str]:
