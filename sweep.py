@@ -63,7 +63,7 @@ def main() -> int:
             troubles = schedule.run_all(mine, workdir, workers=workers, at_most=TOGETHER.value)
     left = shares.left(mine, runs, workdir)
     if left:
-        print(f'{left} of {len(runs)} runs have not ended in other shares: the last share to end makes the table')
+        print(f'{left} of {len(runs)} runs are left to other shares: the one that ends last makes the table')
     else:
         _report(workdir)
     for name, trouble in troubles.items():

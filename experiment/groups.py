@@ -22,28 +22,32 @@ def grouped(
     """`runs` in groups that training.loop.train takes.
 
     First the populations that were begun before, which go on as they were: in another one sums would round otherwise.
-    Then the others, in the order of each group's first run.
+    (Not those of which a run has gone on in another one since, or alone, as with another --share: it would be torn from
+    what it has become.) Then the others, in the order of each group's first run.
 
     Args:
       at_most: runs of a group that was not begun before; None: as many as pays (training.strategy).
       finished: runs that need no training, but may be of a population that does.
     """
     known = {run.name: run for run in (*finished, *runs)}
+    begun = {name: folder.read_population(workdir / name) for name in known}
     groups, taken = [], set()
     for run in runs:
-        names = None if run.name in taken else folder.read_population(workdir / run.name)
-        if names and all(name in known and name not in taken for name in names):
+        names = None if run.name in taken else begun[run.name]
+        if names and all(name in known and begun[name] in (names, None) for name in names):  # None: damaged, or removed
             groups.append([known[name] for name in names])
             taken.update(names)
-    return groups + _by_program([run for run in runs if run.name not in taken], workdir, at_most)
+    return groups + _by_program([run for run in runs if run.name not in taken], begun, workdir, at_most)
 
 
-def _by_program(runs: Sequence[Planned], workdir: Path, at_most: int | None) -> list[Group]:
+def _by_program(
+    runs: Sequence[Planned], begun: dict[str, list[str] | None], workdir: Path, at_most: int | None
+) -> list[Group]:
     alike: dict[str, Group] = {}
     for run in runs:
         config = run.config
         same = program_fields(config) | {name: config[name].to_dict() for name in ('log', 'checkpoint', 'debug')}
-        same['alone'] = run.name if latest_step(workdir / run.name) else None  # as it began
+        same['begun'] = (begun[run.name] or run.name) if latest_step(workdir / run.name) else None  # alone, or in which
         alike.setdefault(json.dumps(same, sort_keys=True), []).append(run)
     groups = []
     for runs_alike in alike.values():

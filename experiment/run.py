@@ -66,7 +66,8 @@ def execute_together(members: Sequence[Member], *, processes: int = 1, profiled:
     results = {index: folder.read_result(member.folder) for index, member in enumerate(members)}
     waiting = [index for index, result in results.items() if result is None]
     names = [member.folder.name for member in members]
-    if waiting and all(folder.read_population(members[index].folder) == names for index in waiting):
+    begun = [folder.read_population(member.folder) for member in members] if waiting else []
+    if names in begun and all(one in (names, None) for one in begun):  # None: it is damaged, or was removed
         waiting = list(results)
     if waiting:
         trained = _train([members[index] for index in waiting], processes, profiled)

@@ -3,15 +3,19 @@
 Whose a run is follows from the sweep alone, so that shares have nothing to tell each other.
 """
 
+import functools
 import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from ml_collections import ConfigDict
+
 import data
 from configs.errors import ConfigError
-from experiment.folder import read_result
+from data.spec import Spec
+from experiment.folder import FAILED, read_result
 from experiment.sweeps import Planned
 from models.accounting import forward_flops
 from training.costs import countable
@@ -40,7 +44,8 @@ def runs_of(share: Share, runs: Sequence[Planned]) -> list[Planned]:
     """The runs of one share.
 
     Shares are of nearly as much work, in FLOPs, and each has a run at least. Runs that compile to one program, and so
-    may train together, part only where a share ends.
+    may train together, part only where a share ends. The order of `runs` does not matter, which may not be the same on
+    every machine: a config file may go through a set.
 
     Raises:
       ConfigError: there are more shares than runs.
@@ -49,27 +54,34 @@ def runs_of(share: Share, runs: Sequence[Planned]) -> list[Planned]:
         there = f'{len(runs)} runs' if len(runs) > 1 else 'one run'
         raise ConfigError(f'--share={share.number}/{share.of}: the sweep has {there}; as many shares at most would do')
     alike: dict[str, list[Planned]] = {}
-    for run in runs:
+    for run in sorted(runs, key=lambda run: run.name):
         alike.setdefault(json.dumps(program_fields(run.config), sort_keys=True), []).append(run)
     works = [each for group in alike.values() for each in [work(group[0])] * len(group)]
     owners = divided(works, share.of)
-    neighbours = [run for group in alike.values() for run in group]
-    return [run for run, owner in zip(neighbours, owners, strict=True) if owner == share.number - 1]
+    names = [run.name for group in alike.values() for run in group]
+    mine = {name for name, owner in zip(names, owners, strict=True) if owner == share.number - 1}
+    return [run for run in runs if run.name in mine]
 
 
 def left(mine: Sequence[Planned], runs: Sequence[Planned], workdir: Path) -> int:
-    """How many of `runs`, which are not `mine`, have come to no end."""
-    names = {run.name for run in mine}
-    others = [workdir / run.name for run in runs if run.name not in names]
-    return sum(read_result(folder) is None for folder in others)
+    """How many of `runs`, which are not `mine`, have neither a result nor a note that they failed."""
+    others = {run.name for run in runs} - {run.name for run in mine}
+    ended = [name for name in others if (workdir / name / FAILED).exists() or read_result(workdir / name)]
+    return len(others) - len(ended)
 
 
 def work(run: Planned) -> int:
     """About what it takes to train a run: the FLOPs of the forward passes of all its steps."""
-    config, dataset = run.config, data.load_once(run.config.data)
-    model = build_model(config, dataset.spec)
-    flops = forward_flops(countable(model, config, dataset.spec), dataset.spec)
-    return flops * config.train.batch_size * total_steps(config, len(dataset.train.labels))
+    spec, examples = _size(run.config.data.to_json())
+    flops = forward_flops(countable(build_model(run.config, spec), run.config, spec), spec)
+    return flops * run.config.train.batch_size * total_steps(run.config, examples)
+
+
+@functools.lru_cache(maxsize=64)
+def _size(fields: str) -> tuple[Spec, int]:
+    """Of a dataset, by its config: the spec, and how many images it has to train on."""
+    dataset = data.load_once(ConfigDict(json.loads(fields)))
+    return dataset.spec, len(dataset.train.labels)
 
 
 def divided(works: Sequence[int], parts: int) -> list[int]:

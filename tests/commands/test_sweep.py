@@ -48,7 +48,7 @@ def test_shares_of_a_sweep_and_a_table_by_the_last(tmp_path):
     config.write_text(SWEEP.format(steps=6))
     code, out, err = command('sweep.py', f'--config={config}', f'--workdir={workdir}', '--share=2/2')
     assert code == 0, err
-    assert '2 of 4 runs have not ended in other shares' in out
+    assert '2 of 4 runs are left to other shares' in out
     assert not (workdir / 'table.md').exists()
     assert len(list(workdir.glob('*/result.json'))) == 2
     code, out, err = command('sweep.py', f'--config={config}', f'--workdir={workdir}', '--share=1/2')

@@ -63,15 +63,35 @@ def test_populations_that_were_begun_go_on_as_they_were_if_they_can(config, tmp_
     def seeds(of, **options):
         return [[run.config.seed for run in group] for group in grouped(of, tmp_path, **options)]
 
+    # What the third run has become would be lost to the first three, so they part.
+    assert seeds(runs, at_most=10) == [[1, 4], [0, 2, 3, 5]]
+    assert seeds(runs[:4], at_most=10, finished=runs[4:]) == [[1, 4], [0, 2, 3]]
+    assert seeds(runs[:4], at_most=10) == [[0, 1, 2, 3]]  # one of theirs is no run of this sweep
+    folder.write_population([folders[4], folders[2], folders[0]])
     assert seeds(runs, at_most=10) == [[4, 2, 0], [1, 3, 5]]
     assert seeds(runs[:4], at_most=10, finished=runs[4:]) == [[4, 2, 0], [1, 3]]
-    assert seeds(runs[:4], at_most=10) == [[0, 1, 2, 3]]  # one of theirs is no run of this sweep
     # Another --together, at most 2 here, would change their numbers: what had no company yet follows it alone.
     assert seeds(runs, at_most=2) == [[4, 2, 0], [1, 3], [5]]
     for names in ([runs[5].name] * 2, [runs[3].name], ['stranger', runs[5].name], [], 'x', [5]):
         write_json(folders[5] / folder.POPULATION, with_checksum({'runs': names}))
         assert seeds(runs, at_most=10) == [[4, 2, 0], [1, 3, 5]]
     assert 'damaged' not in caplog.text
+
+
+def test_what_is_left_of_a_population_goes_on_together(config, tmp_path):
+    """One of four finishes in company of another size, as by another --share; it stays as it is."""
+    config.checkpoint.count = 4
+    runs = sweeps.plan(config, [{'seed': seed} for seed in range(4)])
+    assert schedule.run_all(runs, tmp_path, workers=1, at_most=4) == {}
+    for run in runs[1:]:
+        (tmp_path / run.name / 'result.json').unlink()
+    folder.write_population([tmp_path / runs[0].name])
+    metrics = [(tmp_path / run.name / 'metrics.jsonl').read_bytes() for run in runs]
+    groups = grouped(runs[1:], tmp_path, at_most=4, finished=runs[:1])
+    assert [[run.config.seed for run in group] for group in groups] == [[1, 2, 3]]
+    assert schedule.run_all(runs, tmp_path, workers=1, at_most=4) == {}
+    assert not list(tmp_path.glob('*/checkpoints_set_aside'))
+    assert [(tmp_path / run.name / 'metrics.jsonl').read_bytes() for run in runs] == metrics
 
 
 def test_a_damaged_list_is_named_and_the_others_are_believed(config, tmp_path, caplog):

@@ -33,6 +33,15 @@ def test_every_run_is_of_one_share_and_runs_of_a_program_part_only_where_a_share
         assert sum(map(len, programs)) <= 3 + of - 1
 
 
+def test_shares_do_not_depend_on_the_order_of_rows(config):
+    """A config file that goes through a set has another order in each process."""
+    rows = [{'seed': seed, 'model.depth': depth} for seed in range(3) for depth in (1, 2)]
+    for one, other in ((rows, rows[::-1]), (rows, rows[3:] + rows[:3])):
+        for number in (1, 2, 3, 4):
+            parts = [shares.runs_of(Share(number, 4), sweeps.plan(config, order)) for order in (one, other)]
+            assert {run.name for run in parts[0]} == {run.name for run in parts[1]}
+
+
 def test_more_shares_than_runs_are_refused(config):
     with pytest.raises(ConfigError, match='--share=3/3: the sweep has 2 runs; as many shares at most would do'):
         shares.runs_of(Share(3, 3), sweeps.plan(config, [{'seed': 0}, {'seed': 1}]))
@@ -61,12 +70,14 @@ def test_long_and_large_runs_are_more_work(config):
     assert shares.work(batch) == 2 * shares.work(small)
 
 
-def test_what_other_shares_have_not_ended_is_counted(config, tmp_path):
+def test_what_is_left_to_other_shares_is_counted(config, tmp_path):
     runs = sweeps.plan(config, [{'seed': seed} for seed in range(3)])
     mine, others = runs[:1], runs[1:]
     assert shares.left(mine, runs, tmp_path) == 2
     assert schedule.run_all(others[:1], tmp_path, workers=1) == {}
     assert shares.left(mine, runs, tmp_path) == 1
-    assert schedule.run_all(others[1:], tmp_path, workers=1) == {}
-    assert shares.left(mine, runs, tmp_path) == 0
+    (tmp_path / others[1].name).mkdir()
+    (tmp_path / others[1].name / 'checkpoints').write_text('in the way')
+    assert list(schedule.run_all(others[1:], tmp_path, workers=1)) == [others[1].name]
+    assert shares.left(mine, runs, tmp_path) == 0  # it failed: nobody is at it
     assert folder.read_result(tmp_path / mine[0].name) is None
