@@ -48,6 +48,21 @@ def test_what_a_pair_says_does_not_depend_on_who_names_the_other(arms):
     assert (there.difference, there.low, there.high) == pytest.approx((-back.difference, -back.high, -back.low))
 
 
+def test_the_step_of_a_pair_is_an_image_of_its_own_test_set(workdir):
+    """Whatever the other pairs were tested on: equal differences are judged by its size."""
+    sizes = {'digits': 1000, 'cifar10': 10}
+    for data, images in sizes.items():
+        for arm, depth, accuracy in (('one', 4, 0.5), ('other', 5, 0.4)):
+            for seed in range(3):
+                config = {'data.name': data, 'model.depth': depth}
+                workdir.add(f'{arm} {data}', seed, accuracy, config, {'test.examples': images})
+                workdir.listed[-1]['against'] = [f'other {data}'] if arm == 'one' else []
+    read = runs.read(workdir.write()).arms
+    rows = compare(read, {'': [{run.seed: run.result.accuracy for run in arm.runs} for arm in read]})
+    alone = [statistics.paired_difference([0.5] * 3, [0.4] * 3, 1 / images).p_value for images in sizes.values()]
+    assert rows['p_value'].tolist() == pytest.approx(statistics.holm(alone))
+
+
 def test_tests_are_counted_as_they_are_corrected(arms):
     both = arms(poor=['best'], best=['poor', 'close'])
     p_values = compare(both, {'': SCORES})['p_value']

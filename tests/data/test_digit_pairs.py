@@ -84,6 +84,16 @@ def test_neither_a_class_nor_a_cell_says_anything_of_the_label(made):
                 assert abs(labels.mean() - 0.5) < 5 * 0.5 / max(1, len(labels)) ** 0.5
 
 
+def test_any_two_classes_meet_as_often_as_any_other(made):
+    """Whatever stands first. Bounds are five standard deviations."""
+    classes = classes_of(glyphs(made.train)[0])
+    for same, pairs in ((True, 10), (False, 45)):
+        meeting = np.sort(classes[(classes[:, 0] == classes[:, 1]) == same])
+        found, counts = np.unique(meeting, axis=0, return_counts=True)
+        assert len(found) == pairs
+        assert abs(counts - len(meeting) / pairs).max() < 5 * (len(meeting) / pairs) ** 0.5
+
+
 @pytest.mark.parametrize('distance', [1, 2, 5])
 def test_digits_are_as_far_apart_as_was_asked(distance):
     _, cells = glyphs(data.load(config(train_examples=500, test_examples=400, distance=distance)).test)

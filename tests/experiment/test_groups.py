@@ -27,12 +27,14 @@ def test_runs_that_differ_in_seed_and_rates_train_together(config, tmp_path):
     [
         'train.clip_norm', 'train.steps', 'train.batch_size', 'train.warmup', 'data.train_fraction', 'log.every',
         'checkpoint.count', 'checkpoint.select', 'model.dropout', 'model.positions.name', 'deterministic',
+        'debug.check_numerics',
     ],
 )  # fmt: skip
 def test_what_changes_the_program_parts(config, tmp_path, field):
     others = {
         'checkpoint.select': 'last', 'model.positions.name': 'none', 'model.dropout': 0.1, 'deterministic': True,
         'train.clip_norm': 2.0, 'train.warmup': 0.2, 'data.train_fraction': 0.5, 'checkpoint.count': 3,
+        'debug.check_numerics': True,
     }  # fmt: skip
     config.checkpoint.count = 2  # of one there is nothing to select
     runs = sweeps.plan(config, [{}, {field: others.get(field, 2)}])
@@ -116,7 +118,7 @@ def test_a_run_that_began_alone_goes_on_alone(config, tmp_path):
 
 
 @pytest.mark.parametrize('runs', [1, 3, 8, 33])
-@pytest.mark.parametrize('largest', [1, 4, 32, 2**30])
+@pytest.mark.parametrize('largest', [1, 2, 4, 8, 32, 2**30])
 @pytest.mark.parametrize('devices', [1, 2, 8])
 def test_chunks_hold_every_run_once_and_spread_evenly(runs, largest, devices):
     sizes = chunk_sizes(runs, largest, devices)

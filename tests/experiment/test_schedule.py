@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import data
+from configs.errors import ConfigError
 from experiment import folder, lock, schedule, sweeps
 from experiment.display import Display
 from experiment.groups import grouped
@@ -164,6 +165,40 @@ def test_an_interrupted_population_goes_on_whole_whatever_is_asked_for(config, t
         assert timeless(one) == timeless(other)
 
 
+def test_a_population_as_large_as_was_asked_for_is_nothing_to_tell(config, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(
+        schedule, 'execute_together', lambda members, processes: [{'status': 'finished'}] * len(members)
+    )
+    runs = sweeps.plan(config, [{'seed': seed} for seed in range(4)])
+    assert schedule.run_all(runs, tmp_path, workers=1, at_most=2) == {}
+    assert 'go on as they began' not in ' '.join(capsys.readouterr().err.split())
+
+
+def test_what_is_left_of_a_sweep_has_as_many_processes_as_all_of_it_had(config, tmp_path, monkeypatch):
+    """So each has the cores that it had: on more of them its sums would be rounded in another order."""
+    asked = []
+
+    def in_processes(work, workdir, groups, workers, display):
+        asked.append((len(groups), workers))
+        return {}, []
+
+    monkeypatch.setattr(schedule, 'in_processes', in_processes)
+    runs = sweeps.plan(config, [{'seed': seed} for seed in range(3)])
+    assert schedule.run_all(runs, tmp_path, workers=8) == {}
+    assert schedule.run_all(runs[:1], tmp_path, workers=1) == {}
+    assert schedule.run_all(runs, tmp_path, workers=8) == {}
+    assert asked == [(3, 3), (2, 3)]
+
+
+def test_an_accelerator_is_for_one_process_and_a_cpu_for_as_many_as_it_has_cores(monkeypatch):
+    monkeypatch.setattr(schedule, 'cores_allowed', lambda: range(3))
+    assert [schedule.processes(asked) for asked in (None, 1, 2, 7)] == [3, 1, 2, 7]
+    monkeypatch.setattr(schedule.jax, 'default_backend', lambda: 'gpu')
+    assert [schedule.processes(asked) for asked in (None, 1)] == [1, 1]
+    with pytest.raises(ConfigError, match='--workers=2: one process takes all of an accelerator; 1 would do'):
+        schedule.processes(2)
+
+
 def test_programs_compiled_ahead_are_those_that_train(config, tmp_path):
     runs = sweeps.plan(config, [{'model.mlp_ratio': ratio} for ratio in (1.0, 1.5, 2.5, 3.0)])
     groups = grouped(runs, tmp_path / 'ahead')
@@ -225,6 +260,7 @@ def test_each_half_of_a_population_that_fails_is_told_how_many_processes_train(c
     group = sweeps.plan(config, [{'seed': seed} for seed in range(4)])
     with Display(4) as display:
         assert schedule.run_group(group, tmp_path, display.of(0), 3) == {}
+        assert display.done == 4  # each run once, however often it was tried
     assert told == [(4, 3), *[(2, 3), (1, 3), (1, 3)] * 2]
 
 

@@ -1,3 +1,5 @@
+from types import SimpleNamespace
+
 import jax
 import pytest
 
@@ -252,3 +254,98 @@ def test_attention_by_position_alone_has_one_set_of_weights_for_the_batch(monkey
     check(**fields, model__positions__content=False)
     with pytest.raises(ConfigError, match="a layer's attention would take 16 GiB at least"):
         check(**fields)
+
+
+SMALL = {'model.patch_size': 8, 'model.embed_dim': 4, 'model.depth': 1, 'model.mixer': 'identity'}  # one token
+SMALL |= {'train.batch_size': 64, 'train.eval_batch_size': 64, 'train.steps': 10}
+MADE = {'data.name': 'synthetic', 'data.synthetic.image_size': 1, 'data.synthetic.channels': 1, 'model.patch_size': 1}
+MANY_ROWS = {'train.steps': 2**20, 'train.steps_per_dispatch': 2**20, 'log.every': 2**20, 'checkpoint.count': 1}
+
+
+@pytest.mark.parametrize(
+    ('fields', 'needed', 'what'),
+    [
+        (
+            {'data.name': 'digit_pairs', 'data.digit_pairs.grid': 2, 'data.digit_pairs.test_examples': 40_000},
+            16**2 * (20_000 + 40_000),
+            'the images',
+        ),
+        (
+            MADE | {'data.synthetic.train_examples': 10**6, 'data.synthetic.test_examples': 10**5},
+            2 * 1_100_000 + 10,
+            'the images',
+        ),
+        (MADE | {'data.synthetic.num_classes': 10**5}, 4 * 10**10, 'the confusion matrix'),
+        ({'train.eval_batch_size': 2**20}, 4 * 2**20 * 64, 'a batch of images'),
+        ({'train.eval_batch_size': 2**20, 'train.compute_dtype': 'bfloat16'}, 2 * 2**20 * 64, 'a batch of images'),
+        ({'train.batch_size': 2**20}, 2**20 * 64, 'a batch of images'),
+        (
+            {'train.batch_size': 2**20, 'train.accumulate': 4, 'model.embed_dim': 64, 'model.depth': 2},
+            4 * 2**18 * 64 * 2,
+            'the activations of a step',
+        ),
+        (MANY_ROWS, 4 * 2**20 * 64, 'the rows of a dispatch'),
+    ],
+)
+def test_what_needs_a_byte_more_than_there_is_is_refused_and_what_just_fits_is_not(fields, needed, what, monkeypatch):
+    config = base.get_config()
+    config.update_from_flattened_dict(SMALL | fields)
+
+    def checked():
+        fits.check_made_images(config)
+        fits.check_fits(config, data.spec(config.data), to_train=True)
+
+    monkeypatch.setattr(fits, 'machine_memory', lambda: needed)
+    checked()
+    monkeypatch.setattr(fits, 'machine_memory', lambda: needed - 1)
+    with pytest.raises(ConfigError, match=f'{what} would take'):
+        checked()
+
+
+@pytest.mark.parametrize(
+    'beside', [{}, {'data.train_fraction': 0.5}, {'data.validation_fraction': 0.4}, {'data.train_examples': 100}]
+)
+def test_steps_that_no_counter_holds_are_refused_whether_they_are_asked_for_or_made_of_epochs(beside, monkeypatch):
+    monkeypatch.setattr(fits, 'machine_memory', lambda: 2**60)
+    config = base.get_config()
+    config.update_from_flattened_dict(SMALL | beside)
+    spec, images = data.spec(config.data), len(data.load(config.data).train.labels)
+    made = 'with data.train_examples=100 makes' if 'data.train_examples' in beside else r'train\.epochs=\S+ makes'
+    for fields, most, message in (
+        ({'train.steps': 2**31 - 1}, {'train.steps': 2**31}, r'train\.steps=2147483648 makes'),
+        *(({'train.steps': None, 'train.epochs': 0.99 * epochs}, {'train.epochs': 1.01 * epochs}, made)
+          for epochs in [(2**31 - 1) * 64 / images]),
+    ):  # fmt: skip
+        config.update_from_flattened_dict(fields)
+        fits.check_fits(config, spec, to_train=True)
+        config.update_from_flattened_dict(most)
+        with pytest.raises(ConfigError, match=f'{message} 2.*e.09 steps; at most 2,147,483,647 would do'):
+            fits.check_fits(config, spec, to_train=True)
+
+
+def test_attention_that_writes_no_weights_down_for_all_tokens_needs_no_memory_for_them(monkeypatch):
+    """In windows it is computed block by block, and a kernel that runs keeps none."""
+    monkeypatch.setattr(fits, 'machine_memory', lambda: 2**30)
+    config = base.get_config()
+    config.update_from_flattened_dict({'data.name': 'synthetic', 'data.synthetic.image_size': 64})
+    config.update_from_flattened_dict({'model.patch_size': 2, 'model.embed_dim': 16, 'train.eval_batch_size': 64})
+    spec = data.spec(config.data)
+    for fields in ({'window': 3}, {'window': None, 'attention_kernel': 'cudnn'}):
+        config.model.update(fields)
+        with monkeypatch.context() as patch:
+            patch.setattr(fits, 'fallback', lambda *model: '')
+            fits.check_model(config, config.model, spec, to_train=True)
+    with pytest.raises(ConfigError, match="a layer's attention would take 2 GiB"):  # the kernel falls back
+        fits.check_model(config, config.model, spec, to_train=True)
+
+
+def test_memory_is_what_the_group_of_the_process_may_take_and_the_accelerators_have(monkeypatch, tmp_path):
+    monkeypatch.setattr(fits, 'CGROUP_LIMIT', tmp_path / 'memory.max')
+    host = fits.machine_memory.__wrapped__()
+    for limit, expected in (('max\n', host), (f'{2**20}\n', 2**20), (f'{2 * host}\n', host)):
+        fits.CGROUP_LIMIT.write_text(limit)
+        assert fits.machine_memory.__wrapped__() == expected
+    devices = [('cpu', {'bytes_limit': 5}), ('gpu', {'bytes_limit': 7}), ('gpu', {'bytes_limit': 7}), ('gpu', None)]
+    made = [SimpleNamespace(platform=platform, memory_stats=lambda stats=stats: stats) for platform, stats in devices]
+    monkeypatch.setattr(fits.jax, 'devices', lambda: made)
+    assert fits.machine_memory.__wrapped__() == host + 14

@@ -5,7 +5,7 @@ import pytest
 import models
 from configs import cifar10, digit_pairs, digits, fashion_mnist, imagenet
 from data.spec import Spec
-from models.accounting import count_params, forward_flops, train_step_flops
+from models.accounting import count_params, forward_flops, peak_memory_bytes, train_step_flops
 from training.optimiser import Rates
 from training.step import make_train_step, state_shapes
 
@@ -278,3 +278,10 @@ def test_a_kernel_that_cannot_be_looked_into_is_refused():
 
     with pytest.raises(ValueError, match='pallas_call cannot be looked into'):
         flops(pallas.pallas_call(copy, jax.ShapeDtypeStruct((4, 4), jnp.float32)), SQUARE)
+
+
+def test_memory_that_a_program_may_write_over_counts_once():
+    """As params are, which a step takes and gives back."""
+    x = jax.ShapeDtypeStruct((256, 256), jnp.float32)
+    kept, given = (jax.jit(lambda x: x + 1, donate_argnums=donated).lower(x).compile() for donated in ((), (0,)))
+    assert peak_memory_bytes(kept) - peak_memory_bytes(given) == 4 * 256**2

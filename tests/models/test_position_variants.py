@@ -106,6 +106,14 @@ def test_walks_reach_every_place_that_is_asked(name):
 
 
 @pytest.mark.parametrize('name', ['rnn', 'ode'])
+def test_a_place_before_the_first_token_has_the_first_one_s_code(name):
+    """As columns of a finer grid have, up to half a place."""
+    positions = make(name)
+    first, before = positions.codes(Coordinates(np.zeros((2, 2), np.float32), np.float32([0, -0.4]), GRID))
+    np.testing.assert_array_equal(before, first)
+
+
+@pytest.mark.parametrize('name', ['rnn', 'ode'])
 def test_walks_beyond_the_grid_end_there_only_where_coordinates_are_traced(name):
     positions = make(name)
     asked = Coordinates(np.zeros((3, 2), np.float32), np.float32([3, 15, 39]), GRID)
@@ -325,6 +333,15 @@ def test_turning_is_a_complex_product():
     np.testing.assert_allclose(turned[..., :4] + 1j * turned[..., 4:], number, atol=1e-5)
 
 
+def test_rope_mixed_starts_every_head_in_a_direction_of_its_own():
+    """Turned at random, so they point all around."""
+    first = np.asarray(make('rope_mixed', embed_dim=256, num_heads=64).frequencies[...])[:, 0]
+    angles = np.arctan2(first[:, 0], first[:, 1])
+    assert len(np.unique(angles.round(4))) == 64
+    counts, _ = np.histogram(angles, bins=4, range=(-np.pi, np.pi))
+    assert counts.min() >= 5
+
+
 def test_rope_axial_s_frequencies():
     """Half of the pairs of channels turn with the row, half with the column, at 100^(-t / (head_dim / 4))."""
     positions = make('rope_axial', num_heads=1, embed_dim=16)
@@ -341,6 +358,12 @@ def test_rope_mixed_starts_as_two_orthogonal_directions_a_head():
     np.testing.assert_allclose(lengths, np.tile(10.0 ** (-np.arange(2) / 2), (2, 2)), rtol=1e-5)
     first, second = frequencies[:, :2], frequencies[:, 2:]
     np.testing.assert_allclose((first * second).sum(-1), 0, atol=1e-6)
+
+
+def test_gaussian_starts_round_and_as_wide_as_a_patch():
+    """Cordonnier et al. 2020: A is near the identity, so the softmax has a covariance near it."""
+    spreads = np.asarray(make('gaussian', embed_dim=512, num_heads=64).spreads[...])
+    np.testing.assert_allclose((spreads - np.eye(2)).std(), 0.01, rtol=0.15)
 
 
 def test_conditional_adds_a_depthwise_convolution_with_zeros_beyond_the_border():

@@ -147,6 +147,27 @@ def test_times_are_of_all_the_processes_that_a_run_took(config, tmp_path, monkey
     assert after['train_seconds'] > before.train_seconds > 0
 
 
+def test_how_long_the_device_waited_is_a_share_of_the_time_of_training(config, tmp_path, monkeypatch):
+    """Of a device that is done whenever it is asked, by a clock that ticks whenever it is read."""
+    now = itertools.count()
+    monkeypatch.setattr(loop.time, 'perf_counter', lambda: float(next(now)))
+
+    def at_once(*arguments):
+        programs = compile_programs(*arguments)
+        return programs._replace(train_steps=lambda *more: jax.block_until_ready(programs.train_steps(*more)))
+
+    monkeypatch.setattr(loop, 'compile_programs', at_once)
+    share = run(config, tmp_path)['host_gap_share']
+    progress = checkpoints.read_progress(tmp_path, 24)
+    assert progress.idle_seconds > 1
+    assert share == progress.idle_seconds / progress.train_seconds < 1
+
+
+def test_a_device_that_is_never_done_when_it_is_asked_did_not_wait(config, tmp_path, monkeypatch):
+    monkeypatch.setattr(type(jax.numpy.zeros(())), 'is_ready', lambda array: False)
+    assert run(config, tmp_path)['host_gap_share'] == 0
+
+
 def test_runs_reproduce_and_seeds_differ(config, tmp_path):
     one, again = (timeless(run(config, tmp_path / name)) for name in ('one', 'again'))
     assert one == again
@@ -160,6 +181,7 @@ def test_selection_takes_the_best_on_validation_and_last_the_last(config, tmp_pa
     best = max(rows, key=lambda row: (row['validation_accuracy'], -row['validation_loss'], -row['step']))
     assert result['selection']['step'] == best['step']
     assert result['validation']['accuracy'] == best['validation_accuracy']
+    assert result['selection']['split'].startswith('validation: 10% of train')
     config.checkpoint.select = 'last'
     assert run(config, tmp_path / 'last')['selection'] == result['selection'] | {'rule': 'last', 'step': 24}
 

@@ -139,6 +139,19 @@ def test_a_model_at_its_own_resolution_is_left_alone():
     assert measure.at_resolution(model, 8, 8, 4, 'rescale') is model
 
 
+def test_an_image_that_shrinks_shows_what_stands_between_the_pixels_that_are_left():
+    """One bright column in four, which bilinear weights alone would not meet."""
+
+    def shown(params, images, **_):
+        return models.Outputs(images.reshape(len(images), -1), {})
+
+    model = models.Model(lambda key: {}, shown, lambda params: {}, {})
+    images = np.zeros((1, 8, 8, 1), np.uint8)
+    images[:, :, ::4] = 255
+    small = measure.at_resolution(model, 2, 8, None, 'extend').apply({}, images).logits
+    np.testing.assert_allclose(small, 255 / 4, rtol=0.35)
+
+
 def test_the_summary_is_the_mean_over_seeds_and_its_interval(found):
     assert found.summary['arm'].drop_duplicates().to_list() == ['attention', 'conv', 'ResNet']
     assert len(found.summary) == 3 * len(SIDES) * len(POLICIES)
@@ -306,6 +319,20 @@ def test_each_arm_has_its_own_numbers_and_each_pair_those_of_its_policy(found):
         expected.append(['conv', 'attention', f'{difference} ± 1.00 (p = 0.030)'])
     rows = [row for row in markdown_rows(text) if row[0] != 'Arm' and ':' not in row[0]]
     assert rows == expected
+
+
+def test_arms_of_one_label_have_each_its_own_row(found):
+    arms = tuple(dataclasses.replace(arm, label=arm.label.replace('conv', 'attention')) for arm in found.arms)
+    twins = found._replace(arms=arms, summary=found.summary.replace({'arm': {'conv': 'attention'}}))
+    rows, expected = (markdown_rows(report.to_markdown(one)) for one in (twins, found))
+    assert rows == [['attention' if cell == 'conv' else cell for cell in row] for row in expected]
+
+
+def test_no_size_is_said_to_be_the_trained_one_where_runs_were_trained_on_several(found):
+    one = found.evaluated[0][0]
+    other = one._replace(spec=one.spec._replace(image_shape=(12, 12, 1)))
+    assert '(trained)' in report.to_text(found)
+    assert '(trained)' not in report.to_text(found._replace(evaluated=((one,), (other,))))
 
 
 def test_pairs_that_both_arms_name_are_said_to_count_once(found):

@@ -216,6 +216,8 @@ def test_each_head_has_what_its_own_removal_costs_on_the_split_asked_for(workdir
     monkeypatch.setattr(measure, 'removal', removed)
     found = measure.measure_run(run, split='validation', images=4)
     assert asked == ['validation']
+    assert found.notes[0].startswith('4 validation images of synthetic')
+    assert found.notes[1].startswith('Accuracy without heads: on 5 validation images;')
     for row in found.heads.itertuples():
         assert row.accuracy_lost == lost[row.layer, row.head]
         others = np.delete(found.likeness[run.name][row.layer, row.head], row.head)

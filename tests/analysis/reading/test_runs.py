@@ -153,6 +153,17 @@ def test_one_label_over_two_configs_is_two_rows(workdir):
     assert '2 configs' in sweep.warnings[0]
 
 
+def test_of_one_label_over_two_configs_a_run_that_left_none_is_missed_too(workdir):
+    """Else its arm would pass for complete, and be compared."""
+    for mixer in ('attention', 'conv'):
+        for seed in (0, 1):
+            workdir.add('arm', seed, config={'model.mixer': mixer})
+    workdir.add('arm', 2, started=False)
+    arms = runs.read(workdir.write()).arms
+    assert [arm.unfinished['unfinished'] for arm in arms] == [1, 0]
+    assert [arm.complete for arm in arms] == [False, True]
+
+
 def test_nothing_to_read_is_one_line(workdir):
     with pytest.raises(ConfigError, match='no such folder'):
         runs.read(workdir.path)
@@ -252,6 +263,15 @@ def test_an_arm_of_two_places_has_none(workdir):
     sweep = read_with_figure(workdir, FIGURE)
     assert sweep.arms[0].place is None
     assert 'no single place' in sweep.warnings[0]
+
+
+def test_an_arm_of_two_configs_has_no_place_and_the_figure_says_that_it_is_without_it(workdir):
+    for mixer in ('attention', 'conv'):
+        workdir.add('one', 0, config={'model.mixer': mixer})
+        workdir.listed[-1] |= {'curve': 'attention', 'x': 1}
+    sweep = read_with_figure(workdir, FIGURE)
+    assert [arm.place for arm in sweep.arms] == [None, None]
+    assert any('no single place' in warning for warning in sweep.warnings)
 
 
 def test_a_category_may_be_a_text_or_a_number(workdir):
