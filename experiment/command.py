@@ -61,7 +61,7 @@ def run(main: Callable[[], int | None]) -> NoReturn:
     try:
         app.run(guarded, flags_parser=_parse)
     except Interrupted as interrupted:  # in a config file, too
-        _end(interrupted.status, f'{interrupted}; the same command goes on from there')
+        _end(interrupted.status, f'{interrupted}; the same command resumes from there')
 
 
 def _of_memory(error: Exception) -> bool:

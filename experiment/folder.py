@@ -121,7 +121,7 @@ def _read_sealed(path: Path) -> dict | None:
         fields = read_own_json(path)
         return None if fields is None else verified(fields)
     except Damaged as error:
-        logger.warning('%s is damaged: it %s; the run goes on as if it were not there', path, error)
+        logger.warning('%s is damaged: it %s; the run continues as if it were not there', path, error)
         return None
 
 

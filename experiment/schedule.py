@@ -57,7 +57,7 @@ def run_all(
         for group in groups:
             if at_most is not None and len(group) > at_most:
                 display.note(
-                    f'{label(group)}: they go on as they began, whatever --together={at_most}; without '
+                    f'{label(group)}: they resume as they began, whatever --together={at_most}; without '
                     f'{folder.POPULATION} in their folders they would part'
                 )
         for run in runs:

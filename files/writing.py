@@ -33,7 +33,7 @@ class StorageError(Exception):
     def of(cls, path: Path, error: Exception) -> 'StorageError':
         """That `path` could not be written, because of `error`."""
         why = _why(error)
-        told = cls(f'{path} could not be written ({why}); what was saved before is good, and the same command goes on')
+        told = cls(f'{path} could not be written ({why}); what was saved before is good, and the same command resumes')
         told.everywhere = why in map(os.strerror, FULL)
         return told
 
@@ -41,7 +41,7 @@ class StorageError(Exception):
     def of_reading(cls, path: Path, error: OSError) -> 'StorageError':
         """That `path` could not be read, which does not say that it is damaged: another time, or another user, may."""
         return cls(
-            f'{path} could not be read ({_why(error)}); it was left as it is, and the same command goes on once it can '
+            f'{path} could not be read ({_why(error)}); it was left as it is, and the same command resumes once it can '
             'be read, or is moved away'
         )
 

@@ -38,7 +38,7 @@ def noted(folder: Path) -> Progress | None:
             raise Damaged(f'is not of this run and its {log.METRICS}')
         return progress
     except (Damaged, LookupError, ValueError, TypeError, AttributeError, OverflowError) as error:
-        logger.warning('%s %s; the run goes on as if it were not there', path, error)
+        logger.warning('%s %s; the run continues as if it were not there', path, error)
         return None
 
 

@@ -58,7 +58,7 @@ def resume(folder: Path, rule: str, latest: int | None = None) -> tuple[int, Pro
         path = checkpoint_path(folder, step)
         try:
             if latest is not None and step > latest:
-                raise Damaged(f'{path} is newer than where the other runs of its population go on')
+                raise Damaged(f'{path} is newer than where the other runs of its population resume')
             progress = read_progress(folder, step)
             selected = progress.selected(rule, step)
             if selected not in steps(folder):
@@ -76,7 +76,7 @@ def set_aside(folder: Path, step: int, why: str) -> None:
     """Moves a checkpoint to where nobody looks for one: the run will come to its step again."""
     names = (str(step) if number == 1 else f'{step}-{number}' for number in itertools.count(1))
     there = next(path for path in (folder / SET_ASIDE / name for name in names) if not path.exists())
-    logger.warning('%s; it is set aside in %s, and the run goes on from an earlier one or anew', why, there)
+    logger.warning('%s; it is set aside in %s, and the run resumes from an earlier one, or starts anew', why, there)
     with writing(there, Exception):
         there.parent.mkdir(exist_ok=True)
         checkpoint_path(folder, step).rename(there)

@@ -45,7 +45,7 @@ class Track:
         makers = self.progress.makers
         if len(makers) > 1 and makers is not progress.makers:  # one was added just now
             logger.warning(
-                '%s goes on from step %s, but not as it began (%s): its numbers are of both; a new folder would '
+                '%s resumes from step %s, but not as it began (%s): its numbers are of both; a new folder would '
                 'hold those of one', self.folder, f'{start:,}', _changes(*makers[-2:]),
             )  # fmt: skip
         self.progress = self.progress._replace(compile_seconds=self.progress.compile_seconds + compile_seconds)
@@ -71,7 +71,7 @@ class Track:
             return checkpoints.read(self.folder, step, like)[0]
         except Damaged as error:
             set_aside(self.folder, step, str(error))
-            raise StorageError(f'{error}; the same command goes on from an earlier one or anew') from error
+            raise StorageError(f'{error}; the same command resumes from an earlier one, or starts anew') from error
 
     def row(self, row: Row) -> None:
         self.log.write(row)

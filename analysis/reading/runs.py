@@ -86,7 +86,7 @@ def read(workdir: str | Path) -> Sweep:
         raise ConfigError(f'{shown}: no runs in it; {mend}{why}')
     if not counts[FINISHED] + counts['diverged'] + counts['failed']:
         what = ', '.join(f'{counts[status]} {status}' for status in UNFINISHED if counts[status])
-        raise ConfigError(f'{shown}: no finished run in it ({what}); the command that made it, run again, goes on')
+        raise ConfigError(f'{shown}: no finished run in it ({what}); the command that made it, run again, resumes')
     return sweep
 
 

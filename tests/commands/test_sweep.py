@@ -110,7 +110,7 @@ def test_a_sweep_that_is_interrupted_leaves_no_process_behind(moment, tmp_path):
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does
     _, err = process.communicate(timeout=60)
     assert process.returncode == 130, err
-    assert 'interrupted by SIGINT; every run under way is saved; the same command goes on from there' in err
+    assert 'interrupted by SIGINT; every run under way is saved; the same command resumes from there' in err
     assert 'Traceback' not in err
     for _ in range(100):
         if not is_there(process.pid):

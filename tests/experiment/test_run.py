@@ -73,7 +73,7 @@ def test_a_run_that_goes_on_on_other_cores_says_so(config, tmp_path, caplog, mon
     for _ in range(2):
         with pytest.raises(KeyboardInterrupt):
             execute(config, tmp_path, interrupt)
-    assert 'goes on from step' not in caplog.text
+    assert 'resumes from step' not in caplog.text
     monkeypatch.setattr(environment, 'cores_allowed', lambda: [0, 1, 2])
     result = execute(config, tmp_path, ignore)
     assert 'not as it began (device.cores=1 before, 3 now)' in caplog.text

@@ -160,7 +160,7 @@ def test_an_interrupted_population_goes_on_whole_whatever_is_asked_for(config, t
     for run in runs:
         shutil.rmtree(tmp_path / 'cut' / run.name / 'checkpoints' / '4')
     assert schedule.run_all(runs, tmp_path / 'cut', workers=1, at_most=1) == {}
-    assert 'go on as they began, whatever --together=1' in ' '.join(capsys.readouterr().err.split())
+    assert 'resume as they began, whatever --together=1' in ' '.join(capsys.readouterr().err.split())
     for one, other in zip(results(runs, tmp_path / 'whole'), results(runs, tmp_path / 'cut'), strict=True):
         assert timeless(one) == timeless(other)
 
@@ -171,7 +171,7 @@ def test_a_population_as_large_as_was_asked_for_is_nothing_to_tell(config, tmp_p
     )
     runs = sweeps.plan(config, [{'seed': seed} for seed in range(4)])
     assert schedule.run_all(runs, tmp_path, workers=1, at_most=2) == {}
-    assert 'go on as they began' not in ' '.join(capsys.readouterr().err.split())
+    assert 'resume as they began' not in ' '.join(capsys.readouterr().err.split())
 
 
 def test_what_is_left_of_a_sweep_has_as_many_processes_as_all_of_it_had(config, tmp_path, monkeypatch):

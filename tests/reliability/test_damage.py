@@ -142,7 +142,7 @@ def test_a_sealed_checkpoint_that_this_code_cannot_read_stops_a_run_once(config,
     shutil.rmtree(there / 'state')
     shutil.copytree(other / 'checkpoints' / '18' / 'state', there / 'state')
     seal(there)
-    with pytest.raises(StorageError, match=r'is of another model: .*; the same command goes on from an earlier one'):
+    with pytest.raises(StorageError, match=r'is of another model: .*; the same command resumes from an earlier one'):
         train(config, cut)
     assert timeless(train(config, cut)) == timeless(train(config, tmp_path / 'whole'))
 

@@ -121,7 +121,7 @@ def test_a_run_that_goes_on_by_other_code_says_so(config, tmp_path, caplog):
     for maker, until, told in ((old, 8, 0), (old, 14, 0), (new, 20, 1), (new, None, 1)):
         with pytest.raises(Killed) if until else contextlib.nullcontext():
             result = run(config, tmp_path, until, maker)
-        warnings = [record.getMessage() for record in caplog.records if 'goes on from step' in record.getMessage()]
+        warnings = [record.getMessage() for record in caplog.records if 'resumes from step' in record.getMessage()]
         assert len(warnings) == told
     assert 'from step 12, but not as it began (code.sha256=0123 before, 4567 now)' in warnings[0]
     assert result['begun_by'] == [old]
