@@ -1,4 +1,5 @@
 import ctypes
+import errno
 import mmap
 import os
 import time
@@ -90,6 +91,20 @@ def test_images_that_memory_has_room_for_are_asked_for_before_they_are_copied_to
     assert mapped.all_were_there
     found = np.concatenate([dataset.train.images, dataset.validation.images])
     np.testing.assert_array_equal(np.sort(found, axis=0), np.sort(images, axis=0))
+
+
+class Refusing(mmap.mmap):
+    """A mapping of a file system that takes no advice."""
+
+    def madvise(self, advice, start, length):
+        raise OSError(errno.EINVAL, 'Invalid argument')
+
+
+def test_rows_are_read_where_no_advice_is_taken(images, tmp_path, monkeypatch):
+    np.save(tmp_path / 'images.npy', images)
+    monkeypatch.setattr(mmap, 'mmap', Refusing)
+    mapped = np.load(tmp_path / 'images.npy', mmap_mode='r')
+    np.testing.assert_array_equal(Rows(mapped, np.arange(40))[np.array([7, 3])], images[[7, 3]])
 
 
 class Requested(mmap.mmap):

@@ -61,6 +61,12 @@ def test_no_share_is_empty_and_none_has_more_than_its_part_and_a_piece():
         assert max(loads) <= sum(works) / parts + max(works)
 
 
+def test_a_piece_of_work_is_in_the_part_that_its_middle_lies_in():
+    """By where it begins, a share of this sweep would have five times the work of the other."""
+    assert shares.divided([5, 5, 2], 2) == [0, 1, 1]
+    assert shares.divided([2, 5, 5], 2) == [0, 0, 1]
+
+
 def test_long_and_large_runs_are_more_work(config):
     """Of one run of four times the steps and four short ones, the long one is a share by itself."""
     runs = sweeps.plan(config, [{'train.steps': 16}, *({'seed': seed} for seed in range(4))])

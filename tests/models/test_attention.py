@@ -5,7 +5,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from models.attention import MultiHeadAttention, dot_product_attention, join_heads, mixture, products, split_heads
+from models.attention import (
+    MultiHeadAttention,
+    dot_product_attention,
+    join_heads,
+    mixture,
+    products,
+    softmax,
+    split_heads,
+)
 from models.patches import grid_coordinates
 from models.positions import NoPositions, Shape
 from tests.draws import normal, rngs
@@ -124,6 +132,14 @@ def test_softmax_is_float32_in_bfloat16_compute():
     k = jnp.ones((1, 1, 2, 8), jnp.bfloat16).at[0, 0, 1, 0].add(0.03125)
     _, weights = dot_product_attention(q, k, k)
     assert weights[0, 0, 0, 1] > weights[0, 0, 0, 0]
+
+
+def test_the_gradient_of_softmax_is_float32_of_the_weights_as_they_were_kept():
+    logits, direction = normal(0, (5, 40)), normal(1, (5, 40), jnp.bfloat16)
+    kept, backward = jax.vjp(lambda logits: softmax(logits, jnp.bfloat16), logits)
+    weights, gradient = (np.asarray(array, np.float64) for array in (kept, direction))
+    expected = weights * (gradient - np.sum(weights * gradient, axis=-1, keepdims=True))
+    np.testing.assert_allclose(backward(direction)[0], expected, rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.parametrize('lead', [(2, 3), (2, 3, 4)], ids=['heads batch', 'heads batch blocks'])

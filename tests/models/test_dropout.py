@@ -76,6 +76,11 @@ def test_a_shared_draw():
     assert 10 < np.sum(dropped[:, 0, 0] == 0) < 54
 
 
+def test_a_rate_too_small_to_be_drawn_drops_nothing():
+    x = jnp.ones(SHAPE)
+    np.testing.assert_array_equal(dropout(x, 1e-12, key(), 0), x)
+
+
 def test_nothing_is_dropped_at_evaluation_or_at_rate_0():
     x = jnp.ones(SHAPE)
     assert dropout(x, 0.5, None, 0) is x
@@ -109,3 +114,19 @@ def test_every_place_of_a_model_has_masks_of_its_own(built, images, monkeypatch,
     assert len({stream for stream, _, _ in drawn}) == len(drawn) > blocks
     rates = np.array([rate for _, rate, shared in drawn if shared]).reshape(blocks, -1)
     np.testing.assert_allclose(rates, np.linspace(0, 0.4, blocks)[:, None].repeat(rates.shape[1], axis=1))
+
+
+@pytest.mark.parametrize(
+    ('module', 'fields', 'places'), [(backbone, {'depth': 5}, 1 + 2 * 5), (resnet, {'name': 'resnet'}, 1)]
+)
+def test_elements_are_dropped_of_the_tokens_and_of_both_branches_of_a_block(
+    built, images, monkeypatch, module, fields, places
+):
+    """As they enter the first block; of a ResNet, of what its head reads alone."""
+    rates = []
+    monkeypatch.setattr(
+        module, 'dropout', lambda x, rate, key, stream, shared=(): rates.append(None if shared else rate) or x
+    )
+    model, params = built(dropout=0.1, stochastic_depth=0.4, resnet_width=4, **fields)
+    jax.eval_shape(lambda: model.apply(params, images, key=jax.random.key(0)))
+    assert [rate for rate in rates if rate is not None] == [0.1] * places

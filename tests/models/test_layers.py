@@ -77,6 +77,15 @@ def test_bfloat16_stays_bfloat16_and_close(x, layer):
     assert jax.grad(lambda x: jnp.sum(layer(x).astype(jnp.float32)))(x.astype(jnp.bfloat16)).dtype == jnp.bfloat16
 
 
+@pytest.mark.parametrize('level', [1.0, 3.3, 300.1])
+def test_group_norm_of_an_image_of_one_colour_is_finite(level):
+    """Rounding takes E[x^2] - E[x]^2 below zero there, by more than what is added to the variance."""
+    x = jnp.full((1, 5, 5, 16), level)
+    total, gradient = jax.value_and_grad(lambda x: jnp.sum(group_norm(x, jnp.ones(16), jnp.zeros(16), 4)))(x)
+    assert np.isfinite(total)
+    assert np.isfinite(gradient).all()
+
+
 @pytest.mark.parametrize('outputs', [3, 16, 40])
 def test_dense_equals_flax_and_so_do_its_gradients(x, outputs):
     layers = Dense(16, outputs, rngs=rngs()), nnx.Linear(16, outputs, rngs=rngs())
@@ -92,6 +101,13 @@ def test_dense_equals_flax_and_so_do_its_gradients(x, outputs):
         found[-1] += jax.tree.leaves(jax.grad(total, (0, 1))(state, x))
     for ours, theirs in zip(*found, strict=True):
         np.testing.assert_allclose(ours, theirs, atol=1e-5)
+
+
+@pytest.mark.parametrize('layer', [lambda x: layer_norm(x, jnp.ones(16), jnp.zeros(16)), group_norm_of_one_row])
+def test_statistics_of_a_norm_are_float32_whatever_the_type(x, layer):
+    """Of numbers far from zero a mean in bfloat16 would be off by much of their deviation."""
+    x = (30 + x).astype(jnp.bfloat16)
+    np.testing.assert_array_equal(layer(x), layer(x.astype(jnp.float32)).astype(jnp.bfloat16))
 
 
 def test_dense_computes_in_its_type(x):

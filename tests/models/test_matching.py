@@ -104,6 +104,14 @@ def test_a_resnet_is_matched_where_its_steps_are_fine_enough(match):
     assert _counted(config, FASHION[1], match) == pytest.approx(width.reference, rel=matching.TOLERANCE)
 
 
+@pytest.mark.parametrize('match', matching.MATCHES)
+def test_the_kernel_that_is_asked_for_changes_no_width(match):
+    """One kernel's FLOPs are hidden in it; the other's are seen, and as many."""
+    config = _changed(DIGITS[0], mixer='conv', positions__name='none', match=match)
+    plain, asked = (matching.width(_changed(config, attention_kernel=kernel), DIGITS[1]) for kernel in ('xla', 'cudnn'))
+    assert asked == plain
+
+
 def test_what_cannot_be_matched_is_refused_with_the_nearest_widths():
     config = base.get_config()
     config.data.name, config.data.synthetic.image_size, config.data.synthetic.channels = 'synthetic', 8, 1
@@ -211,6 +219,19 @@ def test_steps_that_are_too_coarse_leave_the_rest_to_the_mlp():
             assert best.fields['mlp_ratio'] == 2.0
 
 
+def test_where_the_mlp_of_the_nearest_width_cannot_make_up_the_rest_that_of_the_other_does():
+    """Of 48 channels all costs too much but the MLP, which 32 have room for."""
+    config = _changed(FASHION[0], num_heads=16, embed_dim=64, mlp_ratio=2.0)
+
+    def cost(fields):
+        dim = fields['embed_dim']
+        return 100 * dim * dim + dim * round(fields['mlp_ratio'] * dim)
+
+    best = matching.solve(config, cost, 180_000)[0]
+    assert best.fields['embed_dim'] == 32
+    assert best.cost == pytest.approx(180_000, rel=matching.TOLERANCE)
+
+
 def test_a_run_says_what_was_chosen_and_keeps_what_was_written(tmp_path):
     config = base.get_config()
     config.data.name = 'synthetic'
@@ -229,6 +250,21 @@ def test_a_run_says_what_was_chosen_and_keeps_what_was_written(tmp_path):
     assert _counted(folder.read_config(tmp_path).model, validate(config), 'params') == result['params']
     note = next(note for note in tables.make_table(runs.read(tmp_path)).notes if 'reference' in note)
     assert f'embed_dim {result["width"]["embed_dim"]}' in note
+
+
+@pytest.mark.parametrize(
+    ('fields', 'multiple'),
+    [
+        ({'num_heads': 3, 'positions__name': 'rope_mixed'}, 12),
+        ({'num_heads': 6, 'positions__name': 'sinusoidal_2d'}, 12),
+        ({'num_heads': 6, 'positions__name': 'sinusoidal_2d', 'mixer': 'gru'}, 4),
+        ({'num_heads': 6, 'positions__name': 'none'}, 6),
+        ({'num_heads': 6, 'positions__name': 'none', 'mixer': 'gru'}, 2),
+    ],
+    ids=str,
+)
+def test_a_width_divides_among_heads_and_among_what_positions_take_of_each(fields, multiple):
+    assert matching.multiple(_changed(DIGITS[0], **fields)) == multiple
 
 
 def test_without_a_match_the_width_is_as_written():

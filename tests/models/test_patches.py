@@ -61,6 +61,11 @@ def test_a_rescaled_place_is_between_columns_as_its_centre_is():
     np.testing.assert_allclose(rescaled.order - 6 * row, rescaled.centres[:, 1] - 0.5, atol=1e-6)
 
 
+@pytest.mark.parametrize(('rows', 'expected'), [(6, [0, 0, 1, 2, 3, 3]), (5, [0, 1, 2, 2, 3]), (1, [2])])
+def test_a_rescaled_row_on_a_border_is_in_the_outer_row_and_in_the_very_middle_in_the_lower(rows, expected):
+    np.testing.assert_array_equal(grid_coordinates((rows, 1), (4, 1), 'rescale').order, expected)
+
+
 @pytest.mark.parametrize(('tokens', 'trained'), [(20, 10), (10, 10), (7, 12), (64, 5)])
 def test_a_sequence_is_stretched_as_a_whole(tokens, trained):
     rescaled = grid_coordinates((1, tokens), (1, trained), 'rescale')

@@ -23,6 +23,13 @@ def test_resnets_of_any_width_build(built, images, width):
     assert shape == (4, 10)
 
 
+def test_logits_are_float32_in_bfloat16_compute(config, spec, images):
+    config.name, config.resnet_width = 'resnet', 16
+    model = models.build(config, spec, np.dtype('bfloat16'))
+    logits = jax.eval_shape(lambda params: model.apply(params, images).logits, model.shapes)
+    assert logits.dtype == jnp.float32
+
+
 @pytest.mark.parametrize('width', range(7, 65))
 def test_groups_are_near_the_paper_s_size_at_every_width(width):
     """Also those that models.matching finds: no stage but a narrow or a prime one has all its channels in one group."""
@@ -67,6 +74,20 @@ def test_logits_are_those_of_he_s_network(built, images):
         x = jax.nn.relu(x + residual)
     expected = x.mean((1, 2)) @ params['head']['kernel'] + params['head']['bias']
     np.testing.assert_allclose(model.apply(params, images).logits, expected, atol=2e-4)
+
+
+def test_large_images_pass_a_stem_of_stride_two_and_the_largest_of_nine_pixels(config, monkeypatch):
+    """Written out, with one stage, whose blocks are their shortcuts yet."""
+    monkeypatch.setattr(models.resnet, 'STAGES', (2,))
+    config.name, config.resnet_width = 'resnet', 4
+    model = models.build(config, Spec('some', (64, 70, 1), 2, ('a', 'b'), flip=True))
+    params = model.init(jax.random.key(0))
+    images = np.random.default_rng(0).integers(0, 256, (2, 64, 70, 1), dtype=np.uint8)
+    x = jax.nn.relu(normalised(convolved(images / 127.5 - 1, params['stem'], 2), params['norm']))
+    pads = [(0, 0), (1, 1), (1, 1), (0, 0)]
+    x = jax.lax.reduce_window(x, -jnp.inf, jax.lax.max, (1, 3, 3, 1), (1, 2, 2, 1), pads)
+    expected = x.mean((1, 2)) @ params['head']['kernel'] + params['head']['bias']
+    np.testing.assert_allclose(jax.jit(model.apply)(params, images).logits, expected, atol=1e-4)
 
 
 def test_every_block_starts_as_its_shortcut(built):

@@ -1,7 +1,11 @@
 """One process in a folder, or the shares of a sweep; a dead one is in nobody's way."""
 
 import errno
+import fcntl
+import os
+import re
 import signal
+import socket
 import subprocess
 import sys
 
@@ -53,6 +57,15 @@ def test_a_dead_one_s_lock_is_taken_over(holder, config, tmp_path, monkeypatch):
     assert not [*tmp_path.glob('.*')]
 
 
+def test_a_holder_that_ends_within_a_moment_is_waited_for(tmp_path, monkeypatch):
+    """As the workers of a sweep that was killed do."""
+    with (tmp_path / lock.LOCK).open('w') as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        monkeypatch.setattr(lock.time, 'sleep', lambda seconds: other.close())
+        with lock.locked(tmp_path):
+            assert other.closed
+
+
 @pytest.mark.parametrize('holder', [['shared']], indirect=True)
 def test_shares_hold_a_folder_together_and_keep_others_away(holder, tmp_path, monkeypatch):
     """And none removes what another may be writing at this moment."""
@@ -69,9 +82,29 @@ def test_shares_hold_a_folder_together_and_keep_others_away(holder, tmp_path, mo
         assert not partial.exists()
 
 
+@pytest.mark.parametrize(
+    'name', ['config.json', 'result.json', 'failed.json', 'sweep.json', 'population.json', 'diverged.json']
+)
+def test_what_a_killed_holder_did_not_end_is_cleared_whatever_file_it_was(tmp_path, name):
+    partial, others = tmp_path / f'.{name}.1.partial', tmp_path / '.notes.txt.1.partial'
+    partial.touch()
+    others.touch()
+    with lock.locked(tmp_path):
+        assert not partial.exists()
+        assert others.exists()
+
+
 def test_a_share_is_refused_while_a_whole_sweep_is_under_way(holder, tmp_path, monkeypatch):
     monkeypatch.setattr(lock, 'PATIENCE', 0.1)
     with pytest.raises(ConfigError, match=f'in use by process {holder.pid}'), lock.locked(tmp_path, shared=True):
+        pass
+
+
+def test_the_holder_that_is_named_is_the_latest_alone(tmp_path, monkeypatch):
+    monkeypatch.setattr(lock, 'PATIENCE', 0.1)
+    (tmp_path / lock.LOCK).write_text('process 1 on a machine, and other shares of the sweep maybe')
+    named = f'in use by process {os.getpid()} on {re.escape(socket.gethostname())}; wait'
+    with lock.locked(tmp_path), pytest.raises(ConfigError, match=named), lock.locked(tmp_path):
         pass
 
 

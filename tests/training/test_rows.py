@@ -44,6 +44,18 @@ def test_the_host_waits_for_sums_when_it_has_dispatched_enough():
     assert len(told) == 1
 
 
+def test_every_row_waits_for_as_many_dispatches_as_the_first():
+    log, told = written()
+    for step in (10, 20, 30):
+        log.ask(step, sums(ready=False))
+        for _ in range(LAG - 1):
+            log.dispatched()
+        assert step not in {row[0] for row in told}
+        for _ in range(2):
+            log.dispatched()
+        assert told[-1][:2] == (step, 10)
+
+
 def test_a_row_is_written_before_the_next_is_asked_for_and_at_the_end():
     log, told = written()
     log.ask(10, sums(ready=False))

@@ -1,9 +1,11 @@
 """What TensorBoard and Weights & Biases are told of a run."""
 
+import itertools
 import json
 import os
 import subprocess
 import sys
+import time
 import types
 
 import pytest
@@ -115,6 +117,17 @@ def test_events_that_cannot_be_written_are_told_and_nobody_waits(tmp_path):
     lines = done.stdout.splitlines()
     assert len(lines) == 2, done.stderr
     assert all(line.startswith(f'{tmp_path} could not be written (File too large)') for line in lines)
+
+
+def test_a_run_can_be_watched_while_it_trains(config, tmp_path, monkeypatch):
+    """What TensorBoard is told can be read some seconds later, not only at the end."""
+    now = itertools.count(step=sinks.FLUSHED + 1)
+    monkeypatch.setattr(sinks, 'time', types.SimpleNamespace(time=time.time, monotonic=lambda: next(now)))
+    sink = sinks.TensorBoard(tmp_path, 0, config)
+    sink.write({'step': 3, 'train_loss': 0.5})
+    step, value = summaries(tmp_path)['train_loss']
+    assert (step, value.simple_value) == (3, 0.5)
+    sink.close()
 
 
 def test_rows_after_a_checkpoint_come_again(config, tmp_path):
@@ -233,3 +246,14 @@ def test_wandb_takes_runs_of_one_name_in_two_sweeps_for_two(config, tmp_path):
     first, second, again = (options['id'] for options in taken)
     assert first == again != second
     assert [options['group'] for options in taken] == ['one', 'two', 'one']
+
+
+def test_wandb_draws_by_the_step_of_a_row_and_lets_runs_go_on_side_by_side(config, tmp_path, monkeypatch):
+    """Its own count of steps would go on where a run that was cut off writes its last rows once more."""
+    taken, axes = [], []
+    run = types.SimpleNamespace(define_metric=lambda name, step_metric: axes.append((name, step_metric)))
+    wandb = types.SimpleNamespace(init=lambda **options: taken.append(options) or run, errors=None)
+    monkeypatch.setitem(sys.modules, 'wandb', wandb)
+    sinks.WeightsAndBiases(tmp_path / 'run', config)
+    assert axes == [('*', 'step')]
+    assert (taken[0]['resume'], taken[0]['reinit']) == ('allow', 'create_new')

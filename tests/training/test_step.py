@@ -164,6 +164,14 @@ def test_a_warm_up_that_takes_nearly_all_steps_still_reaches_the_peak(config, wa
     assert rates[-1] == pytest.approx(0, abs=1e-6)
 
 
+@pytest.mark.parametrize(('warmup', 'total', 'peak'), [(0.29, 100, 29), (0.1, 18, 2), (0.1, 14, 1)])
+def test_a_warm_up_ends_at_the_step_that_is_nearest_to_its_share(config, warmup, total, peak):
+    """100 * 0.29 is below 29 in floating point."""
+    config.train.warmup = warmup
+    rates = [float(relative_learning_rate(config.train, total)(step)) for step in range(total + 1)]
+    assert np.argmax(rates) == peak
+
+
 @pytest.mark.parametrize('total', [1, 2, 3])
 @pytest.mark.parametrize('warmup', [0.0, 0.5, 0.9])
 def test_the_shortest_runs_have_a_schedule(config, total, warmup):

@@ -112,9 +112,27 @@ def test_a_call_brings_no_more_images_along_than_there_is_room_for(fields, broug
     assert steps_per_dispatch(config, 16, 1e8, brought) == expected
 
 
+@pytest.mark.parametrize(('backend', 'expected'), [('cpu', 13), ('gpu', 10)])
+def test_on_an_accelerator_calls_are_of_equal_length_however_many_images_they_bring(monkeypatch, backend, expected):
+    """Of fifty steps, from row to row of the log, with room for sixteen; where the room is less, too."""
+    monkeypatch.setattr(strategy.jax, 'default_backend', lambda: backend)
+    config = base.get_config()
+    config.log.every, config.checkpoint.count = 50, 1
+    assert longest_dispatch(config, 100) == expected
+    assert steps_per_dispatch(config, 50, 1e8, (256 << 20) // 16) == expected
+
+
 @pytest.mark.parametrize(('steps', 'count', 'expected'), [(10, 4, [2, 5, 8, 10]), (3, 10, [1, 2, 3]), (1, 1, [1])])
 def test_milestones_are_even_and_end_at_the_end(steps, count, expected):
     assert milestones(steps, count) == expected
+
+
+def test_of_what_convolves_as_many_runs_train_together_as_there_are_devices(monkeypatch):
+    monkeypatch.setattr(strategy.jax, 'default_backend', lambda: 'gpu')
+    monkeypatch.setattr(strategy.jax, 'device_count', lambda: 4)
+    config = base.get_config()
+    config.model.mixer = 'conv'
+    assert largest_population(config) == 4
 
 
 @pytest.fixture
@@ -149,6 +167,11 @@ def test_a_population_or_an_accelerator_has_one_part(two_cores, monkeypatch):
     assert parts_of_a_batch(config, placement.of(2, 128), IMAGE, 1e10, 10_000) == 1
     monkeypatch.setattr(strategy.jax, 'default_backend', lambda: 'gpu')
     assert parts_of_a_batch(config, ALONE, IMAGE, 1e10, 10_000) == 1
+
+
+def test_a_batch_that_several_devices_share_has_one_part(two_cores, monkeypatch):
+    monkeypatch.setattr(placement.Placement, 'devices', 2 * ALONE.devices)
+    assert parts_of_a_batch(base.get_config(), ALONE, IMAGE, 1e10, 10_000) == 1
 
 
 @pytest.mark.parametrize(
