@@ -1,5 +1,6 @@
 """Every table can be planned as its docstring says; nothing is trained here."""
 
+import functools
 import importlib
 from collections import Counter
 from pathlib import Path
@@ -30,6 +31,7 @@ EXPECTED = {
 UNDRAWN = ('positions_by_heads', 'extrapolation', 'learning_rate')  # without a figure of their own
 
 
+@functools.cache
 def _planned(name, variant):
     module = importlib.import_module(f'configs.tables.{name}')
     config = module.get_config(variant)

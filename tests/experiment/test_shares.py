@@ -22,7 +22,13 @@ def test_anything_else_is_refused_with_what_would_do(text):
         shares.parse(text)
 
 
-def test_every_run_is_of_one_share_and_runs_of_a_program_part_only_where_a_share_ends(config):
+@pytest.fixture
+def quick_work(monkeypatch):
+    """Without tracing a model of each program."""
+    monkeypatch.setattr(shares, 'work', lambda run: run.config.model.depth)
+
+
+def test_every_run_is_of_one_share_and_runs_of_a_program_part_only_where_a_share_ends(config, quick_work):
     rows = [{'seed': seed, 'model.depth': depth} for seed in range(5) for depth in (1, 2, 3)]
     runs = sweeps.plan(config, rows)
     for of in (1, 2, 4, 7, 15):
@@ -33,7 +39,7 @@ def test_every_run_is_of_one_share_and_runs_of_a_program_part_only_where_a_share
         assert sum(map(len, programs)) <= 3 + of - 1
 
 
-def test_shares_do_not_depend_on_the_order_of_rows(config):
+def test_shares_do_not_depend_on_the_order_of_rows(config, quick_work):
     """A config file that goes through a set has another order in each process."""
     rows = [{'seed': seed, 'model.depth': depth} for seed in range(3) for depth in (1, 2)]
     for one, other in ((rows, rows[::-1]), (rows, rows[3:] + rows[:3])):
