@@ -14,10 +14,10 @@ head_dim. They print no table of it; this is one. Queries and keys start here wi
 and LeCun's initialisation come before them.
 
 What to expect of `:tiny`: 90.9 to 95.6% with the scale, whatever head_dim. Without it, heads of up to 16 channels are
-not shown to differ from those with it, except at width 128 (1.6 points behind, p = 0.02). Heads of 32 channels are 2.4
-to 3.8 points behind (p of 0.01 to 0.18), heads of 64 reach 84 and 86% instead of 94 and 93, and one head of 128 reaches
-69.7% instead of 92.6 (p < 0.004 for 64 and 128). See results/attention_scale/; it took half an hour on two cores that
-did other work too. The full form has not been run yet.
+not shown to differ from those with it, except at width 128 (1.6 points behind, p = 0.02). Heads of 32 channels have
+means 2.4 to 3.8 points lower, which the test shows at width 128 alone (p = 0.014; 0.06 and 0.18 else). Heads of 64
+reach 84 and 86% instead of 94 and 93, and one head of 128 reaches 69.7% instead of 92.6 (p < 0.004 for 64 and 128). See
+results/attention_scale/; it took half an hour on two cores that did other work too. The full form has not been run yet.
 """
 
 import itertools

@@ -12,11 +12,11 @@ grids of the same size.
 The shape is that of the comparison of restricted self-attention in Vaswani et al. 2017 (arXiv:1706.03762), table 1 and
 section 4, r n d instead of n^2 d, and of Beltagy et al. 2020 (arXiv:2004.05150), figure 1, with measured speeds.
 
-What to expect of `:tiny`: with 16 and 64 tokens, windows and attention to all tokens reach 93 to 96% and are equally
-fast, since windows are computed as attention to all tokens while that is faster. With 256 tokens windows keep 93 ± 1%
-and train 2.3 times as fast; there the accuracy of attention to all tokens varies with the seed, from 69 to 93%, and the
-test shows no difference (p = 0.10). See results/long_sequences/; it took 37 minutes on two cores with AVX-512, one per
-run; speeds of runs beside other work mean nothing. The full form has not been run yet.
+What to expect of `:tiny`: with 16 and 64 tokens, windows and attention to all tokens reach 93 to 96% and train at
+nearly the same speed, since windows are computed as attention to all tokens while that is faster. With 256 tokens
+windows keep 93 ± 1% and train 2.3 times as fast; there the accuracy of attention to all tokens varies with the seed,
+from 69 to 93%, and the test shows no difference (p = 0.10). See results/long_sequences/; it took 37 minutes on two
+cores with AVX-512, one per run; speeds of runs beside other work mean nothing. The full form has not been run yet.
 """
 
 import itertools
