@@ -21,8 +21,11 @@ class Display(AbstractContextManager):
     can be read.
     """
 
-    def __init__(self, runs: int = 1):
+    def __init__(self, runs: int = 1, steps: int | None = None):
+        """`steps` are those of all runs, so that a long run counts for more than a short one; None: all are as long."""
         self.runs, self.done, self.failed = runs, 0, 0
+        self.passed, self.by_steps = 0.0, steps is not None  # how far what has ended took them all, in steps or runs
+        self.total = runs if steps is None else steps
         self.best = 0.0  # accuracy on validation of any run so far
         self._slots: dict[int, Slot] = {}
         self._paced_from: tuple[float, float] | None = None  # time and position of the first row
@@ -37,7 +40,7 @@ class Display(AbstractContextManager):
             console=Console(stderr=True),
             expand=True,
         )
-        self._task = self._bar.add_task('', total=runs, text='starting', label='', eta='-:--')
+        self._task = self._bar.add_task('', total=self.total, text='starting', label='', eta='-:--')
 
     def __enter__(self) -> 'Display':
         if self._terminal:
@@ -63,7 +66,7 @@ class Display(AbstractContextManager):
 
     def show(self, text: str, details: str, last: bool = False) -> None:
         """What one slot has to say, beside how far they all are."""
-        position = self.done + sum(slot.share * slot.runs for slot in self._slots.values())
+        position = self.passed + sum(slot.share * slot.weight for slot in self._slots.values())
         eta = self._eta(position)
         if self.runs > 1:
             failed = f', {self.failed} failed' if self.failed else ''
@@ -89,7 +92,7 @@ class Display(AbstractContextManager):
         if self._paced_from is None or position <= self._paced_from[1]:
             return '-:--'
         since, start = self._paced_from
-        minutes, seconds = divmod(round((now - since) * (self.runs - position) / (position - start)), 60)
+        minutes, seconds = divmod(round((now - since) * (self.total - position) / (position - start)), 60)
         hours, minutes = divmod(minutes, 60)
         return f'{hours}:{minutes:02}:{seconds:02}' if hours else f'{minutes}:{seconds:02}'
 
@@ -99,11 +102,12 @@ class Slot:
 
     def __init__(self, display: Display):
         self._display, self._label, self._validation = display, '', ''
-        self.runs, self.share, self.running = 1, 0.0, False
+        self.runs, self.weight, self.share, self.running = 1, 0.0, 0.0, False
 
     def begin(self, label: str, runs: int = 1) -> None:
         """Runs start; until their first row they compile."""
         self._label, self._validation, self.runs, self.share, self.running = label, '', runs, 0.0, True
+        self.weight = 0.0 if self._display.by_steps else runs  # which the first row tells, of steps
         self._display.show('compiling', label)
 
     def row(self, row: Row, steps: int) -> None:
@@ -114,7 +118,7 @@ class Slot:
             self._display.best = max(self._display.best, row['validation_accuracy'])
             return
         step = int(row['step'])
-        self.share = step / steps
+        self.share, self.weight = step / steps, self.runs * (steps if self._display.by_steps else 1)
         text = f'loss {row["train_loss"]:.3f} · accuracy {row["train_accuracy"]:.1%}'
         text = f'{text} · {self.runs * row["images_per_second"]:,.0f} images/s'
         details = (f'step {step:,}/{steps:,}', self._validation, self._label)
@@ -123,6 +127,7 @@ class Slot:
     def end(self, runs: int = 1) -> None:
         """`runs` of them ended, however they did."""
         self._display.done += runs
+        self._display.passed += self.weight if runs else 0
         self.share, self.running = 0.0, False
         if 1 < self._display.runs == self._display.done:
             self._display.show('that was the last', '', last=True)

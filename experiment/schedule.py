@@ -15,7 +15,7 @@ from experiment.display import Display
 from experiment.groups import Group, grouped, label
 from experiment.lock import locked
 from experiment.run import execute_together
-from experiment.sweeps import Planned
+from experiment.sweeps import Planned, steps_of
 from experiment.worker import Reporter
 from experiment.workers import in_processes
 from files.writing import StorageError, write_json
@@ -51,7 +51,8 @@ def run_all(
     workers = processes(workers)
     # As many as for the whole sweep, so that a run has the same cores when an interrupted sweep goes on.
     workers = min(workers, len(groups if len(waiting) == len(runs) else grouped(runs, workdir, at_most)))
-    with Display(sum(map(len, groups))) as display:
+    left = [run for group in groups for run in group]
+    with Display(len(left), sum(map(steps_of, left))) as display:
         if len(waiting) < len(runs):
             display.note(f'{len(runs) - len(waiting)} of {len(runs)} runs were finished before')
         for group in groups:

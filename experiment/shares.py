@@ -3,23 +3,18 @@
 Whose a run is follows from the sweep alone, so that shares have nothing to tell each other.
 """
 
-import functools
 import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from ml_collections import ConfigDict
-
 import data
 from configs.errors import ConfigError
-from data.spec import Spec
 from experiment.folder import FAILED, read_result
-from experiment.sweeps import Planned
+from experiment.sweeps import Planned, steps_of
 from models.accounting import forward_flops
 from training.costs import countable
-from training.loop import total_steps
 from training.programs import program_fields
 from training.step import build_model
 
@@ -72,16 +67,9 @@ def left(mine: Sequence[Planned], runs: Sequence[Planned], workdir: Path) -> int
 
 def work(run: Planned) -> int:
     """About what it takes to train a run: the FLOPs of the forward passes of all its steps."""
-    spec, examples = _size(run.config.data.to_json())
+    spec = data.spec(run.config.data)
     flops = forward_flops(countable(build_model(run.config, spec), run.config, spec), spec)
-    return flops * run.config.train.batch_size * total_steps(run.config, examples)
-
-
-@functools.lru_cache(maxsize=64)
-def _size(fields: str) -> tuple[Spec, int]:
-    """Of a dataset, by its config: the spec, and how many images it has to train on."""
-    dataset = data.load_once(ConfigDict(json.loads(fields)))
-    return dataset.spec, len(dataset.train.labels)
+    return flops * run.config.train.batch_size * steps_of(run)
 
 
 def divided(works: Sequence[int], parts: int) -> list[int]:

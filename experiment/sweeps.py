@@ -22,6 +22,7 @@ from experiment.unread import OVERRULED, refuse_unread
 from experiment.validate import check_type, validate
 from files.text import LONGEST_TEXT, clean, shown
 from models.patches import patch_grid
+from training.loop import total_steps
 
 NO_FIELDS = ('arm', 'against', 'tuned', 'curve', 'x')  # what a row of sweep() may say beside the fields that it sets
 
@@ -149,6 +150,17 @@ def _tokens(config: ConfigDict) -> int:
 def _image_shape(fields: str) -> tuple[int, int, int]:
     """Of a dataset, by its config: to look it up for each row of a sweep takes seconds."""
     return data.spec(ConfigDict(json.loads(fields))).image_shape
+
+
+def steps_of(run: Planned) -> int:
+    """How many steps it trains."""
+    return total_steps(run.config, 0 if run.config.train.steps else _examples(run.config.data.to_json()))
+
+
+@functools.lru_cache(maxsize=64)
+def _examples(fields: str) -> int:
+    """Of a dataset's training images, by its config."""
+    return len(data.load_once(ConfigDict(json.loads(fields))).train.labels)
 
 
 def _sets(run: Planned, name: str) -> bool:

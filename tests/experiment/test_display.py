@@ -62,6 +62,26 @@ def test_eta_is_what_is_left_at_the_pace_so_far(monkeypatch):
     assert shown._eta(4.0) == '0:00'
 
 
+def test_eta_counts_steps_where_runs_are_not_equally_long(capsys, monkeypatch):
+    """Two runs of 10 steps and one of 100: after the short ones a sixth of the way is done, not two thirds."""
+    monkeypatch.setattr(display, 'SECONDS_BETWEEN_LINES', 0.0)
+    clock = [0.0]
+    monkeypatch.setattr(display.time, 'monotonic', lambda: clock[0])
+    with display.Display(3, 120) as shown:
+        for whom in (1, 2):
+            slot = shown.of(whom)
+            slot.begin('short')
+            slot.row(row(5), 10)  # from here on the pace is measured: 5 steps
+            clock[0] += 10
+            slot.row(row(10), 10)
+            slot.end()
+        slot.begin('long')
+        assert 'ETA 2:13 · 2/3 runs' in capsys.readouterr().err.splitlines()[-1]  # 15 steps in 20 s, and 100 to go
+        clock[0] += 20
+        slot.row(row(50), 100)
+    assert 'ETA 0:31 · 2/3 runs' in capsys.readouterr().err.splitlines()[-1]
+
+
 def test_processes_share_one_line_and_populations_count_all_their_runs(capsys, monkeypatch):
     monkeypatch.setattr(display, 'SECONDS_BETWEEN_LINES', 0.0)
     clock = [0.0]

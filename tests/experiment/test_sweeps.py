@@ -3,6 +3,7 @@ import json
 import numpy as np
 import pytest
 
+import data
 from analysis.reading.manifest import read_entries
 from configs import demo
 from configs.errors import ConfigError
@@ -230,3 +231,11 @@ def test_a_mistake_in_sweep_names_its_line(tmp_path, body, message):
     (tmp_path / 'mine.py').write_text(body)
     with pytest.raises(ConfigError, match=message):
         sweeps.load_sweep(str(tmp_path / 'mine.py'))
+
+
+def test_steps_of_a_run_are_counted_from_its_epochs_too(config):
+    config.train.steps, config.train.epochs = None, 3.0
+    counted, written, long = sweeps.plan(config, [{}, {'train.steps': 7}, {'train.epochs': 6.0}])
+    examples = len(data.load(counted.config.data).train.labels)
+    assert sweeps.steps_of(counted) == round(3 * examples / config.train.batch_size)
+    assert (sweeps.steps_of(written), sweeps.steps_of(long)) == (7, 2 * sweeps.steps_of(counted))
