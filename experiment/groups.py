@@ -34,7 +34,8 @@ def grouped(
     groups, taken = [], set()
     for run in runs:
         names = None if run.name in taken else begun[run.name]
-        if names and all(name in known and begun[name] in (names, None) for name in names):  # None: damaged, or removed
+        free = names and all(name in known and name not in taken for name in names)
+        if free and all(begun[name] in (names, None) for name in names):  # None: the list is damaged, or was removed
             groups.append([known[name] for name in names])
             taken.update(names)
     return groups + _by_program([run for run in runs if run.name not in taken], begun, workdir, at_most)
@@ -47,7 +48,8 @@ def _by_program(
     for run in runs:
         config = run.config
         same = program_fields(config) | {name: config[name].to_dict() for name in ('log', 'checkpoint', 'debug')}
-        same['begun'] = (begun[run.name] or run.name) if latest_step(workdir / run.name) else None  # alone, or in which
+        # Alone, or in which population.
+        same['begun'] = (begun[run.name] or run.name) if latest_step(workdir / run.name) else None
         alike.setdefault(json.dumps(same, sort_keys=True), []).append(run)
     groups = []
     for runs_alike in alike.values():

@@ -1,4 +1,4 @@
-"""One process at a time in a folder, but for the shares of a sweep.
+"""One process at a time in a folder, except for the shares of a sweep.
 
 The system lets go of the lock when its holder ends, however it ends.
 """

@@ -108,6 +108,18 @@ def test_a_damaged_list_is_named_and_the_others_are_believed(config, tmp_path, c
     assert f'{path} is damaged' in caplog.text
 
 
+def test_a_run_is_of_one_group_whatever_lists_name_it(config, tmp_path):
+    """Its own is lost, and two others have it."""
+    runs = sweeps.plan(config, [{'seed': seed} for seed in range(3)])
+    folders = [tmp_path / run.name for run in runs]
+    for one in folders:
+        one.mkdir()
+    folder.write_population([folders[0], folders[1]])
+    folder.write_population([folders[2], folders[1]])
+    (folders[1] / folder.POPULATION).unlink()
+    assert [[run.config.seed for run in group] for group in grouped(runs, tmp_path, at_most=3)] == [[0, 1], [2]]
+
+
 def test_a_run_that_began_alone_goes_on_alone(config, tmp_path):
     runs = sweeps.plan(config, [{'seed': seed} for seed in range(4)])
     schedule.run_all(runs[:2], tmp_path, at_most=1)
