@@ -4,7 +4,7 @@
 
 On a CPU as many runs train at a time as it has cores; on accelerators those that compile to one program train together,
 or one a device where they convolve.
-Finished runs are skipped, an interrupted one goes on, and one that fails does not stop the others: it is named at the
+Finished runs are skipped, an interrupted one resumes, and one that fails does not stop the others: it is named at the
 end, and the exit status is 1.
 
 Machines that see one folder divide a sweep by --share=1/4 to --share=4/4; whichever ends last makes the table.

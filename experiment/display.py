@@ -22,10 +22,9 @@ class Display(AbstractContextManager):
     """
 
     def __init__(self, runs: int = 1, steps: int | None = None):
-        """`steps` are those of all runs, so that a long run counts for more than a short one; None: all are as long."""
+        """`steps` are those of all runs, so that a long run counts for more than a short one; None: one each."""
         self.runs, self.done, self.failed = runs, 0, 0
-        self.passed, self.by_steps = 0.0, steps is not None  # how far what has ended took them all, in steps or runs
-        self.total = runs if steps is None else steps
+        self.steps, self.passed = runs if steps is None else steps, 0  # in all, and of runs that have ended
         self.best = 0.0  # accuracy on validation of any run so far
         self._slots: dict[int, Slot] = {}
         self._paced_from: tuple[float, float] | None = None  # time and position of the first row
@@ -40,7 +39,7 @@ class Display(AbstractContextManager):
             console=Console(stderr=True),
             expand=True,
         )
-        self._task = self._bar.add_task('', total=self.total, text='starting', label='', eta='-:--')
+        self._task = self._bar.add_task('', total=self.steps, text='starting', label='', eta='-:--')
 
     def __enter__(self) -> 'Display':
         if self._terminal:
@@ -66,7 +65,7 @@ class Display(AbstractContextManager):
 
     def show(self, text: str, details: str, last: bool = False) -> None:
         """What one slot has to say, beside how far they all are."""
-        position = self.passed + sum(slot.share * slot.weight for slot in self._slots.values())
+        position = self.passed + sum(slot.share * slot.runs * slot.steps for slot in self._slots.values())
         eta = self._eta(position)
         if self.runs > 1:
             failed = f', {self.failed} failed' if self.failed else ''
@@ -92,7 +91,7 @@ class Display(AbstractContextManager):
         if self._paced_from is None or position <= self._paced_from[1]:
             return '-:--'
         since, start = self._paced_from
-        minutes, seconds = divmod(round((now - since) * (self.total - position) / (position - start)), 60)
+        minutes, seconds = divmod(round((now - since) * (self.steps - position) / (position - start)), 60)
         hours, minutes = divmod(minutes, 60)
         return f'{hours}:{minutes:02}:{seconds:02}' if hours else f'{minutes}:{seconds:02}'
 
@@ -102,12 +101,12 @@ class Slot:
 
     def __init__(self, display: Display):
         self._display, self._label, self._validation = display, '', ''
-        self.runs, self.weight, self.share, self.running = 1, 0.0, 0.0, False
+        self.runs, self.steps, self.share, self.running = 1, 1, 0.0, False
 
-    def begin(self, label: str, runs: int = 1) -> None:
-        """Runs start; until their first row they compile."""
-        self._label, self._validation, self.runs, self.share, self.running = label, '', runs, 0.0, True
-        self.weight = 0.0 if self._display.by_steps else runs  # which the first row tells, of steps
+    def begin(self, label: str, runs: int = 1, steps: int = 1) -> None:
+        """Runs of so many steps each start; until their first row they compile."""
+        self._label, self._validation, self.runs, self.steps, self.share = label, '', runs, steps, 0.0
+        self.running = True
         self._display.show('compiling', label)
 
     def row(self, row: Row, steps: int) -> None:
@@ -118,16 +117,16 @@ class Slot:
             self._display.best = max(self._display.best, row['validation_accuracy'])
             return
         step = int(row['step'])
-        self.share, self.weight = step / steps, self.runs * (steps if self._display.by_steps else 1)
+        self.share = step / steps
         text = f'loss {row["train_loss"]:.3f} · accuracy {row["train_accuracy"]:.1%}'
         text = f'{text} · {self.runs * row["images_per_second"]:,.0f} images/s'
         details = (f'step {step:,}/{steps:,}', self._validation, self._label)
         self._display.show(text, ' · '.join(filter(None, details)), last=step == steps)
 
-    def end(self, runs: int = 1) -> None:
-        """`runs` of them ended, however they did."""
+    def end(self, runs: int = 1, steps: int | None = None) -> None:
+        """`runs` of them ended, however they did; of `steps` each where they are not those that began."""
         self._display.done += runs
-        self._display.passed += self.weight if runs else 0
+        self._display.passed += runs * (self.steps if steps is None else steps)
         self.share, self.running = 0.0, False
         if 1 < self._display.runs == self._display.done:
             self._display.show('that was the last', '', last=True)

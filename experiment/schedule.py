@@ -15,7 +15,7 @@ from experiment.display import Display
 from experiment.groups import Group, grouped, label
 from experiment.lock import locked
 from experiment.run import execute_together
-from experiment.sweeps import Planned, steps_of
+from experiment.sweeps import Planned
 from experiment.worker import Reporter
 from experiment.workers import in_processes
 from files.writing import StorageError, write_json
@@ -51,8 +51,7 @@ def run_all(
     workers = processes(workers)
     # As many as for the whole sweep, so that a run has the same cores when an interrupted sweep goes on.
     workers = min(workers, len(groups if len(waiting) == len(runs) else grouped(runs, workdir, at_most)))
-    left = [run for group in groups for run in group]
-    with Display(len(left), sum(map(steps_of, left))) as display:
+    with Display(sum(map(len, groups)), sum(run.steps for group in groups for run in group)) as display:
         if len(waiting) < len(runs):
             display.note(f'{len(runs) - len(waiting)} of {len(runs)} runs were finished before')
         for group in groups:
@@ -68,7 +67,7 @@ def run_all(
             done, lost = in_processes(run_group, workdir, slowest_first(groups), workers, display)
             troubles |= done
             for run in lost:
-                display.of(0).end(1)
+                display.of(0).end(1, run.steps)
                 troubles |= _failed(run, workdir, 'its process died (out of memory?)', '', display.of(0))
         else:
             troubles |= one_by_one(groups, workdir, display, 0 if on_cpu else compiled_ahead())
@@ -129,7 +128,7 @@ def run_group(group: Group, workdir: Path, reporter: Reporter, processes: int = 
     Args:
       processes: how many train on this machine at the same time, this one included.
     """
-    reporter.begin(label(group), len(group))
+    reporter.begin(label(group), len(group), group[0].steps)
     report = foremost(reporter.row)
     members = [Member(run.config, workdir / run.name, report) for run in group]
     results = line = trace = None

@@ -1,4 +1,4 @@
-"""A sweep divided among machines, or among the devices of one: each trains a share of its runs.
+"""A sweep divided among machines: each trains a share of its runs.
 
 Whose a run is follows from the sweep alone, so that shares have nothing to tell each other.
 """
@@ -12,7 +12,7 @@ from typing import NamedTuple
 import data
 from configs.errors import ConfigError
 from experiment.folder import FAILED, read_result
-from experiment.sweeps import Planned, steps_of
+from experiment.sweeps import Planned
 from models.accounting import forward_flops
 from training.costs import countable
 from training.programs import program_fields
@@ -69,7 +69,7 @@ def work(run: Planned) -> int:
     """About what it takes to train a run: the FLOPs of the forward passes of all its steps."""
     spec = data.spec(run.config.data)
     flops = forward_flops(countable(build_model(run.config, spec), run.config, spec), spec)
-    return flops * run.config.train.batch_size * steps_of(run)
+    return flops * run.config.train.batch_size * run.steps
 
 
 def divided(works: Sequence[int], parts: int) -> list[int]:

@@ -34,6 +34,7 @@ class Planned(NamedTuple):
     arm: str  # the row of the table that it counts in
     overrides: dict[str, Any]
     config: ConfigDict
+    steps: int  # that it trains
     place: Place | None = None  # where the arm stands in the sweep's figure
     tuned: tuple[str, ...] = ()  # fields of `overrides` whose values validation chooses among, for each arm
     against: tuple[str, ...] = ()  # the arms that the table compares this one with, beside the best
@@ -123,10 +124,10 @@ def _planned(where: str, row: Any, config: ConfigDict, usual: dict[str, Any], ax
         resolved.update_from_flattened_dict(fields)
         validate(resolved)
         refuse_unread(fields, [resolved], usual=usual, tokens_of=_tokens)
-        data.load_once(resolved.data)
+        steps = total_steps(resolved, len(data.load_once(resolved.data).train.labels))
     except (ConfigError, KeyError, TypeError, ValueError) as error:
         raise ConfigError(f'{named}: {error.args[0] if error.args else error}') from error
-    return Planned(run_name(resolved), arm, fields, resolved, _place(named, curve, x, axis), tuned, against)
+    return Planned(run_name(resolved), arm, fields, resolved, steps, _place(named, curve, x, axis), tuned, against)
 
 
 def refuse_overridden(asked: dict[str, Any], runs: list[Planned]) -> None:
@@ -150,17 +151,6 @@ def _tokens(config: ConfigDict) -> int:
 def _image_shape(fields: str) -> tuple[int, int, int]:
     """Of a dataset, by its config: to look it up for each row of a sweep takes seconds."""
     return data.spec(ConfigDict(json.loads(fields))).image_shape
-
-
-def steps_of(run: Planned) -> int:
-    """How many steps it trains."""
-    return total_steps(run.config, 0 if run.config.train.steps else _examples(run.config.data.to_json()))
-
-
-@functools.lru_cache(maxsize=64)
-def _examples(fields: str) -> int:
-    """Of a dataset's training images, by its config."""
-    return len(data.load_once(ConfigDict(json.loads(fields))).train.labels)
 
 
 def _sets(run: Planned, name: str) -> bool:

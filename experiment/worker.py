@@ -31,7 +31,7 @@ DONE, RAISED = 'done', 'raised'  # how work on a group ends; before it come call
 class Reporter(Protocol):
     """Who is told how training goes: experiment.display.Slot, or what tells it from another process."""
 
-    def begin(self, label: str, runs: int) -> None: ...
+    def begin(self, label: str, runs: int, steps: int = 1) -> None: ...
     def row(self, row: Row, steps: int) -> None: ...
     def end(self, runs: int) -> None: ...
     def note(self, text: str, failed: bool = True) -> None: ...
@@ -46,8 +46,8 @@ class _Teller:
     def __init__(self, pipe: Connection):
         self.pipe = pipe
 
-    def begin(self, label: str, runs: int) -> None:
-        self.tell('begin', label, runs)
+    def begin(self, label: str, runs: int, steps: int = 1) -> None:
+        self.tell('begin', label, runs, steps)
 
     def row(self, row: Row, steps: int) -> None:
         self.tell('row', row, steps)

@@ -27,7 +27,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from configs import base, fashion_mnist
+from configs import fashion_mnist
 from configs.tables import with_seeds
 
 CONVOLUTION, NONE = 'convolution 3 x 3', 'attention, none'
@@ -43,12 +43,7 @@ FIGURE = {'x': 'training steps', 'scale': 'log', 'quantities': ('test_accuracy',
 def get_config(variant: str = '') -> ConfigDict:
     config = fashion_mnist.get_config(variant)
     config.model.match = 'params'
-    base.choose(variant, tiny=tiny)(config)
     return config
-
-
-def tiny(config: ConfigDict) -> None:
-    """The small model and images of configs/fashion_mnist.py; sweep() has the lengths."""
 
 
 def sweep(variant: str = '') -> list[dict[str, Any]]:

@@ -70,16 +70,33 @@ def test_eta_counts_steps_where_runs_are_not_equally_long(capsys, monkeypatch):
     with display.Display(3, 120) as shown:
         for whom in (1, 2):
             slot = shown.of(whom)
-            slot.begin('short')
+            slot.begin('short', 1, 10)
             slot.row(row(5), 10)  # from here on the pace is measured: 5 steps
             clock[0] += 10
             slot.row(row(10), 10)
             slot.end()
-        slot.begin('long')
+        slot.begin('long', 1, 100)
         assert 'ETA 2:13 · 2/3 runs' in capsys.readouterr().err.splitlines()[-1]  # 15 steps in 20 s, and 100 to go
         clock[0] += 20
         slot.row(row(50), 100)
     assert 'ETA 0:31 · 2/3 runs' in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_nothing_is_left_when_all_have_ended_whatever_they_came_to(capsys, monkeypatch):
+    """One fails before its first row, one trains, and the process of one has died."""
+    monkeypatch.setattr(display, 'SECONDS_BETWEEN_LINES', 0.0)
+    clock = [0.0]
+    monkeypatch.setattr(display.time, 'monotonic', lambda: clock[0])
+    with display.Display(3, 60) as shown:
+        shown.of(1).begin('fails', 1, 30)
+        shown.of(1).end()
+        shown.of(1).begin('trains', 1, 20)
+        for step in (5, 20):
+            shown.of(1).row(row(step), 20)
+            clock[0] += 10
+        shown.of(1).end()
+        shown.of(0).end(1, 10)
+    assert capsys.readouterr().err.splitlines()[-1].startswith('ETA 0:00 · 3/3 runs')
 
 
 def test_processes_share_one_line_and_populations_count_all_their_runs(capsys, monkeypatch):

@@ -237,5 +237,5 @@ def test_steps_of_a_run_are_counted_from_its_epochs_too(config):
     config.train.steps, config.train.epochs = None, 3.0
     counted, written, long = sweeps.plan(config, [{}, {'train.steps': 7}, {'train.epochs': 6.0}])
     examples = len(data.load(counted.config.data).train.labels)
-    assert sweeps.steps_of(counted) == round(3 * examples / config.train.batch_size)
-    assert (sweeps.steps_of(written), sweeps.steps_of(long)) == (7, 2 * sweeps.steps_of(counted))
+    assert counted.steps == round(3 * examples / config.train.batch_size)
+    assert (written.steps, long.steps) == (7, 2 * counted.steps)
