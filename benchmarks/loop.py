@@ -3,9 +3,12 @@
 python -m benchmarks.loop [--cores=1]
 python -m benchmarks.loop --case='attention, 49 tokens' --members=8 --members=32    # what an accelerator gains
 
-What training/strategy.py decides by. --cores=1 is what each worker process of sweep.py has on a CPU.
+What training/strategy.py decides by; on a CPU also whether processes share a batch, one for each core, and in how many
+parts it is taken. --cores=1 is what each worker process of sweep.py has there.
 """
 
+import contextlib
+import functools
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -29,7 +32,7 @@ from training import population
 from training.optimiser import Rates
 from training.placement import cores_allowed
 from training.programs import compile_programs
-from training.strategy import AT_ONCE, IN_TURN
+from training.strategy import IN_TURN
 
 CORES = flags.DEFINE_integer('cores', None, 'Cores to use; left out: all.', lower_bound=1)
 CASE = flags.DEFINE_string('case', None, 'Which model, by its name in the table; left out: all.')
@@ -39,7 +42,7 @@ flags.adopt_module_key_flags(options)
 STEPS = 16  # of the arm with several steps a dispatch, and of one timing of the others
 SINGLE, TOGETHER = 'one by one', '{} together'
 DISPATCH = f'{STEPS} steps a dispatch'
-IN_PARTS = {f'in {parts} parts': parts for parts in (AT_ONCE, IN_TURN)}
+IN_PARTS, SHARED = f'in {IN_TURN} parts', 'a process for each core'
 
 
 class Case(NamedTuple):
@@ -99,15 +102,21 @@ def measure(case: Case, members: Sequence[int], *, seconds: float, fewest: int) 
     """A row: milliseconds of one run's step by each arm, and how many times as fast as the base that is.
 
     The base is what a run by itself would do: on a CPU step by step, on an accelerator several steps a dispatch, which
-    populations take there too. Parts of a batch are for a CPU's cores and caches.
+    populations take there too. Shares and parts of a batch are for a CPU's cores and caches.
     """
     config, dataset = experiment(case)
     on_cpu = jax.default_backend() == 'cpu'
-    arms = {SINGLE: runner(config, dataset, 1, 1), DISPATCH: runner(config, dataset, STEPS, 1)}
     sizes = {TOGETHER.format(size): size for size in members}
-    arms |= {name: runner(config, dataset, 1 if on_cpu else STEPS, size) for name, size in sizes.items()}
-    arms |= {name: runner(config, dataset, 1, 1, parts) for name, parts in IN_PARTS.items() if on_cpu}
-    times = benchmarks.time_in_turns(arms, seconds=seconds, fewest=fewest)
+    with contextlib.ExitStack() as stack:
+        arm = functools.partial(runner, stack, config, dataset)
+        arms = {SINGLE: arm(1, 1), DISPATCH: arm(STEPS, 1)}
+        arms |= {name: arm(1 if on_cpu else STEPS, size) for name, size in sizes.items()}
+        if on_cpu:
+            arms[IN_PARTS] = arm(1, 1, IN_TURN)
+            cores = len(cores_allowed())
+            if cores > 1 and config.train.batch_size % cores == 0:
+                arms[SHARED] = arm(1, 1, 1, cores)
+        times = benchmarks.time_in_turns(arms, seconds=seconds, fewest=fewest)
     a_step = {name: taken / STEPS / sizes.get(name, 1) for name, taken in times.items()}
     base = SINGLE if on_cpu else DISPATCH
     return {
@@ -130,11 +139,20 @@ def experiment(case: Case) -> tuple[ConfigDict, Dataset]:
     return config, benchmarks.random_dataset((case.side, case.side, 1), 10 * case.batch)
 
 
-def runner(config: ConfigDict, dataset: Dataset, dispatch: int, size: int, parts: int = 1) -> Callable[[], Any]:
-    """STEPS training steps of `size` members, each call from where the last one ended."""
+def runner(
+    stack: contextlib.ExitStack,
+    config: ConfigDict,
+    dataset: Dataset,
+    dispatch: int,
+    size: int,
+    parts: int = 1,
+    shares: int = 1,
+) -> Callable[[], Any]:
+    """STEPS training steps of `size` members, each call from where the last one ended, until `stack` is closed."""
     config = config.copy_and_resolve_references()
-    config.train.steps_per_dispatch, config.train.accumulate = dispatch, parts
+    config.train.steps_per_dispatch, config.train.accumulate, config.train.shares = dispatch, parts, shares
     program = compile_programs(config, dataset, 1000, size)
+    stack.enter_context(program.team)
     keys = population.together([jax.random.key(seed) for seed in range(size)])
     state = program.initial_state(keys)
     rates = population.together([Rates.of(config.train)] * size)

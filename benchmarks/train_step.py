@@ -36,7 +36,7 @@ from models import Params
 from models.fused import fallback
 from training.optimiser import Rates
 from training.placement import cores_allowed
-from training.programs import compile_programs
+from training.programs import Programs, compile_programs
 from training.step import build_model
 
 SIZES = flags.DEFINE_list('sizes', None, 'Which sizes; left out: all.')
@@ -157,15 +157,16 @@ def measure(
       RuntimeError: patchwise and the peer do not compute the same.
     """
     config, dataset = experiment(size, dtype)
-    ours = runner(config, dataset)
-    programs, row = {OURS: ours}, {'label': size.label, 'batch': size.batch}
+    program = compiled(config, dataset)
+    programs, row = {OURS: runner(program, config, dataset)}, {'label': size.label, 'batch': size.batch}
     if peer is not None:
         row['difference'] = build_peer(config, dataset, peer, arms)
         # bfloat16 has 8 bits: products in another order differ in the last of them.
         if not row['difference'] <= (TOLERANCE if dtype == 'float32' else 0.1):
             raise RuntimeError(f'{size.label}: logits of patchwise and PyTorch differ by {row["difference"]}')
         programs |= {name: lambda name=name: peer.ask(ask='step', arm=name) for name in arms}
-    times = benchmarks.time_in_turns(programs, seconds=seconds, fewest=fewest)
+    with program.team:
+        times = benchmarks.time_in_turns(programs, seconds=seconds, fewest=fewest)
     row['rounds'] = len(times[OURS])
     row['images_per_second'] = {name: 1e3 * size.batch / float(np.median(taken)) for name, taken in times.items()}
     if peer is not None:
@@ -184,12 +185,16 @@ def experiment(size: Size, dtype: str) -> tuple[ConfigDict, Dataset]:
     return config, benchmarks.random_dataset((size.side, size.side, size.channels), size.batch)
 
 
-def runner(config: ConfigDict, dataset: Dataset) -> Callable[[], Any]:
-    """A training step, each call from where the last one ended."""
+def compiled(config: ConfigDict, dataset: Dataset) -> Programs:
+    """The programs of a long run. Raises ConfigError: attention's kernel cannot compute its attention."""
     reason = fallback(config.model, dataset.spec.image_shape, np.dtype(config.train.compute_dtype))
     if reason:
         raise ConfigError(f'--kernel={config.model.attention_kernel}: {reason}; --kernel=xla would do')
-    program = compile_programs(config, dataset, 10_000, only=jax.devices()[:1])  # as many as the peer has
+    return compile_programs(config, dataset, 10_000, only=jax.devices()[:1])  # as many as the peer has
+
+
+def runner(program: Programs, config: ConfigDict, dataset: Dataset) -> Callable[[], Any]:
+    """A training step, each call from where the last one ended."""
     key = jax.random.key(0)
     state, rates = program.initial_state(key), Rates.of(config.train)
     images, labels = jax.device_put(tuple(dataset.train))

@@ -77,7 +77,8 @@ def get_config() -> ConfigDict:
     train.label_smoothing = 0.1  # in [0, 1)
     train.clip_norm = 1.0  # largest global norm of the gradients; 0: off
     train.compute_dtype = 'float32'  # float32 | bfloat16; params are float32 either way
-    train.accumulate = placeholder(int)  # parts of a batch, for less memory (docs/performance.md); None: chosen for you
+    train.shares = placeholder(int)  # of a batch, on a CPU each by a process with its own cores; None: chosen for you
+    train.accumulate = placeholder(int)  # parts of a share, for less memory (docs/performance.md); None: chosen for you
     train.steps_per_dispatch = placeholder(int)  # steps per call; on a GPU fewer take as long; None: chosen for you
     train.eval_batch_size = 500  # images; changes only speed
 
@@ -97,7 +98,7 @@ def get_config() -> ConfigDict:
 
 
 def parts(config: ConfigDict) -> int:
-    """The number of parts that a step takes its batch in: `train.accumulate`, or 1 while nobody has chosen."""
+    """The parts that a step takes its batch, or a share of it, in: `train.accumulate`, or 1 while nobody has chosen."""
     return config.train.accumulate or 1
 
 

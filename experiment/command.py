@@ -37,7 +37,7 @@ def run(main: Callable[[], int | None]) -> NoReturn:
         if len(argv) > 1:
             _fail(f'{argv[1]!r} is not a flag; flags are written --name=value')
         try:
-            from experiment.allocator import keep_memory  # imports JAX, which a typing error need not wait for
+            from training.allocator import keep_memory  # imports JAX, which a typing error need not wait for
 
             keep_memory()
             status = main()

@@ -30,8 +30,8 @@ LARGEST_NUMBER = 2**63  # numpy and JAX hold no larger ones
 RANGES = (
     (
         'model.kernel_size model.patch_size model.embed_dim model.depth model.num_heads model.resnet_width '
-        'model.window train.batch_size train.eval_batch_size train.steps train.accumulate train.steps_per_dispatch '
-        'log.every checkpoint.count checkpoint.keep data.train_examples data.image_size '
+        'model.window train.batch_size train.eval_batch_size train.steps train.shares train.accumulate '
+        'train.steps_per_dispatch log.every checkpoint.count checkpoint.keep data.train_examples data.image_size '
         'data.synthetic.image_size data.synthetic.channels data.synthetic.num_classes data.synthetic.train_examples '
         'data.synthetic.test_examples data.digit_pairs.distance data.digit_pairs.train_examples '
         'data.digit_pairs.test_examples',
@@ -142,9 +142,13 @@ def _check_ranges(config: ConfigDict) -> None:
             value = get(config, field)
             if value is not None and not fits(value):
                 raise ConfigError(f'{field}={value}{said}')
-    if config.train.batch_size % base.parts(config):
+    shares, batch = config.train.shares or 1, config.train.batch_size
+    if batch % shares:
+        raise ConfigError(f'train.shares={shares} must divide train.batch_size={batch}')
+    if batch // shares % base.parts(config):
+        of_a_share = f', over train.shares={shares}' if shares > 1 else ''
         raise ConfigError(
-            f'train.accumulate={config.train.accumulate} must divide train.batch_size={config.train.batch_size}'
+            f'train.accumulate={config.train.accumulate} must divide train.batch_size={batch}{of_a_share}'
         )
 
 

@@ -111,7 +111,7 @@ def _begin(cores: Sequence[int]) -> None:
     _end_with_parent()
     if hasattr(os, 'sched_setaffinity'):
         os.sched_setaffinity(0, cores)
-    from experiment.allocator import keep_memory
+    from training.allocator import keep_memory
     from training.program_cache import use_cache
 
     keep_memory()

@@ -73,7 +73,6 @@ class Mixer(NamedTuple):
     channels_multiple: int = 1  # what model.embed_dim must be a multiple of
     convolves: bool = False  # tokens meet in a convolution across channels
     keeps_barriers: bool = False  # it says by optimisation barriers what is worth an array of its own
-    leaves_cores_idle: bool = False  # many of its products are too small to share among a CPU's cores
 
 
 def _attention(config: ConfigDict, *, dtype: DTypeLike, rngs: nnx.Rngs) -> MultiHeadAttention:
@@ -102,11 +101,11 @@ def _identity(config: ConfigDict, *, dtype: DTypeLike, rngs: nnx.Rngs) -> Identi
 
 
 MIXERS = {
-    'attention': Mixer(_attention, has_heads=True, leaves_cores_idle=True),
+    'attention': Mixer(_attention, has_heads=True),
     'conv': Mixer(_convolution, has_kernel=True, convolves=True, keeps_barriers=True),
     'depthwise_conv': Mixer(functools.partial(_convolution, depthwise=True), has_kernel=True, keeps_barriers=True),
     'gru': Mixer(_gru, channels_multiple=2),
-    'identity': Mixer(_identity, leaves_cores_idle=True),
+    'identity': Mixer(_identity),
 }
 
 

@@ -7,21 +7,18 @@ from ml_collections import ConfigDict
 from models.mixers import MIXERS
 from models.positions import POSITIONS
 
-WIDE = 32  # channels of a ResNet's first stage from which on its convolutions fill a CPU's cores by themselves
-
 
 class Traits(NamedTuple):
     """Of a model's program."""
 
     convolves: bool  # pixels or tokens meet in a convolution across channels
     keeps_barriers: bool  # it says by optimisation barriers what is worth an array of its own
-    leaves_cores_idle: bool  # many of its products are too small to share among a CPU's cores
 
 
 def traits(config: ConfigDict) -> Traits:
     """Those of the model that `config` (an experiment's `config.model`) describes."""
     if config.name == 'resnet':
-        return Traits(convolves=True, keeps_barriers=True, leaves_cores_idle=config.resnet_width < WIDE)
+        return Traits(convolves=True, keeps_barriers=True)
     mixer = MIXERS[config.mixer]
     return Traits(
         convolves=mixer.convolves,
@@ -30,5 +27,4 @@ def traits(config: ConfigDict) -> Traits:
             or POSITIONS[config.positions.name].keeps_barriers
             or config.remat  # XLA would see what rematerialisation repeats
         ),
-        leaves_cores_idle=mixer.leaves_cores_idle,
     )

@@ -55,6 +55,8 @@ def train(members: Sequence[Member], dataset: Dataset, *, profiled: bool = False
       StorageError: a file could not be written, or W&B took no rows.
     """
     config, size = members[0].config, len(members)
+    if profiled:
+        config = _by_one_process(config)
     steps = total_steps(config, len(dataset.train.labels))
     clock, begun = time.perf_counter(), Start()
     programs = compile_programs(config, dataset, steps, size)
@@ -69,6 +71,7 @@ def train(members: Sequence[Member], dataset: Dataset, *, profiled: bool = False
         logger.warning("model.attention_kernel=%r falls back to 'xla': %s", asked, programs.kernel_fallback)
 
     with contextlib.ExitStack() as stack:
+        stack.enter_context(programs.team)
         stack.enter_context(interruption.deferred())
         start, progress = common_start([member.folder for member in members], config.checkpoint.select)
         tracks = [
@@ -89,6 +92,13 @@ def train(members: Sequence[Member], dataset: Dataset, *, profiled: bool = False
                 break
         state = _selected(run, state)
         return results(run, state)
+
+
+def _by_one_process(config: ConfigDict) -> ConfigDict:
+    """`config`, for this process to compute all of it: a trace shows no other."""
+    config = config.copy_and_resolve_references()
+    config.train.shares = 1
+    return config
 
 
 def _train_until(milestone: int, run: Run, state: State, start: int) -> State:

@@ -64,6 +64,11 @@ def _count(event: str, **_: object) -> None:
     _events.seen[event] += 1
 
 
+def add(others: CacheCounts) -> None:
+    """To those of this thread, the ones of a process that compiled for it."""
+    _events.seen.update({ASKED: sum(others), FOUND: others.hits})
+
+
 @functools.cache
 def use_cache() -> Path | None:
     """Turns the cache on for this process, and returns its folder; None: it is off.

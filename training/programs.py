@@ -1,5 +1,6 @@
 """The compiled programs of a run, or of a population of runs, shared by all that compile to the same ones."""
 
+import contextlib
 import functools
 import json
 import math
@@ -20,13 +21,14 @@ from models.matching import matched
 from training import placement, population
 from training import step as steps
 from training.batches import on_device
+from training.cores import Team
 from training.costs import Costs, countable, flops_of_a_step
 from training.evaluate import compile_evaluation
 from training.numerics import first_bad_operation
 from training.optimiser import relative_learning_rate
 from training.placement import Placement
 from training.program_cache import CacheCounts, counts
-from training.strategy import longest_dispatch, parts_of_a_batch, steps_per_dispatch
+from training.strategy import longest_dispatch, parts_of_a_share, shares_of_a_batch, steps_per_dispatch
 from training.tracing import Job, trace_training
 from training.xla_options import compiled
 
@@ -44,11 +46,13 @@ class Programs(NamedTuple):
     """What the loop calls, of the members of `where`: what they have is stacked where they are several."""
 
     initial_state: Callable[[jax.Array], steps.State]
-    train_steps: Callable[..., steps.State]  # compiled; it donates the state
+    train_steps: Callable[..., steps.State]  # compiled; it donates the state, and is to be called inside `team`
+    team: contextlib.AbstractContextManager  # the processes that share a batch, if any do
     evaluation_step: Callable[..., steps.Evaluation]  # compiled
     where: Placement  # of the arguments of the training steps
     dispatch: int  # steps that one call of `train_steps` takes, at most
-    accumulate: int  # parts of a batch that are differentiated by themselves
+    shares: int  # of a batch, as many as there are processes that compute gradients
+    accumulate: int  # parts of a share that are differentiated by themselves
     kernel_fallback: str  # why attention's kernel is not the one asked for; '': it is
     learning_rates: Float[np.ndarray, 'steps']  # of every step, relative; on the host, since the log reads it
     costs: Costs
@@ -119,25 +123,37 @@ def _compile(
     counted = countable(model, config, spec)
     flops = forward_flops(counted, spec)
     about = 3 * flops * config.train.batch_size  # of a step, which cannot be counted before the parts are chosen
-    config.train.accumulate = parts_of_a_batch(config, where, spec.image_shape, about, total_steps)
+    shares = shares_of_a_batch(config, where, about, total_steps)
+    config.train.accumulate = parts_of_a_share(config, where, spec.image_shape, about, total_steps, shares)
+    team = Team(config, spec, total_steps, shares) if shares > 1 else None
+    if team:
+        team.start()  # they compile meanwhile
     batches = where.size * config.train.batch_size
     brought = 0 if resident is not None else batches * math.prod(spec.image_shape)
     dispatch = steps_per_dispatch(config, longest, about, brought)
     job, state = Job(config, spec, total_steps, where, dispatch, resident), steps.state_shapes(config, model)
     traced = trace_training(job, model, state)
-    train_steps = compiled(traced.lower(), config)
     step_flops = flops_of_a_step(job, traced, counted, state)
+    draw = compile_drawing(functools.partial(steps.initial_state, config, model), where)
+    evaluation_step = compile_evaluation(config, spec, model, state.params, where.size)
+    if team:
+        train_steps, peak = team.step, team.compile()
+    else:
+        train_steps = compiled(traced.lower(), config)
+        peak = peak_memory_bytes(train_steps)
     name = f'{spec} {total_steps} {where.size} on {len(where.devices)} {dispatch} of {resident} {fields}'
     return Programs(
-        initial_state=compile_drawing(functools.partial(steps.initial_state, config, model), where),
+        initial_state=draw,
         train_steps=train_steps,
-        evaluation_step=compile_evaluation(config, spec, model, state.params, where.size),
+        team=team or contextlib.nullcontext(),
+        evaluation_step=evaluation_step,
         where=where,
         dispatch=dispatch,
+        shares=shares,
         accumulate=config.train.accumulate,
         kernel_fallback=fallback(matched(config.model, spec), spec.image_shape, np.dtype(config.train.compute_dtype)),
         learning_rates=_learning_rates(config, total_steps),
-        costs=Costs(count_params(state.params), flops, step_flops, peak_memory_bytes(train_steps)),
+        costs=Costs(count_params(state.params), flops, step_flops, peak),
         made=Made(name, counts().since(mark), began, threading.get_ident()),
     )
 

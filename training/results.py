@@ -51,6 +51,7 @@ def _result(run: Run, track: Track, scores: dict[str, dict]) -> dict[str, Any]:
         'peak_memory_bytes': run.programs.costs.peak_memory_bytes,
         'population': {'size': run.size},
         'steps_per_dispatch': run.programs.dispatch,
+        'shares': run.programs.shares,
         'accumulate': run.programs.accumulate,
         'kernel_fallback': run.programs.kernel_fallback or None,
         'selection': {

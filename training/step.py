@@ -96,23 +96,50 @@ TrainStep = Callable[[State, PRNGKeyArray, Rates, Images, Labels], State]
 
 def make_train_step(config: ConfigDict, model: Model, total_steps: int) -> TrainStep:
     """step(state, key, rates, images, labels) -> state. `key` is the run's; the step folds its own number in."""
+    gradients_of, update = make_gradients(config, model), make_update(config, model, total_steps)
 
     def train_step(state: State, key: PRNGKeyArray, rates: Rates, images: Images, labels: Labels) -> State:
-        augment_key, model_key = jax.random.split(jax.random.fold_in(key, state.step))
-        images = augment(hashed(augment_key), images, config.data.augment)
-        batch = len(labels)
+        gradients, sums = gradients_of(state.params, state.step, key, rates, images, labels)
+        return update(state, rates, gradients, sums)
 
-        def loss_of(params, images, labels, first=0):
+    return train_step
+
+
+def make_gradients(config: ConfigDict, model: Model, shares: int = 1) -> Callable[..., tuple[Params, Sums]]:
+    """gradients(params, step, key, rates, images, labels, share=0) of the mean loss of a batch, and what was seen.
+
+    Args:
+      shares: of how many equal shares of the batch `share` is one; the sum over them is that of the whole batch, whose
+        augmentation and dropout they have.
+    """
+    parts = base.parts(config)
+
+    def gradients(params, step, key, rates, images, labels, share=0):
+        augment_key, model_key = jax.random.split(jax.random.fold_in(key, step))
+        images = augment(hashed(augment_key), images, config.data.augment)
+        batch, size = len(labels), len(labels) // shares
+        start = share * size
+
+        def loss_of(params, images, labels, first):
             logits = model.apply(params, images, key=model_key, first=first).logits
             loss = jnp.sum(cross_entropy(logits, labels, rates.label_smoothing))
             correct = jnp.sum(jnp.argmax(logits, -1) == labels, dtype=jnp.int32)
             return loss / batch, Sums(loss, correct, jnp.int32(len(labels)), jnp.int32(0))
 
+        if shares > 1:
+            images, labels = (jax.lax.dynamic_slice_in_dim(array, start, size) for array in (images, labels))
         gradients_of = jax.grad(loss_of, has_aux=True)
-        parts = base.parts(config)
         if parts > 1:
             gradients_of = accumulated(gradients_of, parts, parts_at_once(config))
-        gradients, sums = gradients_of(state.params, images, labels)
+        return gradients_of(params, images, labels, start)
+
+    return gradients
+
+
+def make_update(config: ConfigDict, model: Model, total_steps: int) -> Callable[[State, Rates, Params, Sums], State]:
+    """update(state, rates, gradients, sums) -> the state after a step of the optimiser along a batch's gradients."""
+
+    def update(state: State, rates: Rates, gradients: Params, sums: Sums) -> State:
         # Clipping takes the same norm, so it is computed once. A norm that overflows would clip gradients to zero.
         finite = jnp.isfinite(sums.loss) & jnp.isfinite(optax.tree.norm(ravel_pytree(gradients)[0]))
         sums = sums._replace(diverged=jnp.where(finite, 0, state.step + 1))
@@ -125,7 +152,7 @@ def make_train_step(config: ConfigDict, model: Model, total_steps: int) -> Train
             state.sums.plus(sums),
         )
 
-    return train_step
+    return update
 
 
 def accumulated(
@@ -136,9 +163,9 @@ def accumulated(
     One by one in a loop, so that memory is held for one alone; or `at_once`, written out (strategy.parts_at_once).
     """
 
-    def whole(params: Params, images: Images, labels: Labels) -> tuple[Params, Sums]:
+    def whole(params: Params, images: Images, labels: Labels, first: int | Int32[Array, '']) -> tuple[Params, Sums]:
         size = len(labels) // parts
-        firsts = jnp.arange(0, len(labels), size)
+        firsts = first + jnp.arange(0, len(labels), size)
         pieces = images.reshape(parts, size, *images.shape[1:]), labels.reshape(parts, size), firsts
 
         def add(total, piece):

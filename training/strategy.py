@@ -1,4 +1,5 @@
-"""How many steps a dispatch takes, in how many parts a batch is computed, and how many runs train together.
+"""How many steps a dispatch takes, among how many processes and in how many parts a batch is divided, and how many runs
+train together.
 
 By backend and model, as benchmarks.loop measured.
 
@@ -6,22 +7,22 @@ None of it changes results by more than float error.
 """
 
 import math
+import os
 from collections.abc import Sequence
 
 import jax
 from ml_collections import ConfigDict
 
-from configs import base
 from models.patches import patch_grid
 from models.traits import traits
 from training.placement import Placement, cores_allowed
 
 STEPS_PER_DISPATCH = 16  # at most; on accelerators a step of a small model takes less time than its dispatch
-AT_ONCE = 2  # parts of a batch, for a CPU's cores to compute at the same time
+MOST_SHARES = 8  # of a batch, each with a process and so some 300 MiB of libraries
 IN_TURN = 4  # parts of a batch, one after the other, for the caches of a CPU's only core
 ROWS_A_CHANNEL = 4  # tokens of such a part at least, beside which adding up the params' gradients is little
 LARGE_STEP = 2e9  # FLOPs from which on parts gain; smaller ones gain by several a dispatch
-LONG_RUN = 3e12  # FLOPs, half a minute on two cores, that earn the time to compile parts
+LONG_RUN = 3e12  # FLOPs, half a minute on two cores, that earn the time to compile parts, or to start processes
 LARGEST_FEED = 256 << 20  # bytes of images that a call brings along, at most, but for those of a single step
 
 
@@ -80,42 +81,62 @@ def milestones(steps: int, count: int) -> list[int]:
     return sorted({max(1, round(steps * index / count)) for index in range(1, count + 1)})
 
 
-def parts_of_a_batch(
-    config: ConfigDict, where: Placement, image_shape: Sequence[int], flops: int | float, steps: int
-) -> int:
-    """Equal parts of a batch that are differentiated by themselves: `train.accumulate`, else by backend and model.
+def shares_of_a_batch(config: ConfigDict, where: Placement, flops: int | float, steps: int) -> int:
+    """Equal shares of a batch, each computed by a process with cores of its own (training.cores); 1: by this one.
 
-    Some on a CPU, for a run of `steps` steps of `flops` each that makes up for the time to compile them. Of several
-    cores XLA leaves one idle wherever a product is too small to share, and fills it from another part that it computes
-    at the same time; not where that is rare (models.traits): convolutions, but in narrow ResNets, and recurrence gain
-    nothing or lose. One core has nothing to fill, but parts one after the other find more of their arrays in its
-    caches; convolutions are slow in such a loop.
+    On a CPU, for one run, where each can be kept to cores of its own: `train.shares`, if there are as many cores; else
+    some, for a run of `steps` steps of `flops` each that makes up for the start of processes, and unless
+    `train.accumulate` says in how many parts this one is to take the batch.
+    """
+    if not _on_one_cpu(where) or not hasattr(os, 'sched_setaffinity'):
+        return 1
+    most = config.train.shares
+    if most is None:
+        worthwhile = config.train.accumulate is None and _large_and_long(where, flops, steps)
+        most = min(MOST_SHARES, int(flops // LARGE_STEP)) if worthwhile else 1
+    most = min(most, len(cores_allowed()))
+    return max(shares for shares in range(1, most + 1) if config.train.batch_size % shares == 0)
+
+
+def parts_of_a_share(
+    config: ConfigDict,
+    where: Placement,
+    image_shape: Sequence[int],
+    flops: int | float,
+    steps: int,
+    shares: int = 1,
+) -> int:
+    """Equal parts in which a process takes its share of a batch: `train.accumulate`, else by backend and model.
+
+    Some on one core, for a long run of large steps: parts one after the other find more of their arrays in its caches.
+    Convolutions are slow in such a loop.
     """
     if config.train.accumulate is not None:
         return config.train.accumulate
-    alone = jax.default_backend() == 'cpu' and where.size == len(where.devices) == 1
-    if not alone or flops < LARGE_STEP or flops * steps < LONG_RUN:
+    one_core = len(cores_allowed()) // shares == 1
+    if not one_core or not _large_and_long(where, flops, steps) or traits(config.model).convolves:
         return 1
-    model, batch = config.model, config.train.batch_size
-    if len(cores_allowed()) > 1:
-        parts = AT_ONCE if traits(model).leaves_cores_idle else 1
-    elif traits(model).convolves:
-        parts = 1
-    else:
-        tokens = batch * math.prod(patch_grid(image_shape, model.patch_size))
-        parts = IN_TURN if tokens >= IN_TURN * ROWS_A_CHANNEL * model.embed_dim else 1
-    return parts if batch % parts == 0 else 1
+    model, batch = config.model, config.train.batch_size // shares
+    tokens = batch * math.prod(patch_grid(image_shape, model.patch_size))
+    worthwhile = batch % IN_TURN == 0 and tokens >= IN_TURN * ROWS_A_CHANNEL * model.embed_dim
+    return IN_TURN if worthwhile else 1
+
+
+def _large_and_long(where: Placement, flops: int | float, steps: int) -> bool:
+    """Whether one run on a CPU takes so long that its steps are worth the time that it takes to prepare them."""
+    return _on_one_cpu(where) and flops >= LARGE_STEP and flops * steps >= LONG_RUN
+
+
+def _on_one_cpu(where: Placement) -> bool:
+    return jax.default_backend() == 'cpu' and where.size == len(where.devices) == 1
 
 
 def parts_at_once(config: ConfigDict) -> bool:
     """Whether the parts of a batch are written out rather than taken one after the other, in a loop, for memory.
 
-    On a CPU as many as its cores compute at the same time are, and those of a model that convolves: convolutions are
-    ten times slower inside a loop there.
+    On a CPU those of a model that convolves: convolutions are ten times slower inside a loop there.
     """
-    if jax.default_backend() != 'cpu':
-        return False
-    return traits(config.model).convolves or (base.parts(config) <= AT_ONCE and len(cores_allowed()) > 1)
+    return jax.default_backend() == 'cpu' and traits(config.model).convolves
 
 
 def largest_population(config: ConfigDict) -> int:

@@ -6,9 +6,7 @@ import os
 import jax
 from ml_collections import ConfigDict
 
-from configs import base
 from models.traits import traits
-from training.strategy import parts_at_once
 
 logger = logging.getLogger(__name__)
 
@@ -21,8 +19,6 @@ SUMS_ALONE = {YNN: 'LIBRARY_FUSION_TYPE_REDUCE'}
 # attention a hundredth of its step: what it turns around is copied once more.
 KEEP_BARRIERS = {'xla_disable_hlo_passes': 'cse_barrier_expander'}
 LARGE = 128  # channels; the products of narrower models are faster by YNN
-# Parts of a batch in the order that keeps cores busy rather than memory small, which it takes no more of.
-AT_THE_SAME_TIME = {'xla_cpu_scheduler_type': 'CPU_SCHEDULER_TYPE_CONCURRENCY_OPTIMIZED'}
 
 # XLA's GPU backend then takes the first kernel that works rather than the one that was fastest just now, and no kernel
 # that adds up in the order in which its threads come by: scatters, products split along their sum, convolutions, and
@@ -39,8 +35,6 @@ def options(config: ConfigDict) -> dict[str, str]:
         chosen |= SUMS_ALONE
     if model.keeps_barriers:
         chosen |= KEEP_BARRIERS
-    if base.parts(config) > 1 and parts_at_once(config):
-        chosen |= AT_THE_SAME_TIME
     return {name: value for name, value in chosen.items() if name not in os.environ.get('XLA_FLAGS', '')}
 
 

@@ -19,7 +19,8 @@ SMALL = [
 
 @pytest.mark.parametrize('size', SMALL, ids=lambda size: size.label)
 def test_the_timed_step_trains(size):
-    step = train_step.runner(*train_step.experiment(size, 'float32'))
+    experiment = train_step.experiment(size, 'float32')
+    step = train_step.runner(train_step.compiled(*experiment), *experiment)
     assert [int(step()) for _ in range(3)] == [1, 2, 3]
 
 
@@ -59,7 +60,7 @@ def test_a_kernel_that_cannot_be_is_refused_before_anything_is_compiled(monkeypa
     size = size._replace(fields=size.fields | {'model.attention_kernel': 'cudnn'})
     monkeypatch.setattr(train_step, 'compile_programs', None)
     with pytest.raises(ConfigError, match=r'--kernel=cudnn: the backend is cpu.*--kernel=xla would do'):
-        train_step.runner(*train_step.experiment(size, 'bfloat16'))
+        train_step.compiled(*train_step.experiment(size, 'bfloat16'))
 
 
 def test_a_python_that_is_not_there_is_named():

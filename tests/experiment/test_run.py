@@ -23,8 +23,8 @@ def test_a_result_holds_what_a_table_and_a_reviewer_need(config, tmp_path):
         'status', 'config', 'seed', 'git', 'code', 'data', 'versions', 'device', 'params', 'forward_flops', 'train',
         'validation', 'test', 'selection', 'steps', 'images_seen', 'compile_seconds', 'train_seconds',
         'images_per_second', 'peak_memory_bytes', 'width', 'reference', 'train_step_flops',
-        'population', 'steps_per_dispatch', 'accumulate', 'kernel_fallback', 'host_gap_share', 'compilation_cache',
-        'first_step_seconds', 'flops_per_second', 'mfu', 'rows', 'sha256', 'begun_by',
+        'population', 'steps_per_dispatch', 'shares', 'accumulate', 'kernel_fallback', 'host_gap_share',
+        'compilation_cache', 'first_step_seconds', 'flops_per_second', 'mfu', 'rows', 'sha256', 'begun_by',
     }  # fmt: skip
     assert result['config'] == json.loads((tmp_path / 'config.json').read_text())
     assert {'python', 'jax', 'flax', 'optax', 'numpy'} <= set(result['versions'])

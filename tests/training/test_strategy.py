@@ -10,7 +10,8 @@ from training.strategy import (
     largest_population,
     longest_dispatch,
     milestones,
-    parts_of_a_batch,
+    parts_of_a_share,
+    shares_of_a_batch,
     steps_per_dispatch,
     wholly,
 )
@@ -144,34 +145,54 @@ def two_cores(monkeypatch):
     ('fields', 'flops', 'steps', 'expected'),
     [
         ({}, 1e10, 10_000, 2),
-        ({'train.accumulate': 1}, 1e10, 10_000, 1),
-        ({'train.accumulate': 4}, 1e6, 10, 4),
-        ({}, 1e10, 10, 1),  # over before the larger program is compiled
+        ({}, 1e10, 10, 1),  # over before the processes have started
         ({}, 1e8, 10**9, 1),  # small steps
+        ({}, 3.9e9, 10**9, 1),  # small shares
         ({'train.batch_size': 25}, 1e10, 10_000, 1),
-        ({'model.mixer': 'conv'}, 1e10, 10_000, 1),
-        ({'model.mixer': 'depthwise_conv'}, 1e10, 10_000, 1),
-        ({'model.name': 'resnet'}, 1e10, 10_000, 1),
-        ({'model.name': 'resnet', 'model.resnet_width': 16}, 1e10, 10_000, 2),
+        ({'model.mixer': 'conv'}, 1e10, 10_000, 2),
+        ({'model.name': 'resnet'}, 1e10, 10_000, 2),
+        ({'train.accumulate': 1}, 1e10, 10_000, 1),  # by this process, to save memory
+        ({'train.accumulate': 4, 'train.shares': 2}, 1e10, 10_000, 2),
+        ({'train.shares': 1}, 1e10, 10_000, 1),
+        ({'train.shares': 2}, 1e6, 10, 2),
+        ({'train.shares': 8}, 1e10, 10_000, 2),  # as many as there are cores
     ],
 )
-def test_long_runs_of_large_steps_on_several_cores_have_two_parts(two_cores, fields, flops, steps, expected):
+def test_long_runs_of_large_steps_have_a_share_for_each_core(two_cores, fields, flops, steps, expected):
     config = base.get_config()
     config.update_from_flattened_dict(fields)
-    assert parts_of_a_batch(config, ALONE, IMAGE, flops, steps) == expected
+    assert shares_of_a_batch(config, ALONE, flops, steps) == expected
 
 
-def test_a_population_or_an_accelerator_has_one_part(two_cores, monkeypatch):
+@pytest.mark.parametrize(
+    ('cores', 'batch', 'flops', 'expected'),
+    [(3, 128, 1e11, 2), (4, 128, 1e11, 4), (6, 90, 1e11, 6), (64, 128, 1e11, 8), (64, 128, 6.1e9, 2)],
+)
+def test_shares_are_equal_and_large_and_not_too_many(monkeypatch, cores, batch, flops, expected):
+    monkeypatch.setattr(strategy, 'cores_allowed', lambda: list(range(cores)))
     config = base.get_config()
-    assert parts_of_a_batch(config, ALONE, IMAGE, 1e10, 10_000) == 2
-    assert parts_of_a_batch(config, placement.of(2, 128), IMAGE, 1e10, 10_000) == 1
-    monkeypatch.setattr(strategy.jax, 'default_backend', lambda: 'gpu')
-    assert parts_of_a_batch(config, ALONE, IMAGE, 1e10, 10_000) == 1
+    config.train.batch_size = batch
+    assert shares_of_a_batch(config, ALONE, flops, 10_000) == expected
 
 
-def test_a_batch_that_several_devices_share_has_one_part(two_cores, monkeypatch):
+@pytest.mark.parametrize('asked', [None, 2])
+def test_a_population_or_an_accelerator_or_several_devices_share_no_batch_among_processes(
+    two_cores, monkeypatch, asked
+):
+    config = base.get_config()
+    config.train.shares = asked
+    assert shares_of_a_batch(config, ALONE, 1e10, 10_000) == 2
+    assert shares_of_a_batch(config, placement.of(2, 128), 1e10, 10_000) == 1
+    with monkeypatch.context() as patch:
+        patch.setattr(strategy.jax, 'default_backend', lambda: 'gpu')
+        assert shares_of_a_batch(config, ALONE, 1e10, 10_000) == 1
     monkeypatch.setattr(placement.Placement, 'devices', 2 * ALONE.devices)
-    assert parts_of_a_batch(base.get_config(), ALONE, IMAGE, 1e10, 10_000) == 1
+    assert shares_of_a_batch(config, ALONE, 1e10, 10_000) == 1
+
+
+def test_where_processes_cannot_be_kept_to_their_cores_there_are_no_shares(two_cores, monkeypatch):
+    monkeypatch.delattr(strategy.os, 'sched_setaffinity')
+    assert shares_of_a_batch(base.get_config(), ALONE, 1e10, 10_000) == 1
 
 
 @pytest.mark.parametrize(
@@ -193,24 +214,34 @@ def test_one_core_takes_parts_one_after_the_other(monkeypatch, fields, flops, st
     config = base.get_config()
     config.model.patch_size = 4
     config.update_from_flattened_dict(fields)
-    assert parts_of_a_batch(config, ALONE, IMAGE, flops, steps) == expected
+    assert parts_of_a_share(config, ALONE, IMAGE, flops, steps) == expected
 
 
 @pytest.mark.parametrize(
-    ('backend', 'cores', 'mixer', 'parts', 'expected'),
+    ('fields', 'shares', 'expected'),
     [
-        ('cpu', [0, 1], 'attention', 2, True),
-        ('cpu', [0, 1], 'attention', 4, False),
-        ('cpu', [3], 'attention', 2, False),
-        ('cpu', [0, 1], 'conv', 8, True),
-        ('cpu', [3], 'conv', 8, True),
-        ('gpu', [0, 1], 'attention', 2, False),
-        ('gpu', [0, 1], 'conv', 2, False),
+        ({}, 2, 4),  # a core each
+        ({}, 1, 1),  # both cores
+        ({'train.batch_size': 130}, 2, 1),
+        ({'train.batch_size': 132}, 2, 1),  # shares of 66
+        ({'model.embed_dim': 256}, 2, 1),  # 3,136 tokens a share
+        ({'model.mixer': 'conv'}, 2, 1),
+        ({'train.accumulate': 2}, 2, 2),
     ],
 )
-def test_parts_are_in_a_loop_for_memory_but_where_that_is_slow(monkeypatch, backend, cores, mixer, parts, expected):
-    monkeypatch.setattr(strategy.jax, 'default_backend', lambda: backend)
-    monkeypatch.setattr(strategy, 'cores_allowed', lambda: cores)
+def test_a_share_of_one_core_is_taken_in_parts(two_cores, fields, shares, expected):
     config = base.get_config()
-    config.model.mixer, config.train.accumulate = mixer, parts
+    config.model.patch_size = 4
+    config.update_from_flattened_dict(fields)
+    assert parts_of_a_share(config, ALONE, IMAGE, 1e10, 10_000, shares) == expected
+
+
+@pytest.mark.parametrize(
+    ('backend', 'mixer', 'expected'),
+    [('cpu', 'attention', False), ('cpu', 'conv', True), ('gpu', 'attention', False), ('gpu', 'conv', False)],
+)
+def test_parts_are_in_a_loop_for_memory_but_where_that_is_slow(monkeypatch, backend, mixer, expected):
+    monkeypatch.setattr(strategy.jax, 'default_backend', lambda: backend)
+    config = base.get_config()
+    config.model.mixer, config.train.accumulate = mixer, 2
     assert strategy.parts_at_once(config) is expected

@@ -33,21 +33,12 @@ def test_options_follow_the_model(config, monkeypatch):
     assert xla_options.options(config) == xla_options.SUMS_ALONE | xla_options.KEEP_BARRIERS
     config.model.remat, config.model.mixer = False, 'conv'
     assert xla_options.options(config) == xla_options.SUMS_ALONE | xla_options.KEEP_BARRIERS
-    config.train.accumulate = 1
-    assert xla_options.options(config) == xla_options.SUMS_ALONE | xla_options.KEEP_BARRIERS
-    config.train.accumulate = 2
-    assert (
-        xla_options.options(config) == xla_options.SUMS_ALONE | xla_options.KEEP_BARRIERS | xla_options.AT_THE_SAME_TIME
-    )
-    config.model.mixer, config.train.accumulate = 'attention', 8  # one by one
-    assert xla_options.options(config) == xla_options.SUMS_ALONE
-    config.model.mixer, config.train.accumulate = 'conv', None
     monkeypatch.setenv('XLA_FLAGS', f'--{xla_options.YNN}=')  # a user who chose is not overruled
     assert xla_options.options(config) == xla_options.KEEP_BARRIERS
 
 
 def test_they_are_known_to_this_version_and_leave_results_as_they_are(config, lowered, caplog):
-    config.model.mixer, config.train.accumulate = 'conv', 2
+    config.model.mixer = 'conv'
     with caplog.at_level(logging.WARNING):
         program = xla_options.compiled(lowered, config)
     assert not caplog.records

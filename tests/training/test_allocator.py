@@ -11,7 +11,7 @@ ROOT = Path(__file__).resolve().parents[2]
 # Pages that the kernel had to hand out in thirty of what `churn` does.
 PAGES = """
 import ctypes, resource, sys
-from experiment.allocator import keep_memory
+from training.allocator import keep_memory
 
 kept = keep_memory() if sys.argv[1] == 'keep' else None
 {churn}
