@@ -251,7 +251,8 @@ def _serve(share: Share, cores: Sequence[int], memory: Memory, pipe: Connection)
         os._exit(0)  # the run is over, or nobody is there any more
     except Exception as error:
         refused = isinstance(error, MemoryError) or str(error).startswith('RESOURCE_EXHAUSTED')
-        pipe.send((FAILED, refused, str(error) if refused else traceback.format_exc()))
+        with contextlib.suppress(OSError):
+            pipe.send((FAILED, refused, str(error) if refused else traceback.format_exc()))
         os._exit(1)
 
 

@@ -19,6 +19,7 @@ from training.placement import Placement, cores_allowed
 
 STEPS_PER_DISPATCH = 16  # at most; on accelerators a step of a small model takes less time than its dispatch
 MOST_SHARES = 8  # of a batch, each with a process and so some 300 MiB of libraries
+LEAST_SHARE = 8e8  # FLOPs; about 10 ms of a core, beside which what a step costs the others is little
 IN_TURN = 4  # parts of a batch, one after the other, for the caches of a CPU's only core
 ROWS_A_CHANNEL = 4  # tokens of such a part at least, beside which adding up the params' gradients is little
 LARGE_STEP = 2e9  # FLOPs from which on parts gain; smaller ones gain by several a dispatch
@@ -84,18 +85,18 @@ def milestones(steps: int, count: int) -> list[int]:
 def shares_of_a_batch(config: ConfigDict, where: Placement, flops: int | float, steps: int) -> int:
     """Equal shares of a batch, each computed by a process with cores of its own (training.cores); 1: by this one.
 
-    On a CPU, for one run, where each can be kept to cores of its own: `train.shares`, if there are as many cores; else
-    some, for a run of `steps` steps of `flops` each that makes up for the start of processes, and unless
-    `train.accumulate` says in how many parts this one is to take the batch.
+    On a CPU, for one run, where each can be kept to cores of its own: `train.shares`, if there are as many cores. Else
+    some for a run of `steps` steps of `flops` each that makes up for the start of processes; not for convolutions,
+    which XLA divides among its threads well enough, nor where `train.accumulate` says how this process is to take it.
     """
     if not _on_one_cpu(where) or not hasattr(os, 'sched_setaffinity'):
         return 1
     most = config.train.shares
     if most is None:
-        worthwhile = config.train.accumulate is None and _large_and_long(where, flops, steps)
-        most = min(MOST_SHARES, int(flops // LARGE_STEP)) if worthwhile else 1
+        worthwhile = flops * steps >= LONG_RUN and config.train.accumulate is None
+        most = min(MOST_SHARES, int(flops // LEAST_SHARE)) if worthwhile and not traits(config.model).convolves else 1
     most = min(most, len(cores_allowed()))
-    return max(shares for shares in range(1, most + 1) if config.train.batch_size % shares == 0)
+    return max((shares for shares in range(1, most + 1) if config.train.batch_size % shares == 0), default=1)
 
 
 def parts_of_a_share(
@@ -114,17 +115,13 @@ def parts_of_a_share(
     if config.train.accumulate is not None:
         return config.train.accumulate
     one_core = len(cores_allowed()) // shares == 1
-    if not one_core or not _large_and_long(where, flops, steps) or traits(config.model).convolves:
+    worthwhile = flops >= LARGE_STEP and flops * steps >= LONG_RUN
+    if not one_core or not worthwhile or not _on_one_cpu(where) or traits(config.model).convolves:
         return 1
     model, batch = config.model, config.train.batch_size // shares
     tokens = batch * math.prod(patch_grid(image_shape, model.patch_size))
-    worthwhile = batch % IN_TURN == 0 and tokens >= IN_TURN * ROWS_A_CHANNEL * model.embed_dim
-    return IN_TURN if worthwhile else 1
-
-
-def _large_and_long(where: Placement, flops: int | float, steps: int) -> bool:
-    """Whether one run on a CPU takes so long that its steps are worth the time that it takes to prepare them."""
-    return _on_one_cpu(where) and flops >= LARGE_STEP and flops * steps >= LONG_RUN
+    many = batch % IN_TURN == 0 and tokens >= IN_TURN * ROWS_A_CHANNEL * model.embed_dim
+    return IN_TURN if many else 1
 
 
 def _on_one_cpu(where: Placement) -> bool:

@@ -1,8 +1,11 @@
 """A run that is killed at any moment goes on, by the same command, to the end that it would have come to."""
 
 import json
+import os
 import random
 import signal
+import time
+from pathlib import Path
 
 import pytest
 
@@ -64,6 +67,59 @@ def test_a_signal_saves_says_so_and_is_the_exit_status(whole, tmp_path, signum):
     code, _, err = finish(start('train.py', workdir, *SMALL))
     assert code == 0, err
     assert_same_end(whole, workdir)
+
+
+def helpers(process):
+    """The processes that compute shares of the batches of a command's run."""
+    path = Path(f'/proc/{process.pid}/task/{process.pid}/children')
+    started = path.read_text().split() if path.exists() else []
+    return [int(pid) for pid in started if 'spawn_main' in command_line(pid)]
+
+
+def command_line(pid):
+    try:
+        return Path(f'/proc/{pid}/cmdline').read_text()
+    except OSError:
+        return ''
+
+
+def test_a_run_whose_batches_processes_share_loses_nothing_with_any_of_them(tmp_path):
+    """The command is signalled with all that it started, as a scheduler does, then killed; a helper is killed."""
+    shared = *SMALL, '--config.train.shares=2'
+    whole, cut = tmp_path / 'whole', tmp_path / 'cut'
+    code, _, err = finish(start('train.py', whole, *shared))
+    assert code == 0, err
+    assert json.loads((whole / 'result.json').read_text())['shares'] == 2
+
+    process = start('train.py', cut, *shared)
+    assert wait_until(process, lambda: newest_row(cut) >= 50)
+    os.killpg(process.pid, signal.SIGTERM)
+    code, _, err = finish(process)
+    assert code == 128 + signal.SIGTERM, err
+    assert f'saved at step {latest_step(cut):,} of {STEPS}' in err
+
+    process = start('train.py', cut, *shared)
+    assert wait_until(process, lambda: newest_row(cut) >= 120)
+    started = helpers(process)
+    assert len(started) == 2
+    process.kill()
+    process.communicate()
+    until = time.monotonic() + 30
+    while any(map(command_line, started)) and time.monotonic() < until:
+        time.sleep(0.01)
+    assert not any(map(command_line, started))
+
+    process = start('train.py', cut, *shared)
+    assert wait_until(process, lambda: newest_row(cut) >= 200)
+    os.kill(helpers(process)[1], signal.SIGKILL)
+    code, _, err = finish(process)
+    assert code == 1
+    assert 'out of memory (the process of share 2 of 2 of a batch ended with status -9)' in err
+    assert 'Traceback' not in err
+
+    code, _, err = finish(start('train.py', cut, *shared))
+    assert code == 0, err
+    assert_same_end(whole, cut)
 
 
 SWEEP = """

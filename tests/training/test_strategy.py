@@ -146,11 +146,15 @@ def two_cores(monkeypatch):
     [
         ({}, 1e10, 10_000, 2),
         ({}, 1e10, 10, 1),  # over before the processes have started
-        ({}, 1e8, 10**9, 1),  # small steps
-        ({}, 3.9e9, 10**9, 1),  # small shares
+        ({}, 1.6e9, 10**4, 2),
+        ({}, 1.5e9, 10**9, 1),  # small shares
+        ({}, 1e6, 10**9, 1),
         ({'train.batch_size': 25}, 1e10, 10_000, 1),
-        ({'model.mixer': 'conv'}, 1e10, 10_000, 2),
-        ({'model.name': 'resnet'}, 1e10, 10_000, 2),
+        ({'model.mixer': 'gru'}, 1e10, 10_000, 2),
+        ({'model.mixer': 'depthwise_conv'}, 1e10, 10_000, 2),
+        ({'model.mixer': 'conv'}, 1e10, 10_000, 1),
+        ({'model.name': 'resnet'}, 1e10, 10_000, 1),
+        ({'model.mixer': 'conv', 'train.shares': 2}, 1e10, 10_000, 2),
         ({'train.accumulate': 1}, 1e10, 10_000, 1),  # by this process, to save memory
         ({'train.accumulate': 4, 'train.shares': 2}, 1e10, 10_000, 2),
         ({'train.shares': 1}, 1e10, 10_000, 1),
@@ -166,7 +170,7 @@ def test_long_runs_of_large_steps_have_a_share_for_each_core(two_cores, fields, 
 
 @pytest.mark.parametrize(
     ('cores', 'batch', 'flops', 'expected'),
-    [(3, 128, 1e11, 2), (4, 128, 1e11, 4), (6, 90, 1e11, 6), (64, 128, 1e11, 8), (64, 128, 6.1e9, 2)],
+    [(3, 128, 1e11, 2), (4, 128, 1e11, 4), (6, 90, 1e11, 6), (64, 128, 1e11, 8), (64, 128, 2.5e9, 2)],
 )
 def test_shares_are_equal_and_large_and_not_too_many(monkeypatch, cores, batch, flops, expected):
     monkeypatch.setattr(strategy, 'cores_allowed', lambda: list(range(cores)))
