@@ -176,5 +176,8 @@ def slow_start(folder: Path, programs: str, seconds: float, counted: CacheCounts
             'the code or the settings of JAX changed since, or they were deleted to make room'
         )
     else:
-        why = 'all programs came from the cache, so it went into tracing, loading and starting processes, or the machine is busy'
+        why = (
+            'all programs came from the cache, so it went into tracing and loading them and starting processes, '
+            'or the machine is busy'
+        )
     return f'this start took {seconds:.1f} s to its first step, the first one {first:.1f} s: {why}'
