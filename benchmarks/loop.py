@@ -32,7 +32,7 @@ from training import population
 from training.optimiser import Rates
 from training.placement import cores_allowed
 from training.programs import compile_programs
-from training.strategy import IN_TURN
+from training.strategy import IN_TURN, MOST_SHARES
 
 CORES = flags.DEFINE_integer('cores', None, 'Cores to use; left out: all.', lower_bound=1)
 CASE = flags.DEFINE_string('case', None, 'Which model, by its name in the table; left out: all.')
@@ -113,7 +113,7 @@ def measure(case: Case, members: Sequence[int], *, seconds: float, fewest: int) 
         arms |= {name: arm(1 if on_cpu else STEPS, size) for name, size in sizes.items()}
         if on_cpu:
             arms[IN_PARTS] = arm(1, 1, IN_TURN)
-            cores = len(cores_allowed())
+            cores = min(len(cores_allowed()), MOST_SHARES)
             if cores > 1 and config.train.batch_size % cores == 0:
                 arms[SHARED] = arm(1, 1, 1, cores)
         times = benchmarks.time_in_turns(arms, seconds=seconds, fewest=fewest)

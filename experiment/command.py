@@ -16,7 +16,10 @@ from experiment.hush import hush
 from files.writing import OF_STORAGE, StorageError
 from training.interruption import Interrupted, listen
 
-LESS_MEMORY = 'train.accumulate, model.remat=true, and a smaller train.batch_size or train.eval_batch_size save some'
+LESS_MEMORY = (
+    'train.shares=1, train.accumulate, model.remat=true, and a smaller train.batch_size or train.eval_batch_size '
+    'save some'
+)
 
 
 def run(main: Callable[[], int | None]) -> NoReturn:

@@ -6,29 +6,31 @@ waits for nobody within a step (benchmarks/NOTES.md has what that gains).
 
 The process that trains keeps the state. It writes params and images into memory that all of them have, adds up the
 gradients that come back, in the order of the shares, and takes the step; the others know nothing of a run, and have
-nothing to save.
+nothing to save. They are programs of their own rather than of `multiprocessing`, which would run the user's script in
+each anew, and a thread waits for none of them at the end.
 """
 
 import contextlib
-import ctypes
 import functools
 import json
-import multiprocessing
+import mmap
 import os
 import signal
+import socket
+import subprocess
+import sys
 import traceback
 import weakref
 from collections.abc import Sequence
-from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
-from multiprocessing.process import BaseProcess
+from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.flatten_util import ravel_pytree
-from jaxtyping import Float, Int32, UInt8
+from jaxtyping import Float, Float32, Int32, UInt8
 from ml_collections import ConfigDict
 
 from data.spec import Spec
@@ -40,43 +42,51 @@ from training.placement import cores_allowed
 from training.step import State, Sums, build_model, make_gradients, make_update, state_shapes
 from training.xla_options import compiled
 
-READY, DONE, FAILED = 'ready', 'done', 'failed'  # what a process says first, after every step, and last
+ROOT = Path(__file__).resolve().parent.parent
+PROGRAM = (
+    'import sys; sys.path.insert(0, sys.argv[1]); from training.cores import serve; serve(*map(int, sys.argv[2:]))'
+)
+# What of JAX's configuration decides numbers, and may have been set otherwise than by the environment.
+SETTINGS = ('jax_default_matmul_precision', 'jax_default_prng_impl', 'jax_enable_x64', 'jax_threefry_partitionable')
 
 
 class Share(NamedTuple):
-    """What one of the processes computes."""
+    """What one of the processes computes, and how."""
 
     fields: str  # of the config, as JSON
     spec: Spec
     index: int
     shares: int
+    cores: list[int]
+    params: int  # how many
+    settings: dict[str, Any]  # of JAX, by name
+    cached: bool  # whether compiled programs are kept on disk
+
+
+class Failed(NamedTuple):
+    """The last word of a process."""
+
+    of_memory: bool
+    told: str
 
 
 class Memory(NamedTuple):
-    """What they have in common, as ctypes arrays of `multiprocessing`."""
+    """What the processes have in common, as arrays of one piece of memory."""
 
-    params: ctypes.Array
-    gradients: list[ctypes.Array]  # of each share its own
-    images: ctypes.Array
-    labels: ctypes.Array
+    params: Float32[np.ndarray, 'params']
+    gradients: Float32[np.ndarray, 'shares params']
+    images: UInt8[np.ndarray, 'batch height width channels']
+    labels: Int32[np.ndarray, 'batch']
 
     @classmethod
-    def of(cls, params: int, shares: int, batch: int, spec: Spec) -> 'Memory':
-        """For so many params, and batches of so many images. No file is left of it, whatever ends the processes."""
-        return cls(
-            _shared(ctypes.c_float, params),
-            [_shared(ctypes.c_float, params) for _ in range(shares)],
-            _shared(ctypes.c_uint8, batch * int(np.prod(spec.image_shape))),
-            _shared(ctypes.c_int32, batch),
-        )
-
-    def batch(self, spec: Spec) -> tuple[UInt8[np.ndarray, 'batch h w c'], Int32[np.ndarray, 'batch']]:
-        """Images and labels, to be read or written."""
-        return np.frombuffer(self.images, np.uint8).reshape(-1, *spec.image_shape), np.frombuffer(self.labels, np.int32)
-
-
-def _shared(kind: type, size: int) -> ctypes.Array:
-    return multiprocessing.get_context('spawn').RawArray(kind, size)
+    def of(cls, file: int, params: int, shares: int, batch: int, spec: Spec) -> 'Memory':
+        """In an open `file`, which grows to hold them."""
+        shapes = (params,), (shares, params), (batch, *spec.image_shape), (batch,)
+        kinds = 'f4', 'f4', 'u1', 'i4'
+        layout = np.dtype(list(zip(cls._fields, kinds, shapes, strict=True)), align=True)
+        os.ftruncate(file, layout.itemsize)
+        held = np.frombuffer(mmap.mmap(file, layout.itemsize), layout)
+        return cls(*(held[name][0] for name in cls._fields))
 
 
 class Team:
@@ -89,41 +99,57 @@ class Team:
 
     def __init__(self, config: ConfigDict, spec: Spec, total_steps: int, shares: int):
         self.config, self.spec, self.total_steps, self.shares = config, spec, total_steps, shares
-        self._processes: list[BaseProcess] = []
+        self._processes: list[subprocess.Popen] = []
         self._pipes: list[Connection] = []
         self._memory: Memory | None = None
         self._ready = False
         self._params: tuple[Any, Any] = (None, None)  # of the last step's state, and the same as one vector
-        self.peak_memory_bytes = 0  # of all the processes' steps; known once they are ready
+        self._peaks = 0  # bytes of all the processes' steps; known once they are ready
 
     def start(self) -> None:
         """Starts the processes, unless they run; they compile while this one does something else."""
         if self._processes:
             return
-        cores, context = cores_allowed(), multiprocessing.get_context('spawn')  # a fork would copy JAX's threads
         params = sum(leaf.size for leaf in jax.tree.leaves(build_model(self.config, self.spec).shapes))
-        self._memory = Memory.of(params, self.shares, self.config.train.batch_size, self.spec)
-        resource_tracker.ensure_running()  # with the first process it would start too late: see experiment.workers
-        with interruption.kept_from_children(signal.SIGINT):  # one that starts would print a traceback
+        cores, cached = cores_allowed(), program_cache.folder_in_use() is not None
+        settings = {name: getattr(jax.config, name) for name in SETTINGS if hasattr(jax.config, name)}
+        self._end = weakref.finalize(self, _end, self._processes, self._pipes)  # whatever becomes of this object
+        file = os.memfd_create('shares')  # which ends with the last process that has it
+        try:
+            self._memory = Memory.of(file, params, self.shares, self.config.train.batch_size, self.spec)
             for index in range(self.shares):
-                ours, theirs = context.Pipe()
-                share = Share(self.config.to_json(), self.spec, index, self.shares)
-                process = context.Process(
-                    target=_serve, args=(share, cores[index :: self.shares], self._memory, theirs), daemon=True
+                share = Share(
+                    *(self.config.to_json(), self.spec, index, self.shares),
+                    *(cores[index :: self.shares], params, settings, cached),
                 )
-                process.start()
-                theirs.close()  # so that its end is the pipe's
-                self._processes.append(process)
-                self._pipes.append(ours)
-        # Whatever becomes of this object, and of this process: at its end, too, before Python waits for them.
-        self._end = weakref.finalize(self, _end, self._processes, self._pipes)
+                self._start_one(share, file)
+        except BaseException:
+            self.close()
+            raise
+        finally:
+            os.close(file)
+
+    def _start_one(self, share: Share, file: int) -> None:
+        ours, theirs = socket.socketpair()
+        with ours, theirs:  # theirs, so that its end is the pipe's
+            arguments = str(ROOT), str(theirs.fileno()), str(file)
+            process = subprocess.Popen(
+                [sys.executable, '-P', '-c', PROGRAM, *arguments],
+                stdin=subprocess.DEVNULL,
+                pass_fds=(theirs.fileno(), file),
+                start_new_session=True,  # Ctrl-C is for whoever trains, who saves after the step
+            )
+            self._processes.append(process)
+            self._pipes.append(Connection(ours.detach()))
+        with contextlib.suppress(OSError):  # it has died, of which the pipe tells next
+            self._pipes[-1].send(share)
 
     def wait(self) -> None:
         """Until all have compiled their program."""
         if self._ready:
             return
         peaks, counts = zip(*(self._answer(index) for index in range(self.shares)), strict=True)
-        self.peak_memory_bytes = sum(peaks)
+        self._peaks = sum(peaks)
         for counted in counts:
             program_cache.add(counted)
         self._ready = True
@@ -133,10 +159,15 @@ class Team:
         if self._processes:
             self._end()
         self._processes, self._pipes, self._memory, self._ready = [], [], None, False
+        self._params = None, None
 
     def __enter__(self) -> 'Team':
-        self.start()
-        self.wait()
+        try:
+            self.start()
+            self.wait()
+        except BaseException:
+            self.close()
+            raise
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -165,7 +196,7 @@ class Team:
         """Compiles what this process does of a step; the bytes that all of it takes at most, here and in the others."""
         update = self._update
         self.wait()
-        return peak_memory_bytes(update) + self.peak_memory_bytes
+        return peak_memory_bytes(update) + self._peaks
 
     def step(
         self,
@@ -186,22 +217,21 @@ class Team:
         by_step, images, labels = np.ndim(labels) == np.ndim(rows), np.asarray(images), np.asarray(labels)
         for index in range(int(count)):
             batch = (images[index], labels[index]) if by_step else (images, labels)
-            for array, shared in zip(batch, self._memory.batch(self.spec), strict=True):
-                np.take(array, rows[index], axis=0, out=shared)
+            for array, shared in zip(batch, (self._memory.images, self._memory.labels), strict=True):
+                np.take(array, rows[index], axis=0, out=shared, mode='clip')  # which, unlike others, makes no copy
             state = self._one(state, key, rates)
         return state
 
     def _one(self, state: State, key: jax.Array, rates: Rates) -> State:
         """A step on the batch that is in the shared memory."""
-        np.copyto(np.frombuffer(self._memory.params, np.float32), self._as_vector(state.params))
+        np.copyto(self._memory.params, self._as_vector(state.params))
         told = int(state.step), np.asarray(jax.random.key_data(key)), tuple(map(np.float32, rates))
         for pipe in self._pipes:
-            with contextlib.suppress(OSError):  # it has died, of which the pipe tells next
+            with contextlib.suppress(OSError):  # as above
                 pipe.send(told)
         losses, correct = zip(*(self._answer(index) for index in range(self.shares)), strict=True)
-        gradients = [np.frombuffer(array, np.float32) for array in self._memory.gradients]
-        state, vector = self._update(state, rates, gradients, list(losses), list(correct))
-        self._params = state.params, np.asarray(vector)
+        state, vector = self._update(state, rates, list(self._memory.gradients), list(losses), list(correct))
+        self._params = state.params, np.asarray(vector)  # which waits until nothing reads the shared memory
         return state
 
     def _as_vector(self, params: Any) -> Float[np.ndarray, 'params']:
@@ -210,61 +240,80 @@ class Team:
         return vector if params is known else np.asarray(ravel_pytree(params)[0])
 
     def _answer(self, index: int) -> Any:
-        """What a process says next, after what it is."""
+        """What a process says next."""
         try:
-            said, *rest = self._pipes[index].recv()
+            answer = self._pipes[index].recv()
         except (EOFError, OSError):
-            self._processes[index].join(timeout=1)
-            status = self._processes[index].exitcode
-            told = f'the process of share {index + 1} of {self.shares} of a batch ended with status {status}'
-            raise (MemoryError if status == -signal.SIGKILL else RuntimeError)(told) from None
-        if said == FAILED:
-            of_memory, told = rest
-            raise (MemoryError if of_memory else RuntimeError)(told)
-        return rest
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._processes[index].wait(timeout=1)
+            status = self._processes[index].returncode
+            answer = Failed(
+                status == -signal.SIGKILL,
+                f'the process of share {index + 1} of {self.shares} of a batch ended with status {status}',
+            )
+        if isinstance(answer, Failed):
+            raise (MemoryError if answer.of_memory else RuntimeError)(answer.told)
+        return answer
 
 
-def _end(processes: Sequence[BaseProcess], pipes: Sequence[Connection]) -> None:
+def _end(processes: Sequence[subprocess.Popen], pipes: Sequence[Connection]) -> None:
     for pipe in pipes:
         pipe.close()
     for process in processes:
         process.kill()
     for process in processes:
-        process.join()
+        process.wait()
 
 
-def _serve(share: Share, cores: Sequence[int], memory: Memory, pipe: Connection) -> NoReturn:
-    """Computes a share of each step's gradients whenever it is asked, until the pipe is closed."""
-    _begin(cores)
-    try:
-        program = _compile(share)
-        pipe.send((READY, peak_memory_bytes(program), program_cache.counts()))
-        images, labels = memory.batch(share.spec)
-        params = np.frombuffer(memory.params, np.float32)
-        gradients = np.frombuffer(memory.gradients[share.index], np.float32)
-        while True:
-            step, key, rates = pipe.recv()
-            found, loss, correct = program(params, np.int32(step), key, rates, images, labels, np.int32(share.index))
-            np.copyto(gradients, found)
-            pipe.send((DONE, np.asarray(loss), np.asarray(correct)))
-    except (EOFError, OSError):
-        os._exit(0)  # the run is over, or nobody is there any more
-    except Exception as error:
-        refused = isinstance(error, MemoryError) or str(error).startswith('RESOURCE_EXHAUSTED')
-        with contextlib.suppress(OSError):
-            pipe.send((FAILED, refused, str(error) if refused else traceback.format_exc()))
-        os._exit(1)
+def serve(pipe: int, file: int) -> NoReturn:
+    """The program of a process: computes its share of each step's gradients whenever it is asked, to the pipe's end.
 
-
-def _begin(cores: Sequence[int]) -> None:
-    """Before JAX starts its backend, which counts the cores."""
+    Args:
+      pipe, file: descriptors; the first thing that comes through the pipe is a Share.
+    """
     for signum in interruption.SIGNALS:
-        signal.signal(signum, signal.SIG_IGN)  # whoever trains hears of it, and saves after the step
-    if hasattr(os, 'sched_setaffinity'):
-        os.sched_setaffinity(0, cores)
+        signal.signal(signum, signal.SIG_IGN)  # of schedulers, who signal all; whoever trains saves after the step
+    with contextlib.suppress(EOFError, OSError):  # the run is over, or nobody is there any more
+        _serve(Connection(pipe), file)
+    os._exit(0)
+
+
+def _serve(pipe: Connection, file: int) -> None:
+    share = pipe.recv()
+    try:
+        _begin(share)
+        program, batch = _compile(share), json.loads(share.fields)['train']['batch_size']
+        memory = Memory.of(file, share.params, share.shares, batch, share.spec)
+        answer = peak_memory_bytes(program), program_cache.counts()
+    except Exception as error:
+        pipe.send(_failed(error))
+        return
+    while True:
+        pipe.send(answer)
+        step, key, rates = pipe.recv()
+        batch = memory.images, memory.labels
+        try:
+            gradients, *sums = program(memory.params, np.int32(step), key, rates, *batch, np.int32(share.index))
+            np.copyto(memory.gradients[share.index], gradients)
+            answer = tuple(map(np.asarray, sums))
+        except Exception as error:
+            answer = _failed(error)
+
+
+def _failed(error: Exception) -> Failed:
+    refused = isinstance(error, MemoryError) or str(error).startswith('RESOURCE_EXHAUSTED')
+    return Failed(refused, str(error) if refused else traceback.format_exc())
+
+
+def _begin(share: Share) -> None:
+    """Before JAX starts its backend, which counts the cores."""
+    os.sched_setaffinity(0, share.cores)
     jax.config.update('jax_platforms', 'cpu')
+    for name, value in share.settings.items():
+        jax.config.update(name, value)
     keep_memory()
-    program_cache.use_cache()
+    if share.cached:
+        program_cache.use_cache()
 
 
 def _compile(share: Share) -> jax.stages.Compiled:
@@ -280,10 +329,10 @@ def _compile(share: Share) -> jax.stages.Compiled:
         gradients, sums = gradients_of(unravel(vector), step, key, Rates(*rates), images, labels, index)
         return ravel_pytree(gradients)[0], sums.loss, sums.correct
 
-    batch, params = config.train.batch_size, sum(leaf.size for leaf in jax.tree.leaves(model.shapes))
+    batch = config.train.batch_size
     number, count = (jax.ShapeDtypeStruct((), kind) for kind in ('f4', 'i4'))
     lowered = jax.jit(computed).lower(
-        jax.ShapeDtypeStruct((params,), 'f4'),
+        jax.ShapeDtypeStruct((share.params,), 'f4'),
         count,
         key_data,
         (number,) * len(Rates._fields),

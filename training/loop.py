@@ -59,19 +59,19 @@ def train(members: Sequence[Member], dataset: Dataset, *, profiled: bool = False
         config = _by_one_process(config)
     steps = total_steps(config, len(dataset.train.labels))
     clock, begun = time.perf_counter(), Start()
-    programs = compile_programs(config, dataset, steps, size)
-    init_keys, train_keys = map(population.together, zip(*(run_keys(m.config.seed) for m in members), strict=True))
-    state = programs.initial_state(init_keys)
-    rates = population.together([Rates.of(member.config.train) for member in members])
-    train_keys, rates = jax.device_put((train_keys, rates), programs.where.members)
-    feed = make_feed(dataset.train, programs.where)
-    compile_seconds = time.perf_counter() - clock
-    if programs.kernel_fallback:
-        asked = config.model.attention_kernel
-        logger.warning("model.attention_kernel=%r falls back to 'xla': %s", asked, programs.kernel_fallback)
-
     with contextlib.ExitStack() as stack:
+        programs = compile_programs(config, dataset, steps, size)
         stack.enter_context(programs.team)
+        init_keys, train_keys = map(population.together, zip(*(run_keys(m.config.seed) for m in members), strict=True))
+        state = programs.initial_state(init_keys)
+        rates = population.together([Rates.of(member.config.train) for member in members])
+        train_keys, rates = jax.device_put((train_keys, rates), programs.where.members)
+        feed = make_feed(dataset.train, programs.where)
+        compile_seconds = time.perf_counter() - clock
+        if programs.kernel_fallback:
+            asked = config.model.attention_kernel
+            logger.warning("model.attention_kernel=%r falls back to 'xla': %s", asked, programs.kernel_fallback)
+
         stack.enter_context(interruption.deferred())
         start, progress = common_start([member.folder for member in members], config.checkpoint.select)
         tracks = [

@@ -126,36 +126,41 @@ def _compile(
     shares = shares_of_a_batch(config, where, about, total_steps)
     config.train.accumulate = parts_of_a_share(config, where, spec.image_shape, about, total_steps, shares)
     team = Team(config, spec, total_steps, shares) if shares > 1 else None
-    if team:
-        team.start()  # they compile meanwhile
-    batches = where.size * config.train.batch_size
-    brought = 0 if resident is not None else batches * math.prod(spec.image_shape)
-    dispatch = steps_per_dispatch(config, longest, about, brought)
-    job, state = Job(config, spec, total_steps, where, dispatch, resident), steps.state_shapes(config, model)
-    traced = trace_training(job, model, state)
-    step_flops = flops_of_a_step(job, traced, counted, state)
-    draw = compile_drawing(functools.partial(steps.initial_state, config, model), where)
-    evaluation_step = compile_evaluation(config, spec, model, state.params, where.size)
-    if team:
-        train_steps, peak = team.step, team.compile()
-    else:
-        train_steps = compiled(traced.lower(), config)
-        peak = peak_memory_bytes(train_steps)
-    name = f'{spec} {total_steps} {where.size} on {len(where.devices)} {dispatch} of {resident} {fields}'
-    return Programs(
-        initial_state=draw,
-        train_steps=train_steps,
-        team=team or contextlib.nullcontext(),
-        evaluation_step=evaluation_step,
-        where=where,
-        dispatch=dispatch,
-        shares=shares,
-        accumulate=config.train.accumulate,
-        kernel_fallback=fallback(matched(config.model, spec), spec.image_shape, np.dtype(config.train.compute_dtype)),
-        learning_rates=_learning_rates(config, total_steps),
-        costs=Costs(count_params(state.params), flops, step_flops, peak),
-        made=Made(name, counts().since(mark), began, threading.get_ident()),
-    )
+    with contextlib.ExitStack() as unless_made:
+        if team:
+            unless_made.callback(team.close)
+            team.start()  # they compile meanwhile
+        batches = where.size * config.train.batch_size
+        brought = 0 if resident is not None else batches * math.prod(spec.image_shape)
+        dispatch = steps_per_dispatch(config, longest, about, brought)
+        job, state = Job(config, spec, total_steps, where, dispatch, resident), steps.state_shapes(config, model)
+        traced = trace_training(job, model, state)
+        step_flops = flops_of_a_step(job, traced, counted, state)
+        draw = compile_drawing(functools.partial(steps.initial_state, config, model), where)
+        evaluation_step = compile_evaluation(config, spec, model, state.params, where.size)
+        if team:
+            train_steps, peak = team.step, team.compile()
+        else:
+            train_steps = compiled(traced.lower(), config)
+            peak = peak_memory_bytes(train_steps)
+        dtype = np.dtype(config.train.compute_dtype)
+        name = f'{spec} {total_steps} {where.size} on {len(where.devices)} {dispatch} of {resident} {fields}'
+        made = Programs(
+            initial_state=draw,
+            train_steps=train_steps,
+            team=team or contextlib.nullcontext(),
+            evaluation_step=evaluation_step,
+            where=where,
+            dispatch=dispatch,
+            shares=shares,
+            accumulate=config.train.accumulate,
+            kernel_fallback=fallback(matched(config.model, spec), spec.image_shape, dtype),
+            learning_rates=_learning_rates(config, total_steps),
+            costs=Costs(count_params(state.params), flops, step_flops, peak),
+            made=Made(name, counts().since(mark), began, threading.get_ident()),
+        )
+        unless_made.pop_all()
+    return made
 
 
 def _learning_rates(config: ConfigDict, total_steps: int) -> np.ndarray:

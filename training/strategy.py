@@ -13,6 +13,7 @@ from collections.abc import Sequence
 import jax
 from ml_collections import ConfigDict
 
+from configs import base
 from models.patches import patch_grid
 from models.traits import traits
 from training.placement import Placement, cores_allowed
@@ -85,18 +86,22 @@ def milestones(steps: int, count: int) -> list[int]:
 def shares_of_a_batch(config: ConfigDict, where: Placement, flops: int | float, steps: int) -> int:
     """Equal shares of a batch, each computed by a process with cores of its own (training.cores); 1: by this one.
 
-    On a CPU, for one run, where each can be kept to cores of its own: `train.shares`, if there are as many cores. Else
-    some for a run of `steps` steps of `flops` each that makes up for the start of processes; not for convolutions,
-    which XLA divides among its threads well enough, nor where `train.accumulate` says how this process is to take it.
+    On a CPU, for one run, where each can be kept to cores of its own (Linux): `train.shares`, if there are so many
+    cores. Else some with equally many cores each, for a run of `steps` steps of `flops` each that makes up for the
+    start of processes; not for convolutions, which XLA divides among its threads well enough, nor where
+    `train.accumulate` says how this process is to take the batch.
     """
-    if not _on_one_cpu(where) or not hasattr(os, 'sched_setaffinity'):
+    if not _on_one_cpu(where) or not (hasattr(os, 'sched_setaffinity') and hasattr(os, 'memfd_create')):
         return 1
-    most = config.train.shares
-    if most is None:
-        worthwhile = flops * steps >= LONG_RUN and config.train.accumulate is None
-        most = min(MOST_SHARES, int(flops // LEAST_SHARE)) if worthwhile and not traits(config.model).convolves else 1
-    most = min(most, len(cores_allowed()))
-    return max((shares for shares in range(1, most + 1) if config.train.batch_size % shares == 0), default=1)
+    cores, asked, examples = len(cores_allowed()), config.train.shares, config.train.batch_size
+    possible = [n for n in range(1, cores + 1) if examples % n == 0 and examples // n % base.parts(config) == 0]
+    if asked is not None:
+        return max(n for n in possible if n <= asked)
+    worthwhile = flops * steps >= LONG_RUN and config.train.accumulate is None
+    if not worthwhile or traits(config.model).convolves:
+        return 1
+    most = max(1, min(MOST_SHARES, int(flops // LEAST_SHARE)))
+    return max(n for n in possible if n <= most and cores % n == 0)
 
 
 def parts_of_a_share(
@@ -114,8 +119,8 @@ def parts_of_a_share(
     """
     if config.train.accumulate is not None:
         return config.train.accumulate
-    one_core = len(cores_allowed()) // shares == 1
-    worthwhile = flops >= LARGE_STEP and flops * steps >= LONG_RUN
+    one_core = len(cores_allowed()) == shares
+    worthwhile = flops / shares >= LARGE_STEP and flops * steps >= LONG_RUN
     if not one_core or not worthwhile or not _on_one_cpu(where) or traits(config.model).convolves:
         return 1
     model, batch = config.model, config.train.batch_size // shares

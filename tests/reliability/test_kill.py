@@ -21,6 +21,7 @@ from tests.reliability.runs import (
     wait_until,
 )
 from training.checkpoints import latest_step
+from training.placement import cores_allowed
 
 # Each list is the life of one run: where it is killed, again and again, before it is left alone. 20 kills.
 LIVES = [
@@ -73,7 +74,7 @@ def helpers(process):
     """The processes that compute shares of the batches of a command's run."""
     path = Path(f'/proc/{process.pid}/task/{process.pid}/children')
     started = path.read_text().split() if path.exists() else []
-    return [int(pid) for pid in started if 'spawn_main' in command_line(pid)]
+    return [int(pid) for pid in started if 'training.cores' in command_line(pid)]
 
 
 def command_line(pid):
@@ -83,6 +84,7 @@ def command_line(pid):
         return ''
 
 
+@pytest.mark.skipif(len(cores_allowed()) < 2, reason='a process each takes two cores')
 def test_a_run_whose_batches_processes_share_loses_nothing_with_any_of_them(tmp_path):
     """The command is signalled with all that it started, as a scheduler does, then killed; a helper is killed."""
     shared = *SMALL, '--config.train.shares=2'

@@ -1,8 +1,12 @@
 """Shares of a batch, each computed by a process of its own."""
 
+import gc
 import os
 import signal
+import subprocess
+import sys
 import time
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -12,14 +16,18 @@ from jax.flatten_util import ravel_pytree
 import data
 from tests.experiments import small
 from training import cores, loop
+from training import programs as programs_module
 from training.cores import Team
 from training.log import read_rows
 from training.optimiser import Rates
+from training.placement import cores_allowed
 from training.programs import compile_programs
 from training.step import build_model, initial_state, make_train_steps
 from training.track import Member
 
 BATCH, STEPS = 16, 24
+
+pytestmark = pytest.mark.skipif(len(cores_allowed()) < 2, reason='a process each takes two cores')
 
 
 @pytest.fixture
@@ -101,9 +109,16 @@ def children(team):
 
 def is_there(pid):
     try:
-        return open(f'/proc/{pid}/stat').read().split(') ')[1][0] != 'Z'
+        return Path(f'/proc/{pid}/stat').read_text().split(') ')[1][0] != 'Z'
     except FileNotFoundError:
         return False
+
+
+def are_gone(pids):
+    until = time.monotonic() + 10
+    while any(map(is_there, pids)) and time.monotonic() < until:
+        time.sleep(0.01)
+    return not any(map(is_there, pids))
 
 
 def test_each_process_has_its_cores_and_is_gone_afterwards(config, dataset):
@@ -143,6 +158,86 @@ def test_what_a_process_raises_is_told(config, dataset, monkeypatch):
         Team(config, dataset.spec, STEPS, 2).__enter__()
 
 
+def test_a_team_that_did_not_come_back_is_no_hindrance(config, dataset):
+    team = Team(config, dataset.spec, STEPS, 2)
+    with team:
+        whole = trained(team.step, config, dataset)
+    team.start()
+    os.kill(children(team)[1], signal.SIGKILL)
+    with pytest.raises(MemoryError), team:
+        pass
+    with team:
+        jax.tree.map(np.testing.assert_array_equal, trained(team.step, config, dataset), whole)
+
+
+def test_what_cannot_start_leaves_nothing(config, dataset, monkeypatch):
+    started, real = [], cores.subprocess.Popen
+
+    def once(*arguments, **options):
+        if started:
+            raise OSError('no more processes')
+        started.append(real(*arguments, **options))
+        return started[0]
+
+    monkeypatch.setattr(cores.subprocess, 'Popen', once)
+    with pytest.raises(OSError, match='no more processes'):
+        Team(config, dataset.spec, STEPS, 2).start()
+    assert are_gone([started[0].pid])
+
+
+def test_programs_that_cannot_be_made_leave_no_process(config, dataset, monkeypatch):
+    teams = []
+    real = Team.start
+    monkeypatch.setattr(Team, 'start', lambda self: (real(self), teams.extend(children(self))))
+    monkeypatch.setattr('training.programs.compile_evaluation', lambda *arguments: 1 / 0)
+    config.train.shares, config.train.clip_norm = 2, 0.7  # programs that nobody has made
+    with pytest.raises(ZeroDivisionError):
+        compile_programs(config, dataset, STEPS)
+    assert len(teams) == 2
+    assert are_gone(teams)
+
+
+SCRIPT = """
+from tests.experiments import small
+import data
+from training.cores import Team
+config = small()
+config.train.accumulate = 1
+team = Team(config, data.load(config.data).spec, 24, 2)
+team.start()
+team.wait()
+print(*(process.pid for process in team._processes), flush=True)
+"""
+
+
+@pytest.mark.parametrize('ending', ['', 'import os; os._exit(3)', 'raise SystemExit(4)', 'os.kill(os.getpid(), 9)'])
+def test_whoever_ends_leaves_no_process_and_starts_no_script_anew(ending):
+    """Of a script that comes through stdin, with nothing that keeps it from running twice."""
+    done = subprocess.run(
+        [sys.executable, '-'], input=f'import os\n{SCRIPT}\n{ending}\n', capture_output=True, text=True, timeout=120
+    )
+    assert done.stderr == ''
+    pids = [int(pid) for pid in done.stdout.split()]
+    assert len(pids) == 2
+    assert are_gone(pids)
+
+
+def test_settings_of_jax_are_those_of_whoever_trains(config, dataset):
+    config.model.dropout = 0.5
+    states = []
+    try:
+        for implementation in ('threefry2x32', 'rbg'):
+            jax.config.update('jax_default_prng_impl', implementation)
+            with Team(config, dataset.spec, STEPS, 2) as team:
+                states.append(trained(team.step, config, dataset))
+            whole = jax.jit(make_train_steps(config, build_model(config, dataset.spec), STEPS))
+            theirs = trained(whole, config, dataset)
+            np.testing.assert_allclose(states[-1].sums.loss, theirs.sums.loss, rtol=1e-5)
+    finally:
+        jax.config.update('jax_default_prng_impl', 'threefry2x32')
+    assert states[0].sums.loss != states[1].sums.loss
+
+
 def run(config, folder):
     (result,) = loop.train([Member(config, folder, lambda row, steps: None)], data.load(config.data))
     return result
@@ -175,8 +270,7 @@ def test_programs_that_are_dropped_leave_no_process(config, dataset):
     programs = compile_programs(config, dataset, STEPS)
     pids = children(programs.team)
     assert all(map(is_there, pids))
-    programs.team.close()
-    deadline = time.monotonic() + 5
-    while any(map(is_there, pids)) and time.monotonic() < deadline:
-        time.sleep(0.01)
-    assert not any(map(is_there, pids))
+    del programs
+    programs_module._slot.cache_clear()
+    gc.collect()
+    assert are_gone(pids)

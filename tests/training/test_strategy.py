@@ -170,13 +170,30 @@ def test_long_runs_of_large_steps_have_a_share_for_each_core(two_cores, fields, 
 
 @pytest.mark.parametrize(
     ('cores', 'batch', 'flops', 'expected'),
-    [(3, 128, 1e11, 2), (4, 128, 1e11, 4), (6, 90, 1e11, 6), (64, 128, 1e11, 8), (64, 128, 2.5e9, 2)],
+    [
+        (3, 128, 1e11, 1),  # of two shares one would have a core, the other two
+        (3, 90, 1e11, 3),
+        (4, 128, 1e11, 4),
+        (6, 128, 1e11, 2),
+        (6, 90, 1e11, 6),
+        (64, 128, 1e11, 8),
+        (64, 128, 2.5e9, 2),
+    ],
 )
 def test_shares_are_equal_and_large_and_not_too_many(monkeypatch, cores, batch, flops, expected):
     monkeypatch.setattr(strategy, 'cores_allowed', lambda: list(range(cores)))
     config = base.get_config()
     config.train.batch_size = batch
     assert shares_of_a_batch(config, ALONE, flops, 10_000) == expected
+
+
+def test_of_the_shares_that_are_asked_for_there_are_as_many_as_cores_and_parts_allow(monkeypatch):
+    monkeypatch.setattr(strategy, 'cores_allowed', lambda: [0, 1, 2])
+    config = base.get_config()
+    config.train.batch_size, config.train.shares = 24, 4
+    assert shares_of_a_batch(config, ALONE, 1e6, 10) == 3
+    config.train.accumulate = 6
+    assert shares_of_a_batch(config, ALONE, 1e6, 10) == 2
 
 
 @pytest.mark.parametrize('asked', [None, 2])
@@ -194,8 +211,9 @@ def test_a_population_or_an_accelerator_or_several_devices_share_no_batch_among_
     assert shares_of_a_batch(config, ALONE, 1e10, 10_000) == 1
 
 
-def test_where_processes_cannot_be_kept_to_their_cores_there_are_no_shares(two_cores, monkeypatch):
-    monkeypatch.delattr(strategy.os, 'sched_setaffinity')
+@pytest.mark.parametrize('missing', ['sched_setaffinity', 'memfd_create'])
+def test_where_processes_cannot_have_their_cores_and_memory_there_are_no_shares(two_cores, monkeypatch, missing):
+    monkeypatch.delattr(strategy.os, missing)
     assert shares_of_a_batch(base.get_config(), ALONE, 1e10, 10_000) == 1
 
 
@@ -233,11 +251,13 @@ def test_one_core_takes_parts_one_after_the_other(monkeypatch, fields, flops, st
         ({'train.accumulate': 2}, 2, 2),
     ],
 )
-def test_a_share_of_one_core_is_taken_in_parts(two_cores, fields, shares, expected):
+def test_a_large_share_of_one_core_is_taken_in_parts(two_cores, fields, shares, expected):
     config = base.get_config()
     config.model.patch_size = 4
     config.update_from_flattened_dict(fields)
     assert parts_of_a_share(config, ALONE, IMAGE, 1e10, 10_000, shares) == expected
+    if config.train.accumulate is None:
+        assert parts_of_a_share(config, ALONE, IMAGE, 3.9e9, 10_000, shares) == 1
 
 
 @pytest.mark.parametrize(
