@@ -1,5 +1,4 @@
-"""How many steps a dispatch takes, among how many processes and in how many parts a batch is divided, and how many runs
-train together.
+"""How many steps a dispatch takes, how a batch is divided among processes and in parts, and how many runs train together.
 
 By backend and model, as benchmarks.loop measured.
 
@@ -19,7 +18,7 @@ from models.traits import traits
 from training.placement import Placement, cores_allowed
 
 STEPS_PER_DISPATCH = 16  # at most; on accelerators a step of a small model takes less time than its dispatch
-MOST_SHARES = 8  # of a batch, each with a process and so some 300 MiB of libraries
+MOST_SHARES = 8  # of a batch, each with a process and so 350 MiB of memory
 LEAST_SHARE = 8e8  # FLOPs; about 10 ms of a core, beside which what a step costs the others is little
 IN_TURN = 4  # parts of a batch, one after the other, for the caches of a CPU's only core
 ROWS_A_CHANNEL = 4  # tokens of such a part at least, beside which adding up the params' gradients is little
