@@ -1,4 +1,4 @@
-"""How many steps a dispatch takes, how a batch is divided among processes and in parts, and how many runs train together.
+"""How many steps a dispatch takes, how a batch is divided among processes and parts, and how many runs train together.
 
 By backend and model, as benchmarks.loop measured.
 
