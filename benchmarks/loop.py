@@ -32,7 +32,7 @@ from training import population
 from training.optimiser import Rates
 from training.placement import cores_allowed
 from training.programs import compile_programs
-from training.strategy import IN_TURN, MOST_SHARES
+from training.strategy import IN_TURN, can_share, equal_shares
 
 CORES = flags.DEFINE_integer('cores', None, 'Cores to use; left out: all.', lower_bound=1)
 CASE = flags.DEFINE_string('case', None, 'Which model, by its name in the table; left out: all.')
@@ -42,7 +42,7 @@ flags.adopt_module_key_flags(options)
 STEPS = 16  # of the arm with several steps a dispatch, and of one timing of the others
 SINGLE, TOGETHER = 'one by one', '{} together'
 DISPATCH = f'{STEPS} steps a dispatch'
-IN_PARTS, SHARED = f'in {IN_TURN} parts', 'a process for each core'
+IN_PARTS, SHARED = f'in {IN_TURN} parts', '{} processes'
 
 
 class Case(NamedTuple):
@@ -113,9 +113,9 @@ def measure(case: Case, members: Sequence[int], *, seconds: float, fewest: int) 
         arms |= {name: arm(1 if on_cpu else STEPS, size) for name, size in sizes.items()}
         if on_cpu:
             arms[IN_PARTS] = arm(1, 1, IN_TURN)
-            cores = min(len(cores_allowed()), MOST_SHARES)
-            if cores > 1 and config.train.batch_size % cores == 0:
-                arms[SHARED] = arm(1, 1, 1, cores)
+            shares = equal_shares(len(cores_allowed()), config.train.batch_size) if can_share() else 1
+            if shares > 1:
+                arms[SHARED.format(shares)] = arm(1, 1, 1, shares)
         times = benchmarks.time_in_turns(arms, seconds=seconds, fewest=fewest)
     a_step = {name: taken / STEPS / sizes.get(name, 1) for name, taken in times.items()}
     base = SINGLE if on_cpu else DISPATCH

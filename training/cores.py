@@ -13,6 +13,7 @@ each anew, and a thread waits for none of them at the end.
 import contextlib
 import functools
 import json
+import math
 import mmap
 import os
 import signal
@@ -44,8 +45,10 @@ from training.xla_options import compiled
 
 ROOT = Path(__file__).resolve().parent.parent
 PROGRAM = (
-    'import sys; sys.path.insert(0, sys.argv[1]); from training.cores import serve; serve(*map(int, sys.argv[2:]))'
+    'import json, sys; sys.path[:] = json.loads(sys.argv[1]); '
+    'from training.cores import serve; serve(*map(int, sys.argv[2:]))'
 )
+ALIGNMENT = 64  # bytes
 # What of JAX's configuration decides numbers, and may have been set otherwise than by the environment.
 SETTINGS = ('jax_default_matmul_precision', 'jax_default_prng_impl', 'jax_enable_x64', 'jax_threefry_partitionable')
 
@@ -81,12 +84,25 @@ class Memory(NamedTuple):
     @classmethod
     def of(cls, file: int, params: int, shares: int, batch: int, spec: Spec) -> 'Memory':
         """In an open `file`, which grows to hold them."""
-        shapes = (params,), (shares, params), (batch, *spec.image_shape), (batch,)
         kinds = 'f4', 'f4', 'u1', 'i4'
-        layout = np.dtype(list(zip(cls._fields, kinds, shapes, strict=True)), align=True)
-        os.ftruncate(file, layout.itemsize)
-        held = np.frombuffer(mmap.mmap(file, layout.itemsize), layout)
-        return cls(*(held[name][0] for name in cls._fields))
+        shapes = (params,), (shares, params), (batch, *spec.image_shape), (batch,)
+        arrays = list(zip(shapes, kinds, strict=True))
+        offsets, size = layout([math.prod(shape) * np.dtype(kind).itemsize for shape, kind in arrays])
+        os.ftruncate(file, size)
+        held = mmap.mmap(file, size)
+        return cls(*(np.ndarray(*array, held, offset) for array, offset in zip(arrays, offsets, strict=True)))
+
+
+def layout(sizes: Sequence[int]) -> tuple[list[int], int]:
+    """Where arrays of so many bytes begin, one after the other, and where the last ends.
+
+    JAX takes an array of the host without copying it if it is aligned so.
+    """
+    offsets, end = [], 0
+    for size in sizes:
+        offsets.append(-(-end // ALIGNMENT) * ALIGNMENT)
+        end = offsets[-1] + size
+    return offsets, end
 
 
 class Team:
@@ -132,13 +148,19 @@ class Team:
     def _start_one(self, share: Share, file: int) -> None:
         ours, theirs = socket.socketpair()
         with ours, theirs:  # theirs, so that its end is the pipe's
-            arguments = str(ROOT), str(theirs.fileno()), str(file)
-            process = subprocess.Popen(
-                [sys.executable, '-P', '-c', PROGRAM, *arguments],
-                stdin=subprocess.DEVNULL,
-                pass_fds=(theirs.fileno(), file),
-                start_new_session=True,  # Ctrl-C is for whoever trains, who saves after the step
-            )
+            # What this process imports from; for what is run from the current folder '' stands there.
+            path = json.dumps([str(ROOT), *(str(Path(entry).absolute()) for entry in sys.path)])
+            # Ctrl-C, and a scheduler's signal to all, are for whoever trains, who saves after the step.
+            before = signal.pthread_sigmask(signal.SIG_BLOCK, interruption.SIGNALS)
+            try:
+                process = subprocess.Popen(
+                    [sys.executable, '-P', '-c', PROGRAM, path, str(theirs.fileno()), str(file)],
+                    stdin=subprocess.DEVNULL,
+                    pass_fds=(theirs.fileno(), file),
+                    start_new_session=True,
+                )
+            finally:
+                signal.pthread_sigmask(signal.SIG_SETMASK, before)
             self._processes.append(process)
             self._pipes.append(Connection(ours.detach()))
         with contextlib.suppress(OSError):  # it has died, of which the pipe tells next
@@ -245,7 +267,7 @@ class Team:
             answer = self._pipes[index].recv()
         except (EOFError, OSError):
             with contextlib.suppress(subprocess.TimeoutExpired):
-                self._processes[index].wait(timeout=1)
+                self._processes[index].wait(timeout=10)
             status = self._processes[index].returncode
             answer = Failed(
                 status == -signal.SIGKILL,
@@ -271,8 +293,6 @@ def serve(pipe: int, file: int) -> NoReturn:
     Args:
       pipe, file: descriptors; the first thing that comes through the pipe is a Share.
     """
-    for signum in interruption.SIGNALS:
-        signal.signal(signum, signal.SIG_IGN)  # of schedulers, who signal all; whoever trains saves after the step
     with contextlib.suppress(EOFError, OSError):  # the run is over, or nobody is there any more
         _serve(Connection(pipe), file)
     os._exit(0)

@@ -85,22 +85,32 @@ def milestones(steps: int, count: int) -> list[int]:
 def shares_of_a_batch(config: ConfigDict, where: Placement, flops: int | float, steps: int) -> int:
     """Equal shares of a batch, each computed by a process with cores of its own (training.cores); 1: by this one.
 
-    On a CPU, for one run, where each can be kept to cores of its own (Linux): `train.shares`, if there are so many
-    cores. Else some with equally many cores each, for a run of `steps` steps of `flops` each that makes up for the
-    start of processes; not for convolutions, which XLA divides among its threads well enough, nor where
-    `train.accumulate` says how this process is to take the batch.
+    On a CPU, for one run, where the system `can_share`: `train.shares`, if there are so many cores. Else some, with
+    equally many cores each, for a run of `steps` steps of `flops` each that makes up for the start of processes; not
+    for dense convolutions, which XLA divides among its threads well enough, nor where `train.accumulate` says how this
+    process is to take the batch.
     """
-    if not _on_one_cpu(where) or not (hasattr(os, 'sched_setaffinity') and hasattr(os, 'memfd_create')):
+    if not _on_one_cpu(where) or not can_share():
         return 1
     cores, asked, examples = len(cores_allowed()), config.train.shares, config.train.batch_size
-    possible = [n for n in range(1, cores + 1) if examples % n == 0 and examples // n % base.parts(config) == 0]
     if asked is not None:
-        return max(n for n in possible if n <= asked)
+        most = range(1, min(asked, cores) + 1)
+        return max(n for n in most if examples % n == 0 and examples // n % base.parts(config) == 0)
     worthwhile = flops * steps >= LONG_RUN and config.train.accumulate is None
     if not worthwhile or traits(config.model).convolves:
         return 1
-    most = max(1, min(MOST_SHARES, int(flops // LEAST_SHARE)))
-    return max(n for n in possible if n <= most and cores % n == 0)
+    return equal_shares(cores, examples, int(flops // LEAST_SHARE))
+
+
+def can_share() -> bool:
+    """Whether this system keeps processes to their cores, and has memory for them that no file is left of."""
+    return hasattr(os, 'sched_setaffinity') and hasattr(os, 'memfd_create')
+
+
+def equal_shares(cores: int, examples: int, most: int = MOST_SHARES) -> int:
+    """The most shares, of equally many examples and cores each."""
+    most = max(1, min(most, MOST_SHARES, cores))
+    return max(n for n in range(1, most + 1) if examples % n == cores % n == 0)
 
 
 def parts_of_a_share(

@@ -5,13 +5,15 @@ import jax.numpy as jnp
 
 from benchmarks import loop
 from training.placement import cores_allowed
+from training.strategy import can_share, equal_shares
 
 
 def test_a_row_has_every_arm_and_the_baseline_gains_nothing_over_itself():
     case = loop.Case('tiny', 8, 8, loop.SMALL | {'model.embed_dim': 16, 'model.depth': 1})
     row = loop.measure(case, (2, 4, 8), seconds=0.0, fewest=2)
     others = {loop.SINGLE, loop.DISPATCH, '2 together', '4 together', '8 together'}
-    shared = {loop.SHARED} if len(cores_allowed()) > 1 else set()
+    shares = equal_shares(len(cores_allowed()), 8) if can_share() else 1
+    shared = {loop.SHARED.format(shares)} if shares > 1 else set()
     assert set(row['arms']) == {*others, loop.IN_PARTS, *shared}
     assert row['arms'][loop.SINGLE]['gain'] == {'median': 1.0, 'low': 1.0, 'high': 1.0}
     assert all(arm['ms'] > 0 for arm in row['arms'].values())

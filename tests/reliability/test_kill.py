@@ -22,6 +22,7 @@ from tests.reliability.runs import (
 )
 from training.checkpoints import latest_step
 from training.placement import cores_allowed
+from training.strategy import can_share
 
 # Each list is the life of one run: where it is killed, again and again, before it is left alone. 20 kills.
 LIVES = [
@@ -84,7 +85,7 @@ def command_line(pid):
         return ''
 
 
-@pytest.mark.skipif(len(cores_allowed()) < 2, reason='a process each takes two cores')
+@pytest.mark.skipif(not can_share() or len(cores_allowed()) < 2, reason='takes Linux, and a core each')
 def test_a_run_whose_batches_processes_share_loses_nothing_with_any_of_them(tmp_path):
     """The command is signalled with all that it started, as a scheduler does, then killed; a helper is killed."""
     shared = *SMALL, '--config.train.shares=2'
@@ -95,7 +96,8 @@ def test_a_run_whose_batches_processes_share_loses_nothing_with_any_of_them(tmp_
 
     process = start('train.py', cut, *shared)
     assert wait_until(process, lambda: newest_row(cut) >= 50)
-    os.killpg(process.pid, signal.SIGTERM)
+    for pid in (*helpers(process), process.pid):
+        os.kill(pid, signal.SIGTERM)
     code, _, err = finish(process)
     assert code == 128 + signal.SIGTERM, err
     assert f'saved at step {latest_step(cut):,} of {STEPS}' in err
@@ -105,7 +107,7 @@ def test_a_run_whose_batches_processes_share_loses_nothing_with_any_of_them(tmp_
     started = helpers(process)
     assert len(started) == 2
     process.kill()
-    process.communicate()
+    process.communicate(timeout=60)
     until = time.monotonic() + 30
     while any(map(command_line, started)) and time.monotonic() < until:
         time.sleep(0.01)

@@ -23,11 +23,12 @@ from training.optimiser import Rates
 from training.placement import cores_allowed
 from training.programs import compile_programs
 from training.step import build_model, initial_state, make_train_steps
+from training.strategy import can_share
 from training.track import Member
 
 BATCH, STEPS = 16, 24
 
-pytestmark = pytest.mark.skipif(len(cores_allowed()) < 2, reason='a process each takes two cores')
+pytestmark = pytest.mark.skipif(not can_share() or len(cores_allowed()) < 2, reason='takes Linux, and a core each')
 
 
 @pytest.fixture
@@ -130,6 +131,16 @@ def test_each_process_has_its_cores_and_is_gone_afterwards(config, dataset):
     assert set.union(*kept_to) == allowed
     assert sum(map(len, kept_to)) == len(allowed)
     assert not any(map(is_there, pids))
+
+
+def test_memory_may_be_larger_than_two_gibibytes():
+    params = 86_000_001  # about a ViT-B's
+    sizes = [4 * params, 8 * 4 * params, 128 * 224 * 224 * 3, 4 * 128]
+    offsets, end = cores.layout(sizes)
+    assert all(offset % cores.ALIGNMENT == 0 for offset in offsets)
+    gaps = np.diff([*offsets, end]) - sizes
+    assert np.all((gaps >= 0) & (gaps < cores.ALIGNMENT))
+    assert end > 2**31
 
 
 def test_a_signal_to_all_leaves_the_step_to_who_trains(config, dataset):
