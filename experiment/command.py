@@ -57,7 +57,9 @@ def run(main: Callable[[], int | None]) -> NoReturn:
                 raise
             _end(1, str(StorageError.of(Path(error.filename or '.'), error)))
         except Exception as error:
-            if not _of_memory(error):
+            from training.allocator import was_refused
+
+            if not was_refused(error):
                 raise
             _end(1, f'out of memory ({error}); {LESS_MEMORY}')
 
@@ -65,14 +67,6 @@ def run(main: Callable[[], int | None]) -> NoReturn:
         app.run(guarded, flags_parser=_parse)
     except Interrupted as interrupted:  # in a config file, too
         _end(interrupted.status, f'{interrupted}; the same command resumes from there')
-
-
-def _of_memory(error: Exception) -> bool:
-    """Whether NumPy, or XLA on any backend, was refused memory. (What a system kills for it cannot say so.)"""
-    import jax
-
-    of_xla = isinstance(error, jax.errors.JaxRuntimeError) and str(error).startswith('RESOURCE_EXHAUSTED')
-    return of_xla or isinstance(error, MemoryError)
 
 
 def _parse(argv: list[str]) -> list[str]:

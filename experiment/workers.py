@@ -23,7 +23,7 @@ from experiment.sweeps import Planned
 from experiment.worker import Work
 from training import interruption
 from training.interruption import Interrupted
-from training.placement import cores_allowed
+from training.placement import core_shares, cores_allowed
 
 Waiting = tuple[str, Group]  # a group, behind what its programs follow from
 DIED = 'died'
@@ -168,9 +168,3 @@ def _end(busy: list[_Process], display: Display) -> None:
 def following(waiting: Sequence[Waiting], last: str | None, begun: set[str]) -> Waiting:
     """What a process takes that had the programs `last`: a group of the same, else one of programs not `begun`."""
     return min(waiting, key=lambda programs_and_group: (programs_and_group[0] != last, programs_and_group[0] in begun))
-
-
-def core_shares(cores: Sequence[int], workers: int) -> list[list[int]]:
-    """Which cores each worker has: all of them, as evenly as can be; workers beyond the cores share."""
-    shares = min(len(cores), workers)
-    return [list(cores[index % shares :: shares]) for index in range(workers)]

@@ -1,4 +1,4 @@
-"""How this process keeps the memory that a training step frees."""
+"""How this process keeps the memory that a training step frees, and whether it got none."""
 
 import ctypes
 import os
@@ -33,3 +33,9 @@ def keep_memory() -> bool:
     jax.config.update('jax_cpu_enable_async_dispatch', False)
     taken = [mallopt(parameter, value) for parameter, value in SETTINGS]
     return all(taken)
+
+
+def was_refused(error: Exception) -> bool:
+    """Whether NumPy, or XLA on any backend, was refused memory. (What a system kills for it cannot say so.)"""
+    of_xla = isinstance(error, jax.errors.JaxRuntimeError) and str(error).startswith('RESOURCE_EXHAUSTED')
+    return of_xla or isinstance(error, MemoryError)

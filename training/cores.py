@@ -7,7 +7,7 @@ waits for nobody within a step (benchmarks/NOTES.md has what that gains).
 The process that trains keeps the state. It writes params and images into memory that all of them have, adds up the
 gradients that come back, in the order of the shares, and takes the step; the others know nothing of a run, and have
 nothing to save. They are programs of their own rather than of `multiprocessing`, which would run the user's script in
-each anew, and a thread waits for none of them at the end.
+each anew, and wait for all of them at its end.
 """
 
 import contextlib
@@ -35,11 +35,12 @@ from jaxtyping import Float, Float32, Int32, UInt8
 from ml_collections import ConfigDict
 
 from data.spec import Spec
-from models.accounting import peak_memory_bytes
+from models import Model
+from models.accounting import count_params, peak_memory_bytes
 from training import interruption, program_cache
-from training.allocator import keep_memory
+from training.allocator import keep_memory, was_refused
 from training.optimiser import Rates
-from training.placement import cores_allowed
+from training.placement import core_shares, cores_allowed
 from training.step import State, Sums, build_model, make_gradients, make_update, state_shapes
 from training.xla_options import compiled
 
@@ -110,11 +111,13 @@ class Team:
 
     Args:
       config: of an experiment; `train.accumulate` is the parts of a share, and its Rates are not read.
+      model: that of the experiment.
       shares: as many as there are processes; they divide `train.batch_size`.
     """
 
-    def __init__(self, config: ConfigDict, spec: Spec, total_steps: int, shares: int):
-        self.config, self.spec, self.total_steps, self.shares = config, spec, total_steps, shares
+    def __init__(self, config: ConfigDict, spec: Spec, model: Model, total_steps: int, shares: int):
+        self.config, self.spec, self.model, self.total_steps, self.shares = config, spec, model, total_steps, shares
+        self._count = count_params(model.shapes)
         self._processes: list[subprocess.Popen] = []
         self._pipes: list[Connection] = []
         self._memory: Memory | None = None
@@ -126,17 +129,16 @@ class Team:
         """Starts the processes, unless they run; they compile while this one does something else."""
         if self._processes:
             return
-        params = sum(leaf.size for leaf in jax.tree.leaves(build_model(self.config, self.spec).shapes))
-        cores, cached = cores_allowed(), program_cache.folder_in_use() is not None
+        cached = program_cache.folder_in_use() is not None
         settings = {name: getattr(jax.config, name) for name in SETTINGS if hasattr(jax.config, name)}
         self._end = weakref.finalize(self, _end, self._processes, self._pipes)  # whatever becomes of this object
         file = os.memfd_create('shares')  # which ends with the last process that has it
         try:
-            self._memory = Memory.of(file, params, self.shares, self.config.train.batch_size, self.spec)
-            for index in range(self.shares):
+            self._memory = Memory.of(file, self._count, self.shares, self.config.train.batch_size, self.spec)
+            for index, cores in enumerate(core_shares(cores_allowed(), self.shares)):
                 share = Share(
                     *(self.config.to_json(), self.spec, index, self.shares),
-                    *(cores[index :: self.shares], params, settings, cached),
+                    *(cores, self._count, settings, cached),
                 )
                 self._start_one(share, file)
         except BaseException:
@@ -197,10 +199,8 @@ class Team:
 
     @functools.cached_property
     def _update(self) -> jax.stages.Compiled:
-        model = build_model(self.config, self.spec)
-        update = make_update(self.config, model, self.total_steps)
-        state, rates = state_shapes(self.config, model), jax.eval_shape(lambda: Rates.of(self.config.train))
-        params = sum(leaf.size for leaf in jax.tree.leaves(state.params))
+        update = make_update(self.config, self.model, self.total_steps)
+        state, rates = state_shapes(self.config, self.model), jax.eval_shape(lambda: Rates.of(self.config.train))
 
         def all_added(state, rates, gradients, losses, correct):
             unravel = ravel_pytree(state.params)[1]
@@ -210,7 +210,7 @@ class Team:
             state = update(state, rates, gradients, sums)
             return state, ravel_pytree(state.params)[0]
 
-        each = [jax.ShapeDtypeStruct(shape, kind) for shape, kind in (((params,), 'f4'), ((), 'f4'), ((), 'i4'))]
+        each = [jax.ShapeDtypeStruct(shape, kind) for shape, kind in (((self._count,), 'f4'), ((), 'f4'), ((), 'i4'))]
         arguments = ([one] * self.shares for one in each)
         return compiled(jax.jit(all_added, donate_argnums=0).lower(state, rates, *arguments), self.config)
 
@@ -321,7 +321,7 @@ def _serve(pipe: Connection, file: int) -> None:
 
 
 def _failed(error: Exception) -> Failed:
-    refused = isinstance(error, MemoryError) or str(error).startswith('RESOURCE_EXHAUSTED')
+    refused = was_refused(error)
     return Failed(refused, str(error) if refused else traceback.format_exc())
 
 

@@ -39,6 +39,12 @@ def cores_allowed() -> list[int]:
     return sorted(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else list(range(os.cpu_count() or 1))
 
 
+def core_shares(cores: Sequence[int], workers: int) -> list[list[int]]:
+    """Which cores each worker has: all of them, as evenly as can be; workers beyond the cores share."""
+    shares = min(len(cores), workers)
+    return [list(cores[index % shares :: shares]) for index in range(workers)]
+
+
 def devices() -> Sequence[jax.Device]:
     """All that may be used."""
     return jax.devices()

@@ -125,7 +125,7 @@ def _compile(
     about = 3 * flops * config.train.batch_size  # of a step, which cannot be counted before the parts are chosen
     shares = shares_of_a_batch(config, where, about, total_steps)
     config.train.accumulate = parts_of_a_share(config, where, spec.image_shape, about, total_steps, shares)
-    team = Team(config, spec, total_steps, shares) if shares > 1 else None
+    team = Team(config, spec, model, total_steps, shares) if shares > 1 else None
     with contextlib.ExitStack() as unless_made:
         if team:
             unless_made.callback(team.close)

@@ -11,7 +11,8 @@ import pytest
 
 from experiment import sweeps, workers
 from experiment.display import Display
-from experiment.workers import core_shares, following, in_processes
+from experiment.workers import following, in_processes
+from training.placement import core_shares
 
 
 def work(group, workdir, reporter, processes):
@@ -136,16 +137,6 @@ def test_a_defect_ends_all_processes(groups, tmp_path):
         in_processes(raises, tmp_path, groups, 2, display)
     assert "raise RuntimeError('a defect')" in '\n'.join(raised.value.__notes__)  # where it was, in that process
     assert multiprocessing.active_children() == []
-
-
-@pytest.mark.parametrize(('cores', 'workers'), [(1, 3), (2, 2), (4, 2), (7, 3), (8, 1)])
-def test_all_cores_are_given_out_evenly(cores, workers):
-    shares = core_shares(list(range(cores)), workers)
-    assert len(shares) == workers
-    assert {core for share in shares for core in share} == set(range(cores))
-    assert max(map(len, shares)) - min(map(len, shares)) <= 1
-    if workers <= cores:
-        assert sum(map(len, shares)) == cores
 
 
 def test_a_group_is_tried_again_on_as_many_cores_as_the_others_had(groups, tmp_path, monkeypatch):

@@ -72,7 +72,7 @@ def trained(step, config, dataset, calls=2, by_step=False):
 )
 def test_steps_are_those_of_one_process(config, dataset, fields, shares, by_step):
     config.update_from_flattened_dict(fields)
-    with Team(config, dataset.spec, STEPS, shares) as team:
+    with Team(config, dataset.spec, build_model(config, dataset.spec), STEPS, shares) as team:
         ours = trained(team.step, config, dataset, by_step=by_step)
     config.train.accumulate = 1
     whole = jax.jit(make_train_steps(config, build_model(config, dataset.spec), STEPS))
@@ -90,7 +90,7 @@ def test_steps_are_those_of_one_process(config, dataset, fields, shares, by_step
 
 
 def test_a_team_that_comes_back_does_the_same_bit_for_bit(config, dataset):
-    team, states = Team(config, dataset.spec, STEPS, 2), []
+    team, states = Team(config, dataset.spec, build_model(config, dataset.spec), STEPS, 2), []
     for _ in range(2):
         with team:
             states.append(trained(team.step, config, dataset))
@@ -99,7 +99,7 @@ def test_a_team_that_comes_back_does_the_same_bit_for_bit(config, dataset):
 
 def test_a_step_that_diverges_is_named(config, dataset):
     config.train.learning_rate = 1e30
-    with Team(config, dataset.spec, STEPS, 2) as team:
+    with Team(config, dataset.spec, build_model(config, dataset.spec), STEPS, 2) as team:
         state = trained(team.step, config, dataset)
     assert state.sums.diverged == 3  # the first moves nothing: the warm-up begins at 0
 
@@ -123,7 +123,7 @@ def are_gone(pids):
 
 
 def test_each_process_has_its_cores_and_is_gone_afterwards(config, dataset):
-    team = Team(config, dataset.spec, STEPS, 2)
+    team = Team(config, dataset.spec, build_model(config, dataset.spec), STEPS, 2)
     with team:
         pids = children(team)
         kept_to = [os.sched_getaffinity(pid) for pid in pids]
@@ -144,7 +144,7 @@ def test_memory_may_be_larger_than_two_gibibytes():
 
 
 def test_a_signal_to_all_leaves_the_step_to_who_trains(config, dataset):
-    with Team(config, dataset.spec, STEPS, 2) as team:
+    with Team(config, dataset.spec, build_model(config, dataset.spec), STEPS, 2) as team:
         for pid in children(team):
             os.kill(pid, signal.SIGTERM)
             os.kill(pid, signal.SIGINT)
@@ -155,22 +155,21 @@ def test_a_signal_to_all_leaves_the_step_to_who_trains(config, dataset):
     ('signum', 'raised'), [(signal.SIGKILL, MemoryError), (signal.SIGABRT, RuntimeError)], ids=['killed', 'aborted']
 )
 def test_a_process_that_ends_is_named(config, dataset, signum, raised):
-    with Team(config, dataset.spec, STEPS, 2) as team:
+    with Team(config, dataset.spec, build_model(config, dataset.spec), STEPS, 2) as team:
         os.kill(children(team)[1], signum)
         with pytest.raises(raised, match=rf'share 2 of 2 of a batch ended with status -{int(signum)}'):
             trained(team.step, config, dataset)
 
 
-def test_what_a_process_raises_is_told(config, dataset, monkeypatch):
+def test_what_a_process_raises_is_told(config, dataset):
     model = build_model(config, dataset.spec)
-    monkeypatch.setattr(cores, 'build_model', lambda config, spec: model)  # here alone
     config.model.mixer = 'no_such_mixer'
     with pytest.raises(RuntimeError, match=r"(?s)Traceback.*model.mixer='no_such_mixer'"):
-        Team(config, dataset.spec, STEPS, 2).__enter__()
+        Team(config, dataset.spec, model, STEPS, 2).__enter__()
 
 
 def test_a_team_that_did_not_come_back_is_no_hindrance(config, dataset):
-    team = Team(config, dataset.spec, STEPS, 2)
+    team = Team(config, dataset.spec, build_model(config, dataset.spec), STEPS, 2)
     with team:
         whole = trained(team.step, config, dataset)
     team.start()
@@ -192,7 +191,7 @@ def test_what_cannot_start_leaves_nothing(config, dataset, monkeypatch):
 
     monkeypatch.setattr(cores.subprocess, 'Popen', once)
     with pytest.raises(OSError, match='no more processes'):
-        Team(config, dataset.spec, STEPS, 2).start()
+        Team(config, dataset.spec, build_model(config, dataset.spec), STEPS, 2).start()
     assert are_gone([started[0].pid])
 
 
@@ -212,9 +211,11 @@ SCRIPT = """
 from tests.experiments import small
 import data
 from training.cores import Team
+from training.step import build_model
 config = small()
 config.train.accumulate = 1
-team = Team(config, data.load(config.data).spec, 24, 2)
+spec = data.load(config.data).spec
+team = Team(config, spec, build_model(config, spec), 24, 2)
 team.start()
 team.wait()
 print(*(process.pid for process in team._processes), flush=True)
@@ -239,7 +240,7 @@ def test_settings_of_jax_are_those_of_whoever_trains(config, dataset):
     try:
         for implementation in ('threefry2x32', 'rbg'):
             jax.config.update('jax_default_prng_impl', implementation)
-            with Team(config, dataset.spec, STEPS, 2) as team:
+            with Team(config, dataset.spec, build_model(config, dataset.spec), STEPS, 2) as team:
                 states.append(trained(team.step, config, dataset))
             whole = jax.jit(make_train_steps(config, build_model(config, dataset.spec), STEPS))
             theirs = trained(whole, config, dataset)

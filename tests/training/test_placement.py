@@ -79,3 +79,13 @@ def test_each_part_of_an_accumulated_batch_must_divide():
     config = base.get_config()
     config.train.batch_size, config.train.accumulate = 16, 4
     assert placement.of_training(config) == placement.of(1, 4)
+
+
+@pytest.mark.parametrize(('cores', 'workers'), [(1, 3), (2, 2), (4, 2), (7, 3), (8, 1)])
+def test_all_cores_are_given_out_evenly(cores, workers):
+    shares = placement.core_shares(list(range(cores)), workers)
+    assert len(shares) == workers
+    assert {core for share in shares for core in share} == set(range(cores))
+    assert max(map(len, shares)) - min(map(len, shares)) <= 1
+    if workers <= cores:
+        assert sum(map(len, shares)) == cores
