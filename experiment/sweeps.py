@@ -124,7 +124,7 @@ def _planned(where: str, row: Any, config: ConfigDict, usual: dict[str, Any], ax
         resolved.update_from_flattened_dict(fields)
         validate(resolved)
         refuse_unread(fields, [resolved], usual=usual, tokens_of=_tokens)
-        steps = total_steps(resolved, len(data.load_once(resolved.data).train.labels))
+        steps = total_steps(resolved, _training_examples(resolved.data.to_json()))
     except (ConfigError, KeyError, TypeError, ValueError) as error:
         raise ConfigError(f'{named}: {error.args[0] if error.args else error}') from error
     return Planned(run_name(resolved), arm, fields, resolved, steps, _place(named, curve, x, axis), tuned, against)
@@ -151,6 +151,12 @@ def _tokens(config: ConfigDict) -> int:
 def _image_shape(fields: str) -> tuple[int, int, int]:
     """Of a dataset, by its config: to look it up for each row of a sweep takes seconds."""
     return data.spec(ConfigDict(json.loads(fields))).image_shape
+
+
+@functools.lru_cache(maxsize=1024)
+def _training_examples(fields: str) -> int:
+    """Of a dataset, by its config: rows that take datasets in turn would have each made once more."""
+    return len(data.load_once(ConfigDict(json.loads(fields))).train.labels)
 
 
 def _sets(run: Planned, name: str) -> bool:

@@ -239,3 +239,14 @@ def test_steps_of_a_run_are_counted_from_its_epochs_too(config):
     examples = len(data.load(counted.config.data).train.labels)
     assert counted.steps == round(3 * examples / config.train.batch_size)
     assert (written.steps, long.steps) == (7, 2 * counted.steps)
+
+
+def test_datasets_that_rows_take_in_turn_are_each_made_once(config, monkeypatch):
+    made, real = [], data.load
+    monkeypatch.setattr(data, 'load', lambda fields: made.append(fields.validation_fraction) or real(fields))
+    fractions = [0.21, 0.31, 0.41]  # which no other test has asked for
+    rows = [{'data.validation_fraction': fraction, 'seed': seed} for seed in range(3) for fraction in fractions]
+    config.train.steps, config.train.epochs = None, 100.0
+    steps = [run.steps for run in sweeps.plan(config, rows)]
+    assert steps == 3 * sorted(set(steps), reverse=True)  # the more of them validate, the fewer train
+    assert made == fractions

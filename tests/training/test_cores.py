@@ -15,6 +15,7 @@ from jax.flatten_util import ravel_pytree
 
 import data
 from tests.experiments import small
+from tests.quick import QUICKLY
 from training import cores, loop
 from training import programs as programs_module
 from training.cores import Team
@@ -29,6 +30,12 @@ from training.track import Member
 BATCH, STEPS = 16, 24
 
 pytestmark = pytest.mark.skipif(not can_share() or len(cores_allowed()) < 2, reason='takes Linux, and a core each')
+
+
+@pytest.fixture(autouse=True)
+def _quickly(monkeypatch):
+    """Processes compile as this one does."""
+    monkeypatch.setenv('XLA_FLAGS', QUICKLY)
 
 
 @pytest.fixture
