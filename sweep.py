@@ -23,7 +23,10 @@ from experiment import command
 CONFIG = config_flags.DEFINE_config_file('config', None, 'A config file with sweep(), and after a colon its variant.')
 WORKDIR = flags.DEFINE_string('workdir', None, 'Folder of the sweep; each run gets one below it.')
 WORKERS = flags.DEFINE_integer(
-    'workers', None, 'Processes that train at the same time; left out: one a core on a CPU, else one.', lower_bound=1
+    'workers',
+    None,
+    'Processes that train at the same time; left out: one a core on a CPU, as far as memory goes, else one.',
+    lower_bound=1,
 )
 TOGETHER = flags.DEFINE_integer(
     'together',

@@ -10,7 +10,7 @@ from typing import NoReturn
 from absl import app
 
 from configs.errors import ConfigError
-from experiment import arguments
+from experiment import arguments, cgroups
 from experiment.garbage import collect_seldom
 from experiment.hush import hush
 from files.writing import OF_STORAGE, StorageError
@@ -32,6 +32,7 @@ def run(main: Callable[[], int | None]) -> NoReturn:
 
     Anything else that is raised is a defect and keeps its traceback.
     """
+    cgroups.keep_to_limit()
     collect_seldom()
     hush()
     listen()

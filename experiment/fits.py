@@ -4,12 +4,10 @@ Every count is the least that training takes, or evaluation, so nothing that cou
 limit is tried.
 """
 
-import contextlib
 import functools
 import math
 import os
 from collections.abc import Sequence
-from pathlib import Path
 
 import jax
 import numpy as np
@@ -20,6 +18,7 @@ from configs import base
 from configs.errors import ConfigError
 from configs.fields import get
 from data.spec import Spec
+from experiment import cgroups
 from models.fused import fallback
 from models.mixers import MIXERS
 from models.patches import patch_grid
@@ -30,15 +29,12 @@ TRAINED = 16  # bytes of a param: itself, its gradient, and AdamW's two moments
 RESTORED = 4  # bytes of one that is evaluated
 STOP = 100  # bytes of a milestone in the plan of a run: a Python int in a set
 RESNET_WEIGHTS = 2724  # of ResNet-18's convolutions at width 1, the stem apart; they grow with its square
-CGROUP_LIMIT = Path('/sys/fs/cgroup/memory.max')
 
 
 @functools.cache
 def machine_memory() -> int:
     """Bytes of this machine's memory that this process may take, all devices' included."""
-    host = os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES')
-    with contextlib.suppress(OSError, ValueError):  # no such group, or one without a limit
-        host = min(host, int(CGROUP_LIMIT.read_text()))
+    host = int(min(os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES'), cgroups.memory()))
     accelerators = [device for device in jax.devices() if device.platform != 'cpu']
     return host + sum((device.memory_stats() or {}).get('bytes_limit', 0) for device in accelerators)
 

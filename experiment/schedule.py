@@ -12,6 +12,7 @@ import data
 from configs.errors import ConfigError
 from experiment import folder
 from experiment.display import Display
+from experiment.fits import machine_memory
 from experiment.groups import Group, grouped, label
 from experiment.lock import locked
 from experiment.run import execute_together
@@ -27,6 +28,7 @@ from training.programs import MOST_KEPT, Programs, compile_programs
 from training.track import Member
 
 LARGEST_SHARE = 0.9  # of the device's memory that the plan of a population may take
+OF_A_PROCESS = 2**30  # bytes: about what one takes that trains the demo, JAX and what it compiles included
 FEWEST_AHEAD = 3  # groups whose programs are compiled while others train, however few cores there are
 
 
@@ -36,7 +38,7 @@ def run_all(
     """Trains what is not finished; a run that fails does not stop the others.
 
     Args:
-      workers: processes that train at the same time; None: on a CPU one a core, elsewhere this one alone.
+      workers: processes that train at the same time; None: as `processes` says.
       at_most: runs that train together in one; None: as many as pays (training.strategy).
     Returns:
       By run name, one line on each run that failed or diverged.
@@ -75,13 +77,13 @@ def run_all(
 
 
 def processes(asked: int | None) -> int:
-    """The processes that may train at the same time, of those that were `asked` for.
+    """The processes that may train at the same time: as `asked` for, else one a core as long as memory suffices.
 
     Raises ConfigError: several would share an accelerator.
     """
     on_cpu = jax.default_backend() == 'cpu'
     if asked is None:
-        return len(cores_allowed()) if on_cpu else 1
+        return min(len(cores_allowed()), max(1, machine_memory() // OF_A_PROCESS)) if on_cpu else 1
     if asked > 1 and not on_cpu:
         raise ConfigError(f'--workers={asked}: one process takes all of an accelerator; 1 would do')
     return asked

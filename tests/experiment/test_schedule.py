@@ -199,6 +199,14 @@ def test_an_accelerator_is_for_one_process_and_a_cpu_for_as_many_as_it_has_cores
         schedule.processes(2)
 
 
+@pytest.mark.parametrize(('gibibytes', 'expected'), [(0.5, 1), (1.9, 1), (7.5, 7), (500, 16)])
+def test_a_sweep_starts_no_more_processes_than_its_memory_holds_unless_it_is_told_to(gibibytes, expected, monkeypatch):
+    monkeypatch.setattr(schedule, 'cores_allowed', lambda: range(16))
+    monkeypatch.setattr(schedule, 'machine_memory', lambda: int(gibibytes * 2**30))
+    assert schedule.processes(None) == expected
+    assert schedule.processes(12) == 12
+
+
 def test_programs_compiled_ahead_are_those_that_train(config, tmp_path):
     runs = sweeps.plan(config, [{'model.mlp_ratio': ratio} for ratio in (1.0, 1.5, 2.5, 3.0)])
     groups = grouped(runs, tmp_path / 'ahead')

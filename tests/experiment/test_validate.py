@@ -1,3 +1,4 @@
+import math
 from types import SimpleNamespace
 
 import jax
@@ -339,11 +340,11 @@ def test_attention_that_writes_no_weights_down_for_all_tokens_needs_no_memory_fo
         fits.check_model(config, config.model, spec, to_train=True)
 
 
-def test_memory_is_what_the_group_of_the_process_may_take_and_the_accelerators_have(monkeypatch, tmp_path):
-    monkeypatch.setattr(fits, 'CGROUP_LIMIT', tmp_path / 'memory.max')
+def test_memory_is_what_the_group_of_the_process_may_take_and_the_accelerators_have(monkeypatch):
+    monkeypatch.setattr(fits.cgroups, 'memory', lambda: math.inf)
     host = fits.machine_memory.__wrapped__()
-    for limit, expected in (('max\n', host), (f'{2**20}\n', 2**20), (f'{2 * host}\n', host)):
-        fits.CGROUP_LIMIT.write_text(limit)
+    for limit, expected in ((2**20, 2**20), (2 * host, host)):
+        monkeypatch.setattr(fits.cgroups, 'memory', lambda limit=limit: float(limit))
         assert fits.machine_memory.__wrapped__() == expected
     devices = [('cpu', {'bytes_limit': 5}), ('gpu', {'bytes_limit': 7}), ('gpu', {'bytes_limit': 7}), ('gpu', None)]
     made = [SimpleNamespace(platform=platform, memory_stats=lambda stats=stats: stats) for platform, stats in devices]
