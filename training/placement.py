@@ -40,9 +40,14 @@ def cores_allowed() -> list[int]:
 
 
 def core_shares(cores: Sequence[int], workers: int) -> list[list[int]]:
-    """Which cores each worker has: all of them, as evenly as can be; workers beyond the cores share."""
+    """Which cores each worker has: equally many, or one that others have too where there are not enough.
+
+    Cores that are left over stay idle: on one more than the others have, a run would add up in another order, and its
+    bits would depend on whose turn it was.
+    """
     shares = min(len(cores), workers)
-    return [list(cores[index % shares :: shares]) for index in range(workers)]
+    each = len(cores) // shares
+    return [list(cores[index % shares :: shares][:each]) for index in range(workers)]
 
 
 def devices() -> Sequence[jax.Device]:
