@@ -10,9 +10,10 @@ The shape is that of table 8 (appendix D.4) in Dosovitskiy et al. 2021 (arXiv:20
 column for each place to add it. It differs in the data (theirs is ImageNet, few-shot), in having eight encodings for
 their two absolute ones, and in leaving out their relative one, which has no stem to be added to.
 
-What to expect of `:tiny`: 77.3% with `none`; 94.3 to 97.7% with any encoding, wherever it is added. Where it is added
-moves the accuracy by 1.3 points at most, and the fourteen tests against `stem` show no difference (p of 0.39 or more).
-See results/injection/; it took seven minutes on two cores. The full form has not been run yet.
+What to expect of `:tiny`: 77.3% with `none`; 94.3 to 97.7% with any encoding, wherever it is added. Means of one
+encoding differ by 1.3 points at most by where it is added, and the fourteen tests against `stem` show no difference (p
+of 0.39 or more; the intervals reach 3.0 points). See results/injection/; it took seven minutes on two cores that did
+other work too. The full form has not been run yet.
 """
 
 import itertools

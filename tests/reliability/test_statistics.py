@@ -108,6 +108,38 @@ def test_an_interval_holds_the_truth_as_often_as_it_says(name, seeds):
     assert abs(coverage - SHORT.get((name, seeds), 0.95)) <= 0.02
 
 
+# By the share of seeds that learn: how often the interval of 3, 5 and 10 of them holds the truth.
+OF_TWO_KINDS = {0.4: {3: 0.72, 5: 0.91, 10: 0.94}, 0.2: {3: 0.49, 5: 0.67, 10: 0.89}}
+
+
+def of_two_kinds(share, arms, seeds, tables=4000):
+    """Seeds that learn the task, and others that stay at chance, as in configs/tables/distance.py."""
+    generator = np.random.default_rng([seeds, arms, round(100 * share)])
+    learned = generator.random((tables, arms, seeds)) < share
+    return np.where(learned, 0.92, 0.51) + 0.015 * generator.standard_normal(learned.shape)
+
+
+@pytest.mark.parametrize('seeds', COUNTS)
+@pytest.mark.parametrize('share', OF_TWO_KINDS)
+def test_an_interval_of_seeds_of_two_kinds_holds_the_truth_less_often(share, seeds):
+    """They may all be of one kind, or but one of the other."""
+    intervals = [statistics.mean_and_interval(values) for values in of_two_kinds(share, 1, seeds)[:, 0]]
+    coverage = np.mean([interval.low <= 0.51 + 0.41 * share <= interval.high for interval in intervals])
+    assert abs(coverage - OF_TWO_KINDS[share][seeds]) <= 0.02
+
+
+@pytest.mark.parametrize('seeds', COUNTS)
+@pytest.mark.parametrize('share', OF_TWO_KINDS)
+def test_an_arm_of_such_seeds_differs_from_itself_no_more_often_for_it(share, seeds):
+    p_values = [statistics.paired_difference(*pair).p_value for pair in of_two_kinds(share, 2, seeds)]
+    assert np.mean(np.array(p_values) <= NOMINAL) <= NOMINAL + error(NOMINAL, len(p_values))
+
+
+def test_two_of_such_seeds_are_too_few():
+    p_values = [statistics.paired_difference(*pair).p_value for pair in of_two_kinds(0.4, 2, 2)]
+    assert abs(np.mean(np.array(p_values) <= NOMINAL) - 0.126) <= 0.02
+
+
 def test_what_other_images_would_say_is_in_the_interval_only_with_their_sampling_error():
     """As the note under a table says: seeds that share a test set share what is peculiar to it."""
     scores, _ = drawn('shared_images', 1, 10)
