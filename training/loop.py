@@ -81,17 +81,15 @@ def train(members: Sequence[Member], dataset: Dataset, *, profiled: bool = False
         profile = stack.enter_context(Profile(members[0].folder if profiled else None, steps))
         run = Run(config, dataset, programs, feed, train_keys, rates, tracks, steps, begun, profile)
         if start:
-            one = jax.eval_shape(lambda state: population.member(state, 0, size), state)
-            states = [track.restore(start, one) for track in tracks]
-            state = jax.device_put(population.together(states), programs.where.members)
+            state = _restored(run, state, [start] * size)
         for milestone in milestones(steps, config.checkpoint.count):
             if milestone > start:
                 state = _train_until(milestone, run, state, start)
                 start = milestone
-            if all(track.diverged_step is not None for track in tracks):
+            if all(track.diverged for track in tracks):
                 break
-        state = _selected(run, state)
-        return results(run, state)
+        counting = [None if track.keeps_last else track.selected() for track in tracks]
+        return results(run, _restored(run, state, counting))
 
 
 def _by_one_process(config: ConfigDict) -> ConfigDict:
@@ -160,14 +158,14 @@ def _ended(run: Run, unheard: deque[jax.Array]) -> bool:
     while unheard and unheard[0].is_ready():
         for track, diverged in zip(run.tracks, np.atleast_1d(unheard.popleft()), strict=True):
             track.heard(int(diverged))
-    return interruption.requested() is not None or all(track.diverged_step is not None for track in run.tracks)
+    return interruption.requested() is not None or all(track.diverged for track in run.tracks)
 
 
 def _check_numerics(run: Run, before: State, after: State, arguments: Fed) -> None:
     """Waits for a step, and where a member diverged in it looks for the operation that did it."""
     for index, diverged in enumerate(np.atleast_1d(after.sums.diverged)):
         track = run.tracks[index]
-        if diverged and track.diverged_step is None and track.first_bad_operation is None:
+        if diverged and not track.diverged and track.first_bad_operation is None:
             own = population.member((before, run.keys, run.rates), index, run.size)
             fed = fed_to_one(arguments, index, run.size)
             track.first_bad_operation = find_bad_operation(run.config, run.dataset.spec, run.steps, *own, *fed)
@@ -200,15 +198,14 @@ def _log_row(run: Run, step: int, count: int, sums: Sums, clock: float) -> float
     return now
 
 
-def _selected(run: Run, state: State) -> State:
-    """The state whose params count, of every member that came to its end."""
-    if all(track.diverged_step is not None or track.selected() == run.steps for track in run.tracks):
+def _restored(run: Run, state: State, saved: Sequence[int | None]) -> State:
+    """`state`, with each member as it was when that step was saved; None: as it is."""
+    if not any(saved):
         return state
     one = jax.eval_shape(lambda state: population.member(state, 0, run.size), state)
-    on_host = jax.device_get(state)
-    states = []
-    for index, track in enumerate(run.tracks):
-        keeps = track.diverged_step is not None or track.selected() == run.steps
-        latest = population.member(on_host, index, run.size)
-        states.append(latest if keeps else track.restore(track.selected(), one))
+    on_host = jax.device_get(state) if None in saved else None
+    states = [
+        population.member(on_host, index, run.size) if step is None else track.restore(step, one)
+        for index, (track, step) in enumerate(zip(run.tracks, saved, strict=True))
+    ]
     return jax.device_put(population.together(states), run.programs.where.members)

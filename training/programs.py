@@ -25,7 +25,7 @@ from training.cores import Team
 from training.costs import Costs, countable, flops_of_a_step
 from training.evaluate import compile_evaluation
 from training.numerics import first_bad_operation
-from training.optimiser import relative_learning_rate
+from training.optimiser import Rates, relative_learning_rate
 from training.placement import Placement
 from training.program_cache import CacheCounts, counts
 from training.strategy import longest_dispatch, parts_of_a_share, shares_of_a_batch, steps_per_dispatch
@@ -61,15 +61,12 @@ class Programs(NamedTuple):
 
 MOST_KEPT = 16  # configurations whose programs a process keeps; a group that does not fit is halved, and needs more
 
-# Where runs may differ and still share their programs: these are arguments of them.
-ARGUMENTS = ('learning_rate', 'weight_decay', 'label_smoothing')
-
 
 def program_fields(config: ConfigDict) -> dict[str, Any]:
     """What decides which programs a run needs, beside its data, its steps and how many of them a dispatch takes."""
     fields = {name: config[name].to_dict() for name in ('data', 'model', 'train')}
     fields['deterministic'] = config.deterministic
-    for name in ARGUMENTS:
+    for name in Rates._fields:  # which are arguments of the programs
         del fields['train'][name]
     return fields
 
@@ -170,7 +167,7 @@ def _learning_rates(config: ConfigDict, total_steps: int) -> np.ndarray:
 
 def _without_arguments(fields: str) -> ConfigDict:
     config = ConfigDict(json.loads(fields))
-    for name in ARGUMENTS:
+    for name in Rates._fields:
         config.train[name] = 0.0  # an argument of the program: this value is never read
     return config
 

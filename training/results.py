@@ -25,7 +25,7 @@ def results(run: Run, state: State) -> list[dict[str, Any]]:
             track.heard(run.steps)  # no gradient told, nor validation, of images on which it overflows
     found = [
         {'status': 'diverged', 'diverged_step': track.diverged_step, 'first_bad_operation': track.first_bad_operation}
-        if track.diverged_step is not None
+        if track.diverged
         else {'status': 'finished'} | _result(run, track, {split: scores[split][index] for split in scores})
         for index, track in enumerate(run.tracks)
     ]

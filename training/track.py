@@ -57,6 +57,15 @@ class Track:
             self.log = MetricsLog(self.folder, start, mark, self.config)
             opened.pop_all()
 
+    @property
+    def diverged(self) -> bool:
+        return self.diverged_step is not None
+
+    @property
+    def keeps_last(self) -> bool:
+        """Whether its params of the last step stay: they are those that count, or none do."""
+        return self.diverged or self.selected() == self.steps
+
     def restore(self, step: int, like: State) -> State:
         """The state at a saved step; `like` has the shapes and types. Of one that has diverged, any: none looks at it.
 
@@ -64,7 +73,7 @@ class Track:
           StorageError: it was damaged since this run began, or other code made it, which looking at its checksums did
             not tell; it is set aside, so that the run goes on without it when it begins again.
         """
-        if self.diverged_step is not None:
+        if self.diverged:
             return jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), like)
         self.checkpoints.wait()
         try:
@@ -80,7 +89,7 @@ class Track:
     def train_row(self, sums: Sums, row: Row) -> None:
         """Logs the means of `sums` beside what `row` says of all members; its learning rate is relative."""
         self.heard(int(sums.diverged))
-        if self.diverged_step is not None and row['step'] >= self.diverged_step:
+        if self.diverged and row['step'] >= self.diverged_step:
             return  # an accelerator may tell of a step before the rows of steps before it are written
         loss, correct, examples = (float(value) for value in (sums.loss, sums.correct, sums.examples))
         if not math.isfinite(loss):  # finite ones, whose sum is not
@@ -91,14 +100,14 @@ class Track:
 
     def heard(self, diverged: int) -> None:
         """Takes note of the step at which the member diverged, if it did; 0: it did not."""
-        if diverged and self.diverged_step is None:
+        if diverged and not self.diverged:
             self.diverged_step = diverged
 
     def validated(self, step: int, spent: Spent, scores: dict[str, Any], state: State) -> None:
         """Logs and saves what more training made of it."""
-        if self.diverged_step is None and not math.isfinite(scores['loss']):
+        if not self.diverged and not math.isfinite(scores['loss']):
             self.diverged_step = step
-        if self.diverged_step is not None:
+        if self.diverged:
             self._note()
             return
         self.row({'step': step, 'validation_accuracy': scores['accuracy'], 'validation_loss': scores['loss']})
@@ -107,7 +116,7 @@ class Track:
 
     def interrupted(self, step: int, spent: Spent, state: State) -> None:
         """Saves a step at which nothing else would be saved, and waits until it is."""
-        if self.diverged_step is not None:
+        if self.diverged:
             self._note()
         elif step > self.saved:
             self._save(step, spent, state, validated=False)

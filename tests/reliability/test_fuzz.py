@@ -28,7 +28,7 @@ from models.matching import MATCHES
 from models.mixers import MIXERS
 from models.positions import POSITIONS
 from training.log import read_rows
-from training.programs import ARGUMENTS
+from training.optimiser import Rates
 
 SHARDS = 8
 TINY = {
@@ -117,7 +117,7 @@ TEXTS = ['', 'x', ' ', 'None', '../..', '/etc/passwd', '~nobody', 'mnist', 'imag
 TEXTS += ['a\nb', '\0', '\x1b[2J', '\u202e', '\ud800', 'é' * 5000, '%s{0}', '<b>', '[', '*']
 OTHERS = [None, [], [1], [64, 'x'], True, False]
 FIELDS = flatten(base.get_config().to_dict())
-CHEAP = [name for name in FIELDS if name.split('.')[0] in ('seed', 'log', 'checkpoint') or name[6:] in ARGUMENTS]
+CHEAP = [name for name in FIELDS if name.split('.')[0] in ('seed', 'log', 'checkpoint') or name[6:] in Rates._fields]
 
 
 def good(field):
