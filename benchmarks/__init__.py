@@ -12,7 +12,7 @@ from jaxtyping import Float
 
 from data.spec import Dataset, Spec, Split
 from experiment import environment
-from training.placement import cores_allowed
+from machine.cores import cores_allowed
 
 # Seconds that one timing lasts at least: a short program is called several times. On an accelerator calls are queued,
 # as in training, and what it waits for the first is little beside all of them.

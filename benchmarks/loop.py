@@ -9,7 +9,6 @@ parts it is taken. --cores=1 is what each worker process of sweep.py has there.
 
 import contextlib
 import functools
-import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -28,9 +27,9 @@ from configs.errors import ConfigError, nearest
 from data.spec import Dataset
 from experiment import command
 from files.writing import write_json
+from machine.cores import cores_allowed, keep_to
 from training import population
 from training.optimiser import Rates
-from training.placement import cores_allowed
 from training.programs import compile_programs
 from training.strategy import IN_TURN, can_share, equal_shares
 
@@ -80,7 +79,7 @@ CASES = [
 def main() -> None:
     cores = cores_allowed()
     if CORES.value:
-        os.sched_setaffinity(0, cores[: CORES.value])  # before the backend starts, which counts them
+        keep_to(cores[: CORES.value])  # before the backend starts, which counts them
     cases = [
         case._replace(batch=options.BATCH.value or case.batch) for case in CASES if CASE.value in (None, case.name)
     ]

@@ -32,10 +32,10 @@ from configs.errors import ConfigError
 from data.spec import Dataset
 from experiment import command, environment
 from files.writing import write_json
+from machine.cores import cores_allowed
 from models import Params
 from models.fused import fallback
 from training.optimiser import Rates
-from training.placement import cores_allowed
 from training.programs import Programs, compile_programs
 from training.step import build_model
 

@@ -8,7 +8,7 @@ class ConfigError(Exception):
     """A setting that cannot work. Commands print it as one line on stderr and exit with status 2.
 
     The message names the field, the value, and what would do:
-    `model.num_heads=3 must divide model.embed_dim=64; try 1, 2, 4, 8`.
+    `model.num_heads=3 must divide model.embed_dim=64; 1, 2, 4, 8, 16, 32 or 64 would do`.
     """
 
 

@@ -1,7 +1,6 @@
 """The shards of a prepared TFDS dataset: whether they are whole, and their records as uint8 arrays."""
 
 import io
-import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -16,6 +15,7 @@ from rich.console import Console
 from rich.progress import MofNCompleteColumn, Progress, TimeRemainingColumn
 
 from configs.errors import ConfigError
+from machine.cores import cores_allowed
 
 MODES = {1: 'L', 3: 'RGB', 4: 'RGBA'}  # channels -> Pillow's name
 DECODER = (2, PIL.__version__)  # raise the number when decoding changes, so that arrays decoded before are stale
@@ -107,7 +107,7 @@ def decode(
     # turns on small images, where Python's own work is most of it.
     height, width, _ = dataset.stored_shape
     small = height is not None and width is not None and height * width < THREADS_FROM
-    with ThreadPoolExecutor(1 if small else os.cpu_count()) as pool, _progress() as progress:
+    with ThreadPoolExecutor(1 if small else len(cores_allowed())) as pool, _progress() as progress:
         bar = progress.add_task(f'{dataset.name} {split}', total=len(records))
         for done in pool.map(decode_chunk, range(0, len(records), CHUNK)):
             progress.advance(bar, done)

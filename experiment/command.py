@@ -10,10 +10,11 @@ from typing import NoReturn
 from absl import app
 
 from configs.errors import ConfigError
-from experiment import arguments, cgroups
+from experiment import arguments
 from experiment.garbage import collect_seldom
 from experiment.hush import hush
 from files.writing import OF_STORAGE, StorageError
+from machine.cores import keep_to_limit
 from training.interruption import Interrupted, listen
 
 LESS_MEMORY = (
@@ -32,7 +33,7 @@ def run(main: Callable[[], int | None]) -> NoReturn:
 
     Anything else that is raised is a defect and keeps its traceback.
     """
-    cgroups.keep_to_limit()
+    keep_to_limit()
     collect_seldom()
     hush()
     listen()

@@ -11,10 +11,10 @@ from typing import Any
 import jax
 
 from files.checksums import sha256
-from training.placement import cores_allowed
+from machine.cores import cores_allowed
 
 ROOT = Path(__file__).resolve().parent.parent
-MAKERS = ('data', 'experiment', 'files', 'models', 'training')  # the packages that make a run's numbers
+MAKERS = ('data', 'experiment', 'files', 'machine', 'models', 'training')  # the packages that make a run's numbers
 VECTORS = {'avx512f': 'AVX-512', 'avx2': 'AVX2', 'avx': 'AVX'}  # by Linux's flag, the widest first
 
 

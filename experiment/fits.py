@@ -6,7 +6,6 @@ limit is tried.
 
 import functools
 import math
-import os
 from collections.abc import Sequence
 
 import jax
@@ -18,7 +17,7 @@ from configs import base
 from configs.errors import ConfigError
 from configs.fields import get
 from data.spec import Spec
-from experiment import cgroups
+from machine import limits
 from models.fused import fallback
 from models.mixers import MIXERS
 from models.patches import patch_grid
@@ -34,9 +33,8 @@ RESNET_WEIGHTS = 2724  # of ResNet-18's convolutions at width 1, the stem apart;
 @functools.cache
 def machine_memory() -> int:
     """Bytes of this machine's memory that this process may take, all devices' included."""
-    host = int(min(os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES'), cgroups.memory()))
     accelerators = [device for device in jax.devices() if device.platform != 'cpu']
-    return host + sum((device.memory_stats() or {}).get('bytes_limit', 0) for device in accelerators)
+    return limits.memory() + sum((device.memory_stats() or {}).get('bytes_limit', 0) for device in accelerators)
 
 
 def check_made_images(config: ConfigDict) -> None:

@@ -20,10 +20,10 @@ from experiment.sweeps import Planned
 from experiment.worker import Reporter
 from experiment.workers import in_processes
 from files.writing import StorageError, write_json
+from machine.cores import cores_allowed
 from models.traits import traits
 from training.log import Row
 from training.loop import total_steps
-from training.placement import cores_allowed
 from training.programs import MOST_KEPT, Programs, compile_programs
 from training.track import Member
 
@@ -83,7 +83,7 @@ def processes(asked: int | None) -> int:
     """
     on_cpu = jax.default_backend() == 'cpu'
     if asked is None:
-        return min(len(cores_allowed()), max(1, machine_memory() // OF_A_PROCESS)) if on_cpu else 1
+        return min(len(cores_allowed()), max(1, round(machine_memory() / OF_A_PROCESS))) if on_cpu else 1
     if asked > 1 and not on_cpu:
         raise ConfigError(f'--workers={asked}: one process takes all of an accelerator; 1 would do')
     return asked

@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from typing import Any
 
+import jax
 from ml_collections import ConfigDict
 
 import data
@@ -23,7 +24,7 @@ from models.positions import POSITIONS, AbsolutePositions, NoPositions, has_para
 DEFAULTS = base.get_config()
 COMPUTE_DTYPES = ('float32', 'bfloat16')
 SELECTIONS = ('best', 'last')
-LONGEST_TEXT = 1024  # characters; a path may be long
+LONGEST_VALUE = 1024  # characters; a path may be long
 LARGEST_NUMBER = 2**63  # numpy and JAX hold no larger ones
 
 # Fields, which of their numbers can work, and what would do. None, where a field may be None, is no number.
@@ -68,6 +69,7 @@ def validate(config: ConfigDict, *, to_train: bool = True) -> Spec:
     Raises:
       ConfigError: the first thing that cannot work, with the field, its value and what would do.
     """
+    _check_jax()
     _check_types(config)
     _check_names(config)
     _check_ranges(config)
@@ -83,6 +85,11 @@ def validate(config: ConfigDict, *, to_train: bool = True) -> Spec:
     if config.model.match:
         _check_match(config, spec, to_train)
     return spec
+
+
+def _check_jax() -> None:
+    if jax.config.jax_enable_x64:
+        raise ConfigError('JAX_ENABLE_X64 is set: params, sums and steps are of 32 bits throughout; unset it')
 
 
 def _check_types(config: ConfigDict, group: str = '') -> None:
@@ -103,9 +110,9 @@ def _check_types(config: ConfigDict, group: str = '') -> None:
         check_type(field, value)
         if isinstance(value, int) and abs(value) >= LARGEST_NUMBER:
             raise ConfigError(f'{field} has {len(str(abs(value)))} digits; a number of 64 bits would do')
-        if isinstance(value, str) and (len(value) > LONGEST_TEXT or not value.isprintable()):
+        if isinstance(value, str) and (len(value) > LONGEST_VALUE or not value.isprintable()):
             raise ConfigError(
-                f'{field}={shown(value)}: a text that prints, of at most {LONGEST_TEXT} characters, would do'
+                f'{field}={shown(value)}: a text that prints, of at most {LONGEST_VALUE} characters, would do'
             )
 
 

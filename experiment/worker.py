@@ -19,6 +19,7 @@ from typing import Any, NoReturn, Protocol, runtime_checkable
 from experiment.garbage import collect_seldom
 from experiment.groups import Group, label
 from experiment.hush import hush
+from machine.cores import keep_to
 from training import interruption
 from training.interruption import Interrupted
 from training.log import Row
@@ -109,8 +110,7 @@ def _begin(cores: Sequence[int]) -> None:
     hush()
     interruption.listen(lambda signum: os._exit(128 + signum), (signal.SIGTERM,))
     _end_with_parent()
-    if hasattr(os, 'sched_setaffinity'):
-        os.sched_setaffinity(0, cores)
+    keep_to(cores)
     from training.allocator import keep_memory
     from training.program_cache import use_cache
 

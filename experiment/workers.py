@@ -21,9 +21,9 @@ from experiment.display import Display
 from experiment.groups import Group, programs_of
 from experiment.sweeps import Planned
 from experiment.worker import Work
+from machine.cores import core_shares, cores_allowed
 from training import interruption
 from training.interruption import Interrupted
-from training.placement import core_shares, cores_allowed
 
 Waiting = tuple[str, Group]  # a group, behind what its programs follow from
 DIED = 'died'

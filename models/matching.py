@@ -65,13 +65,13 @@ def width(config: ConfigDict, spec: Spec) -> Width:
       ConfigError: as `matched`.
     """
     if config.match:
-        return _solve(config.to_json(), spec)
+        return _solved_width(config.to_json(), spec)
     names = ('resnet_width',) if config.name == 'resnet' else ('embed_dim', 'mlp_ratio')
     return Width({name: config[name] for name in names}, None)
 
 
 @functools.lru_cache(maxsize=1024)
-def _solve(fields: str, spec: Spec) -> Width:
+def _solved_width(fields: str, spec: Spec) -> Width:
     config = ConfigDict(json.loads(fields))
     target = _count(reference_arm(config), spec, config.match)
     found = solve(config, lambda choice: _count(_with(config, choice | {'match': ''}), spec, config.match), target)

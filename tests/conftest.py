@@ -23,7 +23,7 @@ with pytest.MonkeyPatch.context() as patch:
 collect_seldom()
 
 # Before any test imports one of them. The hook changes nothing but the check.
-PACKAGES = ['configs', 'files', 'data', 'models', 'training', 'analysis', 'experiment', 'benchmarks']
+PACKAGES = ['configs', 'files', 'machine', 'data', 'models', 'training', 'analysis', 'experiment', 'benchmarks']
 _hook = install_import_hook(PACKAGES, 'beartype.beartype')
 _hook.__enter__()
 

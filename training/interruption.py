@@ -10,7 +10,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from types import FrameType
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -110,13 +110,19 @@ def deferred(saved: str = 'the run is saved') -> Iterator[None]:
 
 @contextlib.contextmanager
 def kept_from_children(signum: int) -> Iterator[None]:
-    """Inside, `signum` is blocked: it waits, here and in processes that start meanwhile, which inherit that."""
-    with deferred(saved=''):
-        if not hasattr(signal, 'pthread_sigmask'):
-            yield
-            return
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, [signum])
-        try:
-            yield
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    """Inside, `signum` waits, and processes that start meanwhile do not hear it; at the end it raises Interrupted."""
+    with deferred(saved=''), blocked([signum]):
+        yield
+
+
+@contextlib.contextmanager
+def blocked(signals: Sequence[int]) -> Iterator[None]:
+    """Inside, they wait, here and in processes that start meanwhile, which inherit that."""
+    if not hasattr(signal, 'pthread_sigmask'):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, signals)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)

@@ -17,13 +17,13 @@ from data.spec import Dataset
 from training import interruption, population
 from training.batches import AHEAD, Fed, batch_rows, fed_to_one, make_feed, on_device
 from training.interruption import Interrupted
+from training.lagged_rows import LaggedRows
 from training.optimiser import Rates
 from training.profile import Profile
 from training.programs import compile_programs, find_bad_operation
 from training.progress import Spent
 from training.results import results
 from training.resume import common_start
-from training.rows import LaggedRows
 from training.run import Run, score
 from training.start import Start
 from training.step import State, Sums, run_keys
@@ -123,7 +123,7 @@ def _run_steps(run: Run, state: State, start: int, stop: int) -> tuple[State, in
     """The state after the steps from `start` to `stop`, the last step, and the seconds that the device idled, at most.
 
     It is the last before `stop` when all members diverged or a signal came. The host runs ahead of an accelerator: it
-    waits for a row's sums a little later (training.rows), and hears of a divergence without waiting.
+    waits for a row's sums a little later (training.lagged_rows), and hears of a divergence without waiting.
     """
     every, dispatch, resident = run.config.log.every, run.programs.dispatch, on_device(run.dataset.train)
     rows, unheard = LaggedRows(functools.partial(_log_row, run), start), deque()
@@ -132,7 +132,7 @@ def _run_steps(run: Run, state: State, start: int, stop: int) -> tuple[State, in
         count = min(dispatch, stop - step, every - step % every)
         if not resident and len(unheard) >= AHEAD:
             unheard[0].block_until_ready()  # else their images fill the device's memory
-        arguments = run.feed(_rows(run, step, dispatch))  # as many as the program has room for
+        arguments = run.feed(_examples(run, step, dispatch))  # as many as the program has room for
         if returned and state.step.is_ready():
             idle += time.perf_counter() - returned
         run.profile.before(step + count, state)
@@ -176,7 +176,8 @@ def _cleared(run: Run, sums: Sums) -> Sums:
     return jax.device_put(jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), sums), run.programs.where.members)
 
 
-def _rows(run: Run, step: int, count: int) -> np.ndarray:
+def _examples(run: Run, step: int, count: int) -> np.ndarray:
+    """Which ones the `count` steps from `step` see, of each member where they are several."""
     batch_size, examples = run.config.train.batch_size, len(run.dataset.train.labels)
     rows = [batch_rows(track.config.seed, step, batch_size, examples, count) for track in run.tracks]
     return rows[0] if run.size == 1 else np.stack(rows)

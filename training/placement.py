@@ -1,4 +1,4 @@
-"""Where arrays live: on one device, or spread over several; and which devices and cores there are.
+"""Where arrays live: on one device, or spread over several; and which devices there are.
 
 Members of a population are spread over the devices, and so are the examples of a single run's batch: then every device
 has the whole state and computes its share of the examples, and XLA adds up what they find (GSPMD, Xu et al. 2021,
@@ -7,7 +7,6 @@ over a batch are rounded in another order, no more. Work goes to as many devices
 members to five of eight.
 """
 
-import os
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -32,22 +31,6 @@ class Placement(NamedTuple):
     def devices(self) -> list[jax.Device]:
         """Those that share the work."""
         return sorted(self.members.device_set, key=lambda device: device.id)
-
-
-def cores_allowed() -> list[int]:
-    """The cores that this process may use."""
-    return sorted(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else list(range(os.cpu_count() or 1))
-
-
-def core_shares(cores: Sequence[int], workers: int) -> list[list[int]]:
-    """Which cores each worker has: equally many, or one that others have too where there are not enough.
-
-    Cores that are left over stay idle: on one more than the others have, a run would add up in another order, and its
-    bits would depend on whose turn it was.
-    """
-    shares = min(len(cores), workers)
-    each = len(cores) // shares
-    return [list(cores[index % shares :: shares][:each]) for index in range(workers)]
 
 
 def devices() -> Sequence[jax.Device]:

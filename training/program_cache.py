@@ -19,7 +19,7 @@ from typing import NamedTuple
 
 import jax
 
-from training.placement import cores_allowed
+from machine.cores import cores_allowed
 
 logger = logging.getLogger(__name__)
 

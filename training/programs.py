@@ -21,7 +21,6 @@ from models.matching import matched
 from training import placement, population
 from training import step as steps
 from training.batches import on_device
-from training.cores import Team
 from training.costs import Costs, countable, flops_of_a_step
 from training.evaluate import compile_evaluation
 from training.numerics import first_bad_operation
@@ -29,6 +28,7 @@ from training.optimiser import Rates, relative_learning_rate
 from training.placement import Placement
 from training.program_cache import CacheCounts, counts
 from training.strategy import longest_dispatch, parts_of_a_share, shares_of_a_batch, steps_per_dispatch
+from training.team import Team
 from training.tracing import Job, trace_training
 from training.xla_options import compiled
 

@@ -13,12 +13,15 @@ import jax
 from ml_collections import ConfigDict
 
 from configs import base
+from machine import limits
+from machine.cores import cores_allowed
 from models.patches import patch_grid
 from models.traits import traits
-from training.placement import Placement, cores_allowed
+from training.placement import Placement
 
 STEPS_PER_DISPATCH = 16  # at most; on accelerators a step of a small model takes less time than its dispatch
-MOST_SHARES = 8  # of a batch, each with a process and so 350 MiB of memory
+MOST_SHARES = 8  # of a batch, each with a process of its own
+OF_A_SHARE = 2**29  # bytes of memory at least that there are for each: JAX, and what a small model takes
 LEAST_SHARE = 8e8  # FLOPs; about 10 ms of a core, beside which what a step costs the others is little
 IN_TURN = 4  # parts of a batch, one after the other, for the caches of a CPU's only core
 ROWS_A_CHANNEL = 4  # tokens of such a part at least, beside which adding up the params' gradients is little
@@ -83,12 +86,12 @@ def milestones(steps: int, count: int) -> list[int]:
 
 
 def shares_of_a_batch(config: ConfigDict, where: Placement, flops: int | float, steps: int) -> int:
-    """Equal shares of a batch, each computed by a process with cores of its own (training.cores); 1: by this one.
+    """Equal shares of a batch, each computed by a process with cores of its own (training.team); 1: by this one.
 
     On a CPU, for one run, where the system `can_share`: `train.shares`, if there are so many cores. Else some, with
-    equally many cores each, for a run of `steps` steps of `flops` each that makes up for the start of processes; not
-    for dense convolutions, which XLA divides among its threads well enough, nor where `train.accumulate` says how this
-    process is to take the batch.
+    equally many cores each, as far as memory goes, for a run of `steps` steps of `flops` each that makes up for the
+    start of processes; not for dense convolutions, which XLA divides among its threads well enough, nor where
+    `train.accumulate` says how this process is to take the batch.
     """
     if not _on_one_cpu(where) or not can_share():
         return 1
@@ -99,12 +102,16 @@ def shares_of_a_batch(config: ConfigDict, where: Placement, flops: int | float, 
     worthwhile = flops * steps >= LONG_RUN and config.train.accumulate is None
     if not worthwhile or traits(config.model).convolves:
         return 1
-    return equal_shares(cores, examples, int(flops // LEAST_SHARE))
+    return equal_shares(cores, examples, min(int(flops // LEAST_SHARE), limits.memory() // OF_A_SHARE))
 
 
 def can_share() -> bool:
     """Whether this system keeps processes to their cores, and has memory for them that no file is left of."""
-    return hasattr(os, 'sched_setaffinity') and hasattr(os, 'memfd_create')
+    try:
+        os.close(os.memfd_create('shares'))
+    except (AttributeError, OSError):  # not Linux, or a kernel that was told not to
+        return False
+    return hasattr(os, 'sched_setaffinity')
 
 
 def equal_shares(cores: int, examples: int, most: int = MOST_SHARES) -> int:
@@ -128,7 +135,7 @@ def parts_of_a_share(
     """
     if config.train.accumulate is not None:
         return config.train.accumulate
-    one_core = len(cores_allowed()) == shares
+    one_core = len(cores_allowed()) // shares == 1
     worthwhile = flops / shares >= LARGE_STEP and flops * steps >= LONG_RUN
     if not one_core or not worthwhile or not _on_one_cpu(where) or traits(config.model).convolves:
         return 1

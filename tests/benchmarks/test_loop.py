@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 
 from benchmarks import loop
-from training.placement import cores_allowed
+from machine.cores import cores_allowed
 from training.strategy import can_share, equal_shares
 
 

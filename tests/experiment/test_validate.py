@@ -1,4 +1,3 @@
-import math
 from types import SimpleNamespace
 
 import jax
@@ -341,12 +340,18 @@ def test_attention_that_writes_no_weights_down_for_all_tokens_needs_no_memory_fo
 
 
 def test_memory_is_what_the_group_of_the_process_may_take_and_the_accelerators_have(monkeypatch):
-    monkeypatch.setattr(fits.cgroups, 'memory', lambda: math.inf)
-    host = fits.machine_memory.__wrapped__()
-    for limit, expected in ((2**20, 2**20), (2 * host, host)):
-        monkeypatch.setattr(fits.cgroups, 'memory', lambda limit=limit: float(limit))
-        assert fits.machine_memory.__wrapped__() == expected
+    monkeypatch.setattr(fits.limits, 'memory', lambda: 2**20)
+    assert fits.machine_memory.__wrapped__() == 2**20
     devices = [('cpu', {'bytes_limit': 5}), ('gpu', {'bytes_limit': 7}), ('gpu', {'bytes_limit': 7}), ('gpu', None)]
     made = [SimpleNamespace(platform=platform, memory_stats=lambda stats=stats: stats) for platform, stats in devices]
     monkeypatch.setattr(fits.jax, 'devices', lambda: made)
-    assert fits.machine_memory.__wrapped__() == host + 14
+    assert fits.machine_memory.__wrapped__() == 2**20 + 14
+
+
+def test_numbers_of_64_bits_are_refused():
+    jax.config.update('jax_enable_x64', True)
+    try:
+        with pytest.raises(ConfigError, match=r'JAX_ENABLE_X64 is set: .*; unset it'):
+            check()
+    finally:
+        jax.config.update('jax_enable_x64', False)

@@ -12,7 +12,7 @@ import pytest
 from experiment import sweeps, workers
 from experiment.display import Display
 from experiment.workers import following, in_processes
-from training.placement import core_shares
+from machine.cores import core_shares
 
 
 def work(group, workdir, reporter, processes):

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from machine.cores import cores_allowed
 from tests.reliability.runs import (
     SMALL,
     STEPS,
@@ -21,7 +22,6 @@ from tests.reliability.runs import (
     wait_until,
 )
 from training.checkpoints import latest_step
-from training.placement import cores_allowed
 from training.strategy import can_share
 
 # Each list is the life of one run: where it is killed, again and again, before it is left alone. 20 kills.
@@ -75,7 +75,7 @@ def helpers(process):
     """The processes that compute shares of the batches of a command's run."""
     path = Path(f'/proc/{process.pid}/task/{process.pid}/children')
     started = path.read_text().split() if path.exists() else []
-    return [int(pid) for pid in started if 'training.cores' in command_line(pid)]
+    return [int(pid) for pid in started if 'training.teammate' in command_line(pid)]
 
 
 def command_line(pid):

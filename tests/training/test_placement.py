@@ -79,16 +79,3 @@ def test_each_part_of_an_accumulated_batch_must_divide():
     config = base.get_config()
     config.train.batch_size, config.train.accumulate = 16, 4
     assert placement.of_training(config) == placement.of(1, 4)
-
-
-@pytest.mark.parametrize(('cores', 'workers'), [(1, 3), (2, 2), (2, 3), (4, 2), (4, 3), (7, 3), (8, 1)])
-def test_every_worker_has_as_many_cores_and_no_more_stay_idle_than_that_takes(cores, workers):
-    shares = placement.core_shares(list(range(cores)), workers)
-    assert len(shares) == workers
-    assert {len(share) for share in shares} == {max(1, cores // workers)}
-    given = [core for share in shares for core in share]
-    assert set(given) <= set(range(cores))
-    if workers <= cores:
-        assert len(set(given)) == len(given) == cores - cores % workers
-    else:
-        assert set(given) == set(range(cores))

@@ -217,6 +217,24 @@ def test_where_processes_cannot_have_their_cores_and_memory_there_are_no_shares(
     assert shares_of_a_batch(base.get_config(), ALONE, 1e10, 10_000) == 1
 
 
+def test_where_the_kernel_refuses_memory_without_a_file_there_are_no_shares(two_cores, monkeypatch):
+    def refuse(name):
+        raise PermissionError
+
+    monkeypatch.setattr(strategy.os, 'memfd_create', refuse)
+    assert shares_of_a_batch(base.get_config(), ALONE, 1e10, 10_000) == 1
+
+
+@pytest.mark.parametrize(('gibibytes', 'expected'), [(0.9, 1), (1, 2), (3.9, 4), (4, 8)])
+def test_there_are_no_more_shares_than_memory_holds_unless_they_are_asked_for(monkeypatch, gibibytes, expected):
+    monkeypatch.setattr(strategy, 'cores_allowed', lambda: list(range(8)))
+    monkeypatch.setattr(strategy.limits, 'memory', lambda: int(gibibytes * 2**30))
+    config = base.get_config()
+    assert shares_of_a_batch(config, ALONE, 1e11, 10_000) == expected
+    config.train.shares = 4
+    assert shares_of_a_batch(config, ALONE, 1e11, 10_000) == 4
+
+
 @pytest.mark.parametrize(
     ('fields', 'flops', 'steps', 'expected'),
     [

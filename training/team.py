@@ -13,97 +13,42 @@ each anew, and wait for all of them at its end.
 import contextlib
 import functools
 import json
-import math
-import mmap
 import os
 import signal
 import socket
 import subprocess
 import sys
-import traceback
 import weakref
 from collections.abc import Sequence
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any, NamedTuple, NoReturn
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.flatten_util import ravel_pytree
-from jaxtyping import Float, Float32, Int32, UInt8
+from jaxtyping import Float
 from ml_collections import ConfigDict
 
 from data.spec import Spec
+from machine.cores import core_shares, cores_allowed
 from models import Model
 from models.accounting import count_params, peak_memory_bytes
 from training import interruption, program_cache
-from training.allocator import keep_memory, was_refused
 from training.optimiser import Rates
-from training.placement import core_shares, cores_allowed
-from training.step import State, Sums, build_model, make_gradients, make_update, state_shapes
+from training.shared_memory import Memory
+from training.step import State, Sums, make_update, state_shapes
+from training.teammate import Failed, Share
 from training.xla_options import compiled
 
 ROOT = Path(__file__).resolve().parent.parent
 PROGRAM = (
     'import json, sys; sys.path[:] = json.loads(sys.argv[1]); '
-    'from training.cores import serve; serve(*map(int, sys.argv[2:]))'
+    'from training.teammate import serve; serve(*map(int, sys.argv[2:]))'
 )
-ALIGNMENT = 64  # bytes
 # What of JAX's configuration decides numbers, and may have been set otherwise than by the environment.
-SETTINGS = ('jax_default_matmul_precision', 'jax_default_prng_impl', 'jax_enable_x64', 'jax_threefry_partitionable')
-
-
-class Share(NamedTuple):
-    """What one of the processes computes, and how."""
-
-    fields: str  # of the config, as JSON
-    spec: Spec
-    index: int
-    shares: int
-    cores: list[int]
-    params: int  # how many
-    settings: dict[str, Any]  # of JAX, by name
-    cached: bool  # whether compiled programs are kept on disk
-
-
-class Failed(NamedTuple):
-    """The last word of a process."""
-
-    of_memory: bool
-    told: str
-
-
-class Memory(NamedTuple):
-    """What the processes have in common, as arrays of one piece of memory."""
-
-    params: Float32[np.ndarray, 'params']
-    gradients: Float32[np.ndarray, 'shares params']
-    images: UInt8[np.ndarray, 'batch height width channels']
-    labels: Int32[np.ndarray, 'batch']
-
-    @classmethod
-    def of(cls, file: int, params: int, shares: int, batch: int, spec: Spec) -> 'Memory':
-        """In an open `file`, which grows to hold them."""
-        kinds = 'f4', 'f4', 'u1', 'i4'
-        shapes = (params,), (shares, params), (batch, *spec.image_shape), (batch,)
-        arrays = list(zip(shapes, kinds, strict=True))
-        offsets, size = layout([math.prod(shape) * np.dtype(kind).itemsize for shape, kind in arrays])
-        os.ftruncate(file, size)
-        held = mmap.mmap(file, size)
-        return cls(*(np.ndarray(*array, held, offset) for array, offset in zip(arrays, offsets, strict=True)))
-
-
-def layout(sizes: Sequence[int]) -> tuple[list[int], int]:
-    """Where arrays of so many bytes begin, one after the other, and where the last ends.
-
-    JAX takes an array of the host without copying it if it is aligned so.
-    """
-    offsets, end = [], 0
-    for size in sizes:
-        offsets.append(-(-end // ALIGNMENT) * ALIGNMENT)
-        end = offsets[-1] + size
-    return offsets, end
+SETTINGS = ('jax_default_matmul_precision', 'jax_default_prng_impl', 'jax_threefry_partitionable')
 
 
 class Team:
@@ -153,16 +98,13 @@ class Team:
             # What this process imports from; for what is run from the current folder '' stands there.
             path = json.dumps([str(ROOT), *(str(Path(entry).absolute()) for entry in sys.path)])
             # Ctrl-C, and a scheduler's signal to all, are for whoever trains, who saves after the step.
-            before = signal.pthread_sigmask(signal.SIG_BLOCK, interruption.SIGNALS)
-            try:
+            with interruption.blocked(interruption.SIGNALS):
                 process = subprocess.Popen(
                     [sys.executable, '-P', '-c', PROGRAM, path, str(theirs.fileno()), str(file)],
                     stdin=subprocess.DEVNULL,
                     pass_fds=(theirs.fileno(), file),
                     start_new_session=True,
                 )
-            finally:
-                signal.pthread_sigmask(signal.SIG_SETMASK, before)
             self._processes.append(process)
             self._pipes.append(Connection(ours.detach()))
         with contextlib.suppress(OSError):  # it has died, of which the pipe tells next
@@ -285,79 +227,3 @@ def _end(processes: Sequence[subprocess.Popen], pipes: Sequence[Connection]) -> 
         process.kill()
     for process in processes:
         process.wait()
-
-
-def serve(pipe: int, file: int) -> NoReturn:
-    """The program of a process: computes its share of each step's gradients whenever it is asked, to the pipe's end.
-
-    Args:
-      pipe, file: descriptors; the first thing that comes through the pipe is a Share.
-    """
-    with contextlib.suppress(EOFError, OSError):  # the run is over, or nobody is there any more
-        _serve(Connection(pipe), file)
-    os._exit(0)
-
-
-def _serve(pipe: Connection, file: int) -> None:
-    share = pipe.recv()
-    try:
-        _begin(share)
-        program, batch = _compile(share), json.loads(share.fields)['train']['batch_size']
-        memory = Memory.of(file, share.params, share.shares, batch, share.spec)
-        answer = peak_memory_bytes(program), program_cache.counts()
-    except Exception as error:
-        pipe.send(_failed(error))
-        return
-    while True:
-        pipe.send(answer)
-        step, key, rates = pipe.recv()
-        batch = memory.images, memory.labels
-        try:
-            gradients, *sums = program(memory.params, np.int32(step), key, rates, *batch, np.int32(share.index))
-            np.copyto(memory.gradients[share.index], gradients)
-            answer = tuple(map(np.asarray, sums))
-        except Exception as error:
-            answer = _failed(error)
-
-
-def _failed(error: Exception) -> Failed:
-    refused = was_refused(error)
-    return Failed(refused, str(error) if refused else traceback.format_exc())
-
-
-def _begin(share: Share) -> None:
-    """Before JAX starts its backend, which counts the cores."""
-    os.sched_setaffinity(0, share.cores)
-    jax.config.update('jax_platforms', 'cpu')
-    for name, value in share.settings.items():
-        jax.config.update(name, value)
-    keep_memory()
-    if share.cached:
-        program_cache.use_cache()
-
-
-def _compile(share: Share) -> jax.stages.Compiled:
-    """program(params, step, key, rates, images, labels, index) -> gradients, loss, correct; trees as vectors."""
-    config = ConfigDict(json.loads(share.fields))
-    model = build_model(config, share.spec)
-    gradients_of = make_gradients(config, model, share.shares)
-    key_data = jax.eval_shape(lambda: jax.random.key_data(jax.random.key(0)))
-
-    def computed(vector, step, key, rates, images, labels, index):
-        unravel = ravel_pytree(jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), model.shapes))[1]
-        key = jax.random.wrap_key_data(key)
-        gradients, sums = gradients_of(unravel(vector), step, key, Rates(*rates), images, labels, index)
-        return ravel_pytree(gradients)[0], sums.loss, sums.correct
-
-    batch = config.train.batch_size
-    number, count = (jax.ShapeDtypeStruct((), kind) for kind in ('f4', 'i4'))
-    lowered = jax.jit(computed).lower(
-        jax.ShapeDtypeStruct((share.params,), 'f4'),
-        count,
-        key_data,
-        (number,) * len(Rates._fields),
-        jax.ShapeDtypeStruct((batch, *share.spec.image_shape), 'u1'),
-        jax.ShapeDtypeStruct((batch,), 'i4'),
-        count,
-    )
-    return compiled(lowered, config)

@@ -1,7 +1,7 @@
 import types
 
-from training import rows
-from training.rows import LAG, LaggedRows
+from training import lagged_rows
+from training.lagged_rows import LAG, LaggedRows
 from training.step import Sums
 
 
@@ -22,7 +22,7 @@ def written(start=0):
 
 
 def test_sums_that_are_there_are_written_at_once(monkeypatch):
-    monkeypatch.setattr(rows.time, 'perf_counter', lambda: -1.0)
+    monkeypatch.setattr(lagged_rows.time, 'perf_counter', lambda: -1.0)
     log, told = written(start=4)
     for step in (10, 20):
         log.dispatched()

@@ -14,17 +14,18 @@ import pytest
 from jax.flatten_util import ravel_pytree
 
 import data
+from machine.cores import cores_allowed
 from tests.experiments import small
 from tests.quick import QUICKLY
-from training import cores, loop
+from training import loop, shared_memory
 from training import programs as programs_module
-from training.cores import Team
+from training import team as team_module
 from training.log import read_rows
 from training.optimiser import Rates
-from training.placement import cores_allowed
 from training.programs import compile_programs
 from training.step import build_model, initial_state, make_train_steps
 from training.strategy import can_share
+from training.team import Team
 from training.track import Member
 
 BATCH, STEPS = 16, 24
@@ -143,10 +144,10 @@ def test_each_process_has_its_cores_and_is_gone_afterwards(config, dataset):
 def test_memory_may_be_larger_than_two_gibibytes():
     params = 86_000_001  # about a ViT-B's
     sizes = [4 * params, 8 * 4 * params, 128 * 224 * 224 * 3, 4 * 128]
-    offsets, end = cores.layout(sizes)
-    assert all(offset % cores.ALIGNMENT == 0 for offset in offsets)
+    offsets, end = shared_memory.layout(sizes)
+    assert all(offset % shared_memory.ALIGNMENT == 0 for offset in offsets)
     gaps = np.diff([*offsets, end]) - sizes
-    assert np.all((gaps >= 0) & (gaps < cores.ALIGNMENT))
+    assert np.all((gaps >= 0) & (gaps < shared_memory.ALIGNMENT))
     assert end > 2**31
 
 
@@ -188,7 +189,7 @@ def test_a_team_that_did_not_come_back_is_no_hindrance(config, dataset):
 
 
 def test_what_cannot_start_leaves_nothing(config, dataset, monkeypatch):
-    started, real = [], cores.subprocess.Popen
+    started, real = [], team_module.subprocess.Popen
 
     def once(*arguments, **options):
         if started:
@@ -196,7 +197,7 @@ def test_what_cannot_start_leaves_nothing(config, dataset, monkeypatch):
         started.append(real(*arguments, **options))
         return started[0]
 
-    monkeypatch.setattr(cores.subprocess, 'Popen', once)
+    monkeypatch.setattr(team_module.subprocess, 'Popen', once)
     with pytest.raises(OSError, match='no more processes'):
         Team(config, dataset.spec, build_model(config, dataset.spec), STEPS, 2).start()
     assert are_gone([started[0].pid])
@@ -217,7 +218,7 @@ def test_programs_that_cannot_be_made_leave_no_process(config, dataset, monkeypa
 SCRIPT = """
 from tests.experiments import small
 import data
-from training.cores import Team
+from training.team import Team
 from training.step import build_model
 config = small()
 config.train.accumulate = 1
@@ -276,7 +277,7 @@ def test_a_run_of_shares_says_so_and_comes_to_the_same(config, tmp_path):
 
 
 def test_a_trace_is_of_one_process(config, tmp_path, monkeypatch):
-    monkeypatch.setattr(cores.Team, 'start', lambda self: pytest.fail('a trace would not show them'))
+    monkeypatch.setattr(Team, 'start', lambda self: pytest.fail('a trace would not show them'))
     config.train.shares = 2
     member = Member(config, tmp_path, lambda row, steps: None)
     (result,) = loop.train([member], data.load(config.data), profiled=True)
