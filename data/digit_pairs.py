@@ -56,13 +56,13 @@ def read(config: ConfigDict) -> tuple[Split, Split]:
 
 
 def _draw(source: Split, examples: int, made: ConfigDict, generator: np.random.Generator) -> Split:
+    by_class, counts = np.argsort(source.labels, kind='stable'), np.bincount(source.labels)
+    starts, classes = np.cumsum(counts) - counts, len(counts)
+
     labels = (np.arange(examples) % 2).astype(np.int32)
-    classes = len(digits.spec(made).class_names)
     first = generator.integers(0, classes, examples)
     second = (first + (1 - labels) * generator.integers(1, classes, examples)) % classes
 
-    by_class, counts = np.argsort(source.labels, kind='stable'), np.bincount(source.labels)
-    starts = np.cumsum(counts) - counts
     which = generator.integers(0, counts[first])
     other = (which + generator.integers(1, counts[second])) % counts[second]  # never the same picture twice
 

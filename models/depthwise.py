@@ -23,7 +23,7 @@ def depthwise(x: Image, kernel: Kernel, pads: Pads) -> Shifted:
     return sum(map(jnp.multiply, _shifts(x, kernel.shape[:2], pads), weights)).astype(x.dtype)
 
 
-def to_image(gradient: Image, kernel: Kernel, pads: Pads) -> Float[Array, 'batch old_height old_width channels']:
+def to_image(gradient: Shifted, kernel: Kernel, pads: Pads) -> Image:
     """The gradient of `depthwise` with respect to the image."""
     turned = [(size - 1 - low, size - 1 - high) for size, (low, high) in zip(kernel.shape[:2], pads, strict=True)]
     return depthwise(gradient, kernel[::-1, ::-1], turned)

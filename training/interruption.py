@@ -96,16 +96,21 @@ def deferred(saved: str = 'the run is saved') -> Iterator[None]:
     _deferring = True
     try:
         yield
-        stop_if_requested(saved)
     except Interrupted:
-        _requested = None
+        _deferring, _requested = False, None
         raise
-    finally:
-        unheard, _requested, _deferring = _requested, None, False
+    except BaseException:
+        _deferring = False
+        unheard, _requested = _requested, None
         # Training failed meanwhile, which is what the command will tell of; but who waits for this process to end
         # will not signal again.
         if unheard is not None and _at_rest is not None:
             _at_rest(unheard)
+        raise
+    _deferring = False  # from here on a signal is heard at once, and none is lost
+    unheard, _requested = _requested, None
+    if unheard is not None:
+        raise Interrupted(unheard, saved)
 
 
 @contextlib.contextmanager

@@ -62,6 +62,39 @@ def test_a_signal_that_nobody_asked_for_is_raised_when_the_run_is_saved(listen, 
     assert (heard, requested()) == ([], None)
 
 
+def traced(line):
+    """Has a signal come just before the given one of the lines that `deferred` runs; counts them."""
+    seen = []
+
+    def trace(frame, event, _):
+        if frame.f_code is not deferred.__wrapped__.__code__:
+            return None
+        if event == 'line':
+            seen.append(frame.f_lineno)
+            if len(seen) == line:
+                signal.raise_signal(SIGNAL)
+        return trace
+
+    sys.settrace(trace)
+    return seen
+
+
+def test_there_is_no_moment_at_which_a_signal_is_lost(listen):
+    listen()
+    before = sys.gettrace()
+    try:
+        lines = traced(None)
+        train(0)
+        assert len(lines) > 4
+        for line in range(1, len(lines) + 1):
+            traced(line)
+            with pytest.raises(Interrupted):
+                train(0)
+            assert requested() is None
+    finally:
+        sys.settrace(before)
+
+
 def test_a_second_signal_does_not_wait(listen):
     listen()
     with pytest.raises(Interrupted, match='nothing was under way'):
