@@ -1,5 +1,6 @@
 """What a few seeds allow one to say: intervals, paired tests, and which arms the data cannot tell from the best."""
 
+import math
 from collections.abc import Collection, Hashable, Mapping, Sequence
 from typing import NamedTuple
 
@@ -11,6 +12,7 @@ import numpy as np
 NOISE = 1e-6
 
 SIGNIFICANCE = 0.05
+UPPER = 0.975  # where a 95% interval ends
 
 Values = Sequence[float] | np.ndarray  # one number per seed
 Arm = Hashable  # what names one
@@ -82,10 +84,8 @@ def mean_and_interval(values: Values, complete: bool = True) -> Interval:
     mean = float(values.mean())
     if not complete or len(values) == 1 or _is_constant(values, scale=np.abs(values).max()):
         return Interval(mean, np.nan, np.nan, len(values))
-    from scipy import stats
-
-    low, high = stats.t.interval(0.95, len(values) - 1, loc=mean, scale=stats.sem(values))
-    return Interval(mean, float(low), float(high), len(values))
+    half = _half_width(float(values.std(ddof=1)), len(values))
+    return Interval(mean, mean - half, mean + half, len(values))
 
 
 def sampling_half_width(accuracy: float, images: int) -> float:
@@ -94,9 +94,9 @@ def sampling_half_width(accuracy: float, images: int) -> float:
     Of a model on as many other images from the same source; seeds that share them share the error. Not zero where all
     images are right, as it is not certain that others would be.
     """
-    from scipy import stats
+    from scipy import special
 
-    z = stats.norm.ppf(0.975)
+    z = special.ndtri(UPPER)
     spread = np.sqrt(accuracy * (1 - accuracy) / images + (z / (2 * images)) ** 2)
     return float(z * spread / (1 + z**2 / images))
 
@@ -124,12 +124,11 @@ def paired_difference(first: Values, second: Values, resolution: float = 0.0) ->
     equal = np.abs(differences).max() <= NOISE * scale
     if spread <= NOISE * scale:
         return Difference(Interval(mean, np.nan, np.nan, count), 1.0 if equal else 2.0 ** (1 - count))
-    from scipy import stats
+    from scipy import special
 
-    error = spread / np.sqrt(count)
-    low, high = stats.t.interval(0.95, count - 1, loc=mean, scale=error)
-    p_value = 1.0 if equal else float(2 * stats.t.sf(abs(mean) / error, count - 1))
-    return Difference(Interval(mean, float(low), float(high), count), p_value)
+    half, t = _half_width(spread, count), abs(mean) / (spread / math.sqrt(count))
+    p_value = 1.0 if equal else float(2 * special.stdtr(count - 1, -t))
+    return Difference(Interval(mean, mean - half, mean + half, count), p_value)
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
@@ -205,6 +204,13 @@ def indistinguishable_from_best(
         return Comparison(None, (), {})
     alike = tuple(arm for arm, difference in tested.items() if difference.p_value > SIGNIFICANCE)
     return Comparison(best, alike, tested)
+
+
+def _half_width(spread: float, count: int) -> float:
+    """Half of Student's 95% interval of the mean of `count` values of that standard deviation."""
+    from scipy import special  # of what scipy.stats is made: the same bits, in a hundredth of the time
+
+    return float(special.stdtrit(count - 1, UPPER)) * (spread / math.sqrt(count))
 
 
 def _finite(values: Values) -> np.ndarray:

@@ -112,7 +112,7 @@ def test_an_interval_holds_the_truth_as_often_as_it_says(name, seeds):
 OF_TWO_KINDS = {0.4: {3: 0.72, 5: 0.91, 10: 0.94}, 0.2: {3: 0.49, 5: 0.67, 10: 0.89}}
 
 
-def of_two_kinds(share, arms, seeds, tables=4000):
+def of_two_kinds(share, arms, seeds, tables=10_000):
     """Seeds that learn the task, and others that stay at chance, as in configs/tables/distance.py."""
     generator = np.random.default_rng([seeds, arms, round(100 * share)])
     learned = generator.random((tables, arms, seeds)) < share
