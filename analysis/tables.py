@@ -24,7 +24,7 @@ UNTESTED = statistics.Difference(statistics.mean_and_interval([]), None)
 SPEEDS = ('images_per_second', 'flops_per_second', 'mfu', 'host_gap_share')
 # By analysis.statistics.indistinguishable_from_best.
 PICKED = (
-    'The best arm was picked by these same runs: were all arms equal, some arm would be told from it in more than 5% '
+    'The best arm was picked by these same runs: were all arms equal, some arm would be found to differ in over 5% '
     'of tables (simulated: 9% with 11 arms of 3 seeds, 18% with 33 of 5). '
 )
 
