@@ -58,10 +58,7 @@ def products(
     return jnp.einsum('...qd,...kd->...qk', q, k, preferred_element_type=jnp.float32)
 
 
-def _products_backward(
-    saved: tuple[Float[Array, '*lead queries dim'], Float[Array, '*lead keys dim']],
-    gradient: Float[Array, '*lead queries keys'],
-) -> tuple[Float[Array, '*lead queries dim'], Float[Array, '*lead keys dim']]:
+def _products_backward(saved, gradient):
     q, k = saved
     gradient = gradient.astype(q.dtype)
     return jnp.einsum('...qk,...kd->...qd', gradient, k), _transposed_times(gradient, q)
@@ -78,10 +75,7 @@ def mixture(
     return jnp.einsum('...qk,...kd->...qd', weights, v)
 
 
-def _mixture_backward(
-    saved: tuple[Float[Array, '*lead queries keys'], Float[Array, '*lead keys dim']],
-    gradient: Float[Array, '*lead queries dim'],
-) -> tuple[Float[Array, '*lead queries keys'], Float[Array, '*lead keys dim']]:
+def _mixture_backward(saved, gradient):
     weights, v = saved
     return jnp.einsum('...qd,...kd->...qk', gradient, v), _transposed_times(weights, gradient)
 
