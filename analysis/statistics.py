@@ -84,7 +84,7 @@ def mean_and_interval(values: Values, complete: bool = True) -> Interval:
     mean = float(values.mean())
     if not complete or len(values) == 1 or _is_constant(values, scale=np.abs(values).max()):
         return Interval(mean, np.nan, np.nan, len(values))
-    half = _half_width(float(values.std(ddof=1)), len(values))
+    half = _half_width(float(values.std(ddof=1)) / math.sqrt(len(values)), len(values))
     return Interval(mean, mean - half, mean + half, len(values))
 
 
@@ -126,8 +126,9 @@ def paired_difference(first: Values, second: Values, resolution: float = 0.0) ->
         return Difference(Interval(mean, np.nan, np.nan, count), 1.0 if equal else 2.0 ** (1 - count))
     from scipy import special
 
-    half, t = _half_width(spread, count), abs(mean) / (spread / math.sqrt(count))
-    p_value = 1.0 if equal else float(2 * special.stdtr(count - 1, -t))
+    error = spread / math.sqrt(count)
+    half = _half_width(error, count)
+    p_value = 1.0 if equal else float(2 * special.stdtr(count - 1, -abs(mean) / error))
     return Difference(Interval(mean, mean - half, mean + half, count), p_value)
 
 
@@ -206,11 +207,11 @@ def indistinguishable_from_best(
     return Comparison(best, alike, tested)
 
 
-def _half_width(spread: float, count: int) -> float:
-    """Half of Student's 95% interval of the mean of `count` values of that standard deviation."""
+def _half_width(error: float, count: int) -> float:
+    """Half of Student's 95% interval of the mean of `count` values that has that standard error."""
     from scipy import special  # of what scipy.stats is made: the same bits, in a hundredth of the time
 
-    return float(special.stdtrit(count - 1, UPPER)) * (spread / math.sqrt(count))
+    return float(special.stdtrit(count - 1, UPPER)) * error
 
 
 def _finite(values: Values) -> np.ndarray:

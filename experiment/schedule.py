@@ -12,7 +12,6 @@ import data
 from configs.errors import ConfigError
 from experiment import folder
 from experiment.display import Display
-from experiment.fits import machine_memory
 from experiment.groups import Group, grouped, label
 from experiment.lock import locked
 from experiment.run import execute_together
@@ -20,6 +19,7 @@ from experiment.sweeps import Planned
 from experiment.worker import Reporter
 from experiment.workers import in_processes
 from files.writing import StorageError, write_json
+from machine import limits
 from machine.cores import cores_allowed
 from models.traits import traits
 from training.log import Row
@@ -83,7 +83,7 @@ def processes(asked: int | None) -> int:
     """
     on_cpu = jax.default_backend() == 'cpu'
     if asked is None:
-        return min(len(cores_allowed()), max(1, round(machine_memory() / OF_A_PROCESS))) if on_cpu else 1
+        return min(len(cores_allowed()), max(1, round(limits.memory() / OF_A_PROCESS))) if on_cpu else 1
     if asked > 1 and not on_cpu:
         raise ConfigError(f'--workers={asked}: one process takes all of an accelerator; 1 would do')
     return asked

@@ -202,7 +202,7 @@ def test_an_accelerator_is_for_one_process_and_a_cpu_for_as_many_as_it_has_cores
 @pytest.mark.parametrize(('gibibytes', 'expected'), [(0.3, 1), (1.4, 1), (7.7, 8), (500, 16)])
 def test_a_sweep_starts_no_more_processes_than_its_memory_holds_unless_it_is_told_to(gibibytes, expected, monkeypatch):
     monkeypatch.setattr(schedule, 'cores_allowed', lambda: range(16))
-    monkeypatch.setattr(schedule, 'machine_memory', lambda: int(gibibytes * 2**30))
+    monkeypatch.setattr(schedule.limits, 'memory', lambda: int(gibibytes * 2**30))
     assert schedule.processes(None) == expected
     assert schedule.processes(12) == 12
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from machine import limits
 from machine.cores import cores_allowed
 from tests.reliability.runs import (
     SMALL,
@@ -85,7 +86,9 @@ def command_line(pid):
         return ''
 
 
-@pytest.mark.skipif(not can_share() or len(cores_allowed()) < 2, reason='takes Linux, and a core each')
+@pytest.mark.skipif(
+    not can_share() or min(len(cores_allowed()), limits.processors()) < 2, reason='takes Linux, and a core each'
+)
 def test_a_run_whose_batches_processes_share_loses_nothing_with_any_of_them(tmp_path):
     """The command is signalled with all that it started, as a scheduler does, then killed; a helper is killed."""
     shared = *SMALL, '--config.train.shares=2'

@@ -54,6 +54,10 @@ def dataset(config):
     return data.load(config.data)
 
 
+def team_of(config, dataset, shares=2):
+    return Team(config, dataset.spec, build_model(config, dataset.spec), STEPS, shares)
+
+
 def rows_of(steps):
     return np.random.default_rng(0).integers(0, 100, (steps, BATCH)).astype(np.int32)
 
@@ -80,7 +84,7 @@ def trained(step, config, dataset, calls=2, by_step=False):
 )
 def test_steps_are_those_of_one_process(config, dataset, fields, shares, by_step):
     config.update_from_flattened_dict(fields)
-    with Team(config, dataset.spec, build_model(config, dataset.spec), STEPS, shares) as team:
+    with team_of(config, dataset, shares) as team:
         ours = trained(team.step, config, dataset, by_step=by_step)
     config.train.accumulate = 1
     whole = jax.jit(make_train_steps(config, build_model(config, dataset.spec), STEPS))
@@ -98,7 +102,7 @@ def test_steps_are_those_of_one_process(config, dataset, fields, shares, by_step
 
 
 def test_a_team_that_comes_back_does_the_same_bit_for_bit(config, dataset):
-    team, states = Team(config, dataset.spec, build_model(config, dataset.spec), STEPS, 2), []
+    team, states = team_of(config, dataset), []
     for _ in range(2):
         with team:
             states.append(trained(team.step, config, dataset))
@@ -107,7 +111,7 @@ def test_a_team_that_comes_back_does_the_same_bit_for_bit(config, dataset):
 
 def test_a_step_that_diverges_is_named(config, dataset):
     config.train.learning_rate = 1e30
-    with Team(config, dataset.spec, build_model(config, dataset.spec), STEPS, 2) as team:
+    with team_of(config, dataset) as team:
         state = trained(team.step, config, dataset)
     assert state.sums.diverged == 3  # the first moves nothing: the warm-up begins at 0
 
@@ -131,7 +135,7 @@ def are_gone(pids):
 
 
 def test_each_process_has_its_cores_and_is_gone_afterwards(config, dataset):
-    team = Team(config, dataset.spec, build_model(config, dataset.spec), STEPS, 2)
+    team = team_of(config, dataset)
     with team:
         pids = children(team)
         kept_to = [os.sched_getaffinity(pid) for pid in pids]
@@ -152,7 +156,7 @@ def test_memory_may_be_larger_than_two_gibibytes():
 
 
 def test_a_signal_to_all_leaves_the_step_to_who_trains(config, dataset):
-    with Team(config, dataset.spec, build_model(config, dataset.spec), STEPS, 2) as team:
+    with team_of(config, dataset) as team:
         for pid in children(team):
             os.kill(pid, signal.SIGTERM)
             os.kill(pid, signal.SIGINT)
@@ -163,7 +167,7 @@ def test_a_signal_to_all_leaves_the_step_to_who_trains(config, dataset):
     ('signum', 'raised'), [(signal.SIGKILL, MemoryError), (signal.SIGABRT, RuntimeError)], ids=['killed', 'aborted']
 )
 def test_a_process_that_ends_is_named(config, dataset, signum, raised):
-    with Team(config, dataset.spec, build_model(config, dataset.spec), STEPS, 2) as team:
+    with team_of(config, dataset) as team:
         os.kill(children(team)[1], signum)
         with pytest.raises(raised, match=rf'share 2 of 2 of a batch ended with status -{int(signum)}'):
             trained(team.step, config, dataset)
@@ -177,7 +181,7 @@ def test_what_a_process_raises_is_told(config, dataset):
 
 
 def test_a_team_that_did_not_come_back_is_no_hindrance(config, dataset):
-    team = Team(config, dataset.spec, build_model(config, dataset.spec), STEPS, 2)
+    team = team_of(config, dataset)
     with team:
         whole = trained(team.step, config, dataset)
     team.start()
@@ -199,7 +203,7 @@ def test_what_cannot_start_leaves_nothing(config, dataset, monkeypatch):
 
     monkeypatch.setattr(team_module.subprocess, 'Popen', once)
     with pytest.raises(OSError, match='no more processes'):
-        Team(config, dataset.spec, build_model(config, dataset.spec), STEPS, 2).start()
+        team_of(config, dataset).start()
     assert are_gone([started[0].pid])
 
 
@@ -248,7 +252,7 @@ def test_settings_of_jax_are_those_of_whoever_trains(config, dataset):
     try:
         for implementation in ('threefry2x32', 'rbg'):
             jax.config.update('jax_default_prng_impl', implementation)
-            with Team(config, dataset.spec, build_model(config, dataset.spec), STEPS, 2) as team:
+            with team_of(config, dataset) as team:
                 states.append(trained(team.step, config, dataset))
             whole = jax.jit(make_train_steps(config, build_model(config, dataset.spec), STEPS))
             theirs = trained(whole, config, dataset)
