@@ -12,6 +12,7 @@ from ml_collections.config_dict import placeholder
 from configs.errors import ConfigError
 
 INJECTIONS = ('stem', 'every_layer', 'every_layer_shared')  # what model.positions.inject can be
+ATTENTION_SCALES = ('sqrt_head_dim', 'none')  # what model.attention_scale can be
 
 
 def get_config() -> ConfigDict:

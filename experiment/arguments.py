@@ -3,8 +3,6 @@
 import difflib
 import os
 import re
-import sysconfig
-import traceback
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +11,7 @@ from ml_collections import ConfigDict, config_flags
 
 from configs.errors import ConfigError, nearest
 from configs.fields import defaults, type_of
+from experiment.users_code import describe, lines_of_users, with_causes
 
 OVERRIDE = re.compile(r'--?config\.(?P<field>[^=]*)(=(?P<value>.*))?', re.DOTALL)  # of one field of the config
 
@@ -79,7 +78,7 @@ def _parsed(argv: list[str]) -> list[str]:
             _raise_kept(flags.FLAGS['config'].value)
         return rest
     except (Exception, SystemExit) as error:  # a config file is code: what it raises is its author's to see in one line
-        if isinstance(error, SystemExit) and not _lines_of_users([error]):  # --help prints, and ends so
+        if isinstance(error, SystemExit) and not lines_of_users([error]):  # --help prints, and ends so
             raise
         if 'config' in flags.FLAGS and flags.FLAGS['config'].present and flags.FLAGS['config'].value is None:
             nothing = f'{_written(argv)}: get_config() returns nothing; the config that it made would do'
@@ -95,7 +94,11 @@ def _of_flags(error: BaseException, argv: list[str]) -> str:
     refused = [found for one in argv if (found := OVERRIDE.fullmatch(one)) and f'{one}: ' in str(error)]
     if refused and isinstance(error, flags.IllegalFlagValueError):
         return f'{refused[0][0]}: a value of type {type_of(refused[0]["field"]).__name__} would do'
-    if 'config' not in flags.FLAGS or isinstance(error, flags.UnrecognizedFlagError) or _lines_of_users(_chain(error)):
+    if (
+        'config' not in flags.FLAGS
+        or isinstance(error, flags.UnrecognizedFlagError)
+        or lines_of_users(with_causes(error))
+    ):
         return ''
     file, _, variant = _written(argv).partition('=')[2].partition(':')
     if variant and 'get_config() takes 0 positional arguments' in str(error):
@@ -143,44 +146,3 @@ def _check_config(config: Any, argv: list[str]) -> None:
 def _written(argv: list[str]) -> str:
     """The flag that names the config file, as it was written."""
     return next((one for one in reversed(argv) if one.lstrip('-').startswith('config=')), '--config')
-
-
-def describe(error: BaseException) -> str:
-    """What went wrong, and the line of the config file where it did."""
-    chain = _chain(error)
-    # ml_collections wraps an error in others, some with a traceback for a text: the first that happened says it best.
-    first = chain[-1]
-    text = str(first.args[0]) if isinstance(first, KeyError) and first.args else str(first)
-    users = _lines_of_users(chain)
-    if isinstance(first, ConfigError):
-        return text
-    if isinstance(first, OSError) and not users:
-        last = text.splitlines()[-1].strip()
-        return f'--config={first.filename}: {first.strerror}' if first.filename else f'--config: {last}'
-    if users:
-        text = text.partition(' Other fields present')[0]  # a locked ConfigDict prints itself whole after that
-        missing = re.match(r'Key "(\w+)" does not exist', text)
-        near = nearest(missing[1], defaults()) if missing else ''
-        text = f'{text.rstrip(".")}; {near}' if near.startswith('did you mean') else text
-        return f'{users[-1].filename}:{users[-1].lineno}: {type(first).__name__}: {text}'
-    return str(error)
-
-
-def _chain(error: BaseException) -> list[BaseException]:
-    """The error, and those while which it was raised; the first of all comes last."""
-    chain = [error]
-    while chain[-1].__context__ is not None:
-        chain.append(chain[-1].__context__)
-    return chain
-
-
-def _lines_of_users(errors: list[BaseException]) -> list[traceback.FrameSummary]:
-    frames = [frame for error in errors for frame in traceback.extract_tb(error.__traceback__)]
-    return [frame for frame in frames if _is_users(Path(frame.filename))]
-
-
-def _is_users(path: Path) -> bool:
-    """Whether a line there may be the config file's: neither a library's, Python's own included, nor of this file."""
-    libraries = Path(sysconfig.get_paths()['stdlib'])  # site-packages are below it, or of another name elsewhere
-    in_library = 'site-packages' in path.parts or path.is_relative_to(libraries)
-    return path.is_file() and not in_library and path.resolve() != Path(__file__).resolve()

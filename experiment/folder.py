@@ -13,7 +13,7 @@ from ml_collections import ConfigDict
 from configs import base
 from configs.errors import ConfigError
 from configs.fields import defaults, differences, flatten
-from files.checksums import verified, with_checksum
+from files.checksums import read_verified, with_checksum
 from files.reading import Damaged, read_own_json
 from files.text import clean
 from files.writing import PARTIAL, write_json
@@ -118,8 +118,7 @@ def _read_sealed(path: Path) -> dict | None:
     Raises StorageError: it could not be read just now.
     """
     try:
-        fields = read_own_json(path)
-        return None if fields is None else verified(fields)
+        return read_verified(path)
     except Damaged as error:
         logger.warning('%s is damaged: it %s; the run continues as if it were not there', path, error)
         return None

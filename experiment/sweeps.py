@@ -16,10 +16,11 @@ from ml_collections import ConfigDict
 import data
 from configs.errors import ConfigError, nearest
 from configs.fields import defaults, flatten
-from experiment.arguments import describe
+from experiment.field_values import check_type
 from experiment.figure import Figure, Place, check_figure, check_place
 from experiment.unread import OVERRULED, refuse_unread
-from experiment.validate import check_type, validate
+from experiment.users_code import describe
+from experiment.validate import validate
 from files.text import LONGEST_TEXT, clean, shown
 from models.patches import patch_grid
 from training.loop import total_steps
@@ -57,12 +58,24 @@ def load_sweep(path: str, variant: str = '') -> tuple[list[Any], Any]:
             raise ConfigError(f'--config={path} has no sweep(); train.py runs it as a single experiment')
         if not callable(module.sweep):
             raise ConfigError(f'--config={path}: sweep={module.sweep!r:.80}; a function that returns a list would do')
-        rows = module.sweep(variant) if inspect.signature(module.sweep).parameters else module.sweep()
+        rows = module.sweep(*_arguments(module.sweep, path, variant))
         if isinstance(rows, dict) or not isinstance(rows, Iterable):
             raise ConfigError(f'--config={path}: sweep() returns {rows!r:.80}; a list of dicts, one a run, would do')
         return list(rows), getattr(module, 'FIGURE', None)
     except (Exception, SystemExit) as error:
         raise ConfigError(describe(error)) from error
+
+
+def _arguments(sweep: Callable, path: str, variant: str) -> tuple[str, ...]:
+    """What sweep() is called with: the variant, if it takes one. Raises ConfigError where it asks for more."""
+    signature = inspect.signature(sweep)
+    arguments = (variant,) if signature.parameters else ()
+    try:
+        signature.bind(*arguments)
+        return arguments
+    except TypeError as error:
+        wrong = f'--config={path}: sweep{signature}: {error}; sweep() or sweep(variant) would do'
+    raise ConfigError(wrong)  # here, where nothing was raised before it: `describe` tells what was raised first
 
 
 def run_name(config: ConfigDict) -> str:

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from files.reading import Damaged, unreadable
+from files.reading import Damaged, read_own_json, unreadable
 from files.writing import PARTIAL, write_bytes
 
 SEAL = 'SHA256SUMS'  # as the command sha256sum writes it, so `sha256sum --check SHA256SUMS` reads it too
@@ -29,6 +29,17 @@ def verified(fields: dict[str, Any]) -> dict[str, Any]:
     if fields.get(CHECKSUM) != checksum(fields):
         raise Damaged('is not what its checksum is of')
     return fields
+
+
+def read_verified(path: Path) -> dict[str, Any] | None:
+    """What a file says that holds a JSON object with its own checksum; None where there is no such file.
+
+    Raises:
+      Damaged: it holds something else.
+      StorageError: it could not be read just now.
+    """
+    fields = read_own_json(path)
+    return None if fields is None else verified(fields)
 
 
 def checksum(fields: dict[str, Any]) -> str:

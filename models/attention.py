@@ -16,7 +16,6 @@ from models.patches import Coordinates, in_raster_order, raster_order
 from models.positions import NoPositions, scores_by_head
 from models.positions.base import Heads
 
-SCALES = ('sqrt_head_dim', 'none')
 OUTSIDE = -1e30  # added to the logit of a key that a query may not see; finite: a row with nothing to see is no NaN
 
 

@@ -196,9 +196,6 @@ product.defvjp(lambda x, kernel: (product(x, kernel), (x, kernel)), _product_bac
 class Dense(nnx.Linear):
     """A linear layer over the last axis, as one two-dimensional product."""
 
-    def __init__(self, inputs: int, outputs: int, *, dtype: DTypeLike | None = None, rngs: nnx.Rngs):
-        super().__init__(inputs, outputs, dtype=dtype, rngs=rngs)
-
     def __call__(self, x: Float[Array, '... inputs']) -> Float[Array, '... outputs']:
         rows = x.reshape(-1, x.shape[-1])
         rows, kernel, bias = self.promote_dtype((rows, self.kernel[...], self.bias[...]), dtype=self.dtype)

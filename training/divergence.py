@@ -3,8 +3,8 @@
 import logging
 from pathlib import Path
 
-from files.checksums import verified, with_checksum
-from files.reading import Damaged, read_own_json
+from files.checksums import read_verified, with_checksum
+from files.reading import Damaged
 from files.writing import write_json, writing
 from training import log
 from training.log import Mark
@@ -29,10 +29,9 @@ def noted(folder: Path) -> Progress | None:
     """
     path = folder / NOTE
     try:
-        fields = read_own_json(path)
+        fields = read_verified(path)
         if fields is None:
             return None
-        fields = verified(fields)
         progress = Progress(0.0, **{name: fields[name] for name in FIELDS})
         if not _is_one(progress) or not log.holds(folder, Mark(**progress.rows)):
             raise Damaged(f'is not of this run and its {log.METRICS}')

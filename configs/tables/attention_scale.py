@@ -25,10 +25,9 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from configs import digits, fashion_mnist
+from configs import base, digits, fashion_mnist
 from configs.tables import with_seeds
 
-SCALES = ('sqrt_head_dim', 'none')
 WIDTHS = (32, 64, 128)
 HEADS = (1, 2, 4, 8)
 FIGURE = {'x': 'head_dim, channels', 'scale': 'log', 'quantities': ('test_accuracy',)}
@@ -40,7 +39,7 @@ def get_config(variant: str = '') -> ConfigDict:
 
 def sweep() -> list[dict[str, Any]]:
     arms = {}
-    for scale, width, heads in itertools.product(SCALES, WIDTHS, HEADS):
+    for scale, width, heads in itertools.product(base.ATTENTION_SCALES, WIDTHS, HEADS):
         size = f'width {width}, {heads} head{"s" * (heads > 1)}'
         arms[f'scale {scale}, {size}'] = {
             'model.attention_scale': scale,

@@ -223,6 +223,7 @@ def test_seeds_may_come_from_numpy(config):
     [
         ('def sweep():\n    return undefined', r"mine\.py:2: NameError: name 'undefined' is not defined"),
         ('import sys\ndef sweep():\n    sys.exit(0)', r'mine\.py:3: SystemExit: 0'),
+        ('def sweep(a, b):\n    return []', r"mine\.py: sweep\(a, b\): missing a required argument: 'b'; sweep\(\) or"),
         ('raise SystemExit', r'mine\.py:1: SystemExit'),
         ('x = 1', r'mine\.py has no sweep\(\)'),
     ],

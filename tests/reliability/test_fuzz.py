@@ -22,7 +22,6 @@ from configs.errors import ConfigError
 from configs.fields import flatten
 from experiment.run import execute
 from models import MODELS
-from models.attention import SCALES
 from models.fused import KERNELS
 from models.matching import MATCHES
 from models.mixers import MIXERS
@@ -82,7 +81,7 @@ GOOD = {
     'model.mlp_ratio': [1.0, 0.5, 2, 0.13],
     'model.num_heads': [2, 1, 4],
     'model.window': [None, 1, 3, 10**12 + 1],
-    'model.attention_scale': list(SCALES),
+    'model.attention_scale': list(base.ATTENTION_SCALES),
     'model.dropout': [0.0, 0.5, 0.99],
     'model.stochastic_depth': [0.0, 0.5, 0.99],
     'model.positions.name': list(POSITIONS),
