@@ -56,7 +56,7 @@ def _numbers(reported: Any) -> dict[str, float] | None:
 
 
 def to_text(found: Evaluated) -> str:
-    """As lines to print."""
+    """What was found, as lines to print: accuracy and loss, beside what training reported, and by class."""
     scores, names = found.scores, found.spec.class_names
     lines = [f'{found.spec.name}, {found.split}: {scores["examples"]:,} images, params of step {found.step:,}']
     if not found.finished:

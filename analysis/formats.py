@@ -11,10 +11,14 @@ from analysis import output
 from analysis.output import escape_markdown
 from analysis.reading import runs
 from analysis.tables import Table, make_table
-from analysis.terminal import LABELS, WRAPPED, Terminal
-from analysis.wording import number, p_value, percent, runs_counted
+from analysis.terminal import WRAPPED, Terminal, alignment
+from analysis.wording import number, p_value, percent
 
 ACCURACY, AGAINST = 'Test accuracy, %', 'Against best, points'
+Numbers = dict[str, tuple[str, str, int | float]]  # by heading: a column of a table's arms, its format and its unit
+COST: Numbers = {'Params': ('params', ',d', 1), 'Forward MFLOPs': ('forward_flops', ',.2f', 1e-6)}
+SPEED: Numbers = {'Images/s': ('images_per_second', ',.0f', 1)}
+BUDGET: Numbers = {'Steps': ('steps', ',d', 1), 'Images seen': ('images_seen', ',d', 1)}
 MARKS = {'best': '{} *', 'indistinguishable': '{} †', '': '{}'}
 MARKDOWN_MARKS = MARKS | {'best': '**{}**'}
 NOTES = r'p{0.95\linewidth}'  # LaTeX's column for them
@@ -68,10 +72,7 @@ def to_markdown(table: Table) -> str:
     if not table.pairs.empty:
         bodies.append(pair_cells(table, escape_markdown))
     # Without disable_numparse, tabulate would print a label such as 1e5 as a number.
-    shown = [
-        cells.to_markdown(index=False, disable_numparse=True, colalign=_alignment(cells, 'left', 'right'))
-        for cells in bodies
-    ]
+    shown = [cells.to_markdown(index=False, disable_numparse=True, colalign=alignment(cells)) for cells in bodies]
     below = ''.join(f'- {escape_markdown(note)}\n' for note in notes(table, 'Bold'))
     return '\n\n'.join([*shown, below])
 
@@ -83,7 +84,7 @@ def to_latex(table: Table) -> str:
     bodies = [_latex_style(cells).apply(lambda column: bold, subset=[ACCURACY])]
     if not table.pairs.empty:
         bodies.append(_latex_style(pair_cells(table)))
-    shown = [body.to_latex(hrules=True, column_format=''.join(_alignment(body.data, 'l', 'r'))) for body in bodies]
+    shown = [body.to_latex(hrules=True, column_format=''.join(alignment(body.data, 'l', 'r'))) for body in bodies]
     # The notes are a table too, so that pandas escapes them.
     below = pd.DataFrame({'note': notes(table, 'Bold')}).style.hide(axis='index').hide(axis='columns')
     shown.append(f'\\footnotesize\n{below.format(_no_option, escape="latex").to_latex(column_format=NOTES)}')
@@ -115,7 +116,8 @@ def _no_option(text: str) -> str:
 
 
 def _cells(table: Table, marks: dict[str, str], escape: Callable[[str], str] = str) -> pd.DataFrame:
-    rows, speeds, compared = [], _device_speeds(table.arms), table.arms['difference'].notna().any()
+    rows, compared = [], table.arms['difference'].notna().any()
+    columns = COST | SPEED | _device_speeds(table.arms) | BUDGET
     for row in table.arms.itertuples(index=False):
         accuracy = percent(row.test_accuracy, row.low, row.high)
         against = {AGAINST: percent(row.difference, row.difference_low, row.difference_high, '+.2f')}
@@ -123,13 +125,8 @@ def _cells(table: Table, marks: dict[str, str], escape: Callable[[str], str] = s
             'Arm': escape(row.arm),
             ACCURACY: marks[row.mark].format(accuracy),
             **(against if compared else {}),
-            'n': runs_counted(row.n, row.runs, row._asdict()),
-            'Params': number(row.params, ',d'),
-            'Forward MFLOPs': number(row.forward_flops, ',.2f', 1e-6),
-            'Images/s': number(row.images_per_second, ',.0f'),
-            **{heading: number(getattr(row, name), form, unit) for heading, (name, form, unit) in speeds.items()},
-            'Steps': number(row.steps, ',d'),
-            'Images seen': number(row.images_seen, ',d'),
+            'n': runs.runs_counted(row.n, row.runs, row._asdict()),
+            **{heading: number(getattr(row, name), form, unit) for heading, (name, form, unit) in columns.items()},
         }
         rows.append(cells)
     return pd.DataFrame(rows)
@@ -150,8 +147,8 @@ def pair_cells(table: Table, escape: Callable[[str], str] = str) -> pd.DataFrame
     return pd.DataFrame(rows)
 
 
-def _device_speeds(arms: pd.DataFrame) -> dict[str, tuple[str, str, int | float]]:
-    """Headings of what the devices achieved, where any arm tells it: the column of `arms`, its format and its unit."""
+def _device_speeds(arms: pd.DataFrame) -> Numbers:
+    """What the devices achieved, where any arm tells it."""
     achieved = arms['flops_per_second'].max()
     columns = {}
     if pd.notna(achieved):
@@ -160,7 +157,3 @@ def _device_speeds(arms: pd.DataFrame) -> dict[str, tuple[str, str, int | float]
     if arms['mfu'].notna().any():
         columns['MFU, %'] = ('mfu', '.1f', 100)
     return columns
-
-
-def _alignment(cells: pd.DataFrame, first: str, others: str) -> list[str]:
-    return [first if name in LABELS else others for name in cells]

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Collection, Hashable, Mapping, Sequence
+from types import ModuleType
 from typing import NamedTuple
 
 import numpy as np
@@ -94,9 +95,7 @@ def sampling_half_width(accuracy: float, images: int) -> float:
     Of a model on as many other images from the same source; seeds that share them share the error. Not zero where all
     images are right, as it is not certain that others would be.
     """
-    from scipy import special
-
-    z = special.ndtri(UPPER)
+    z = _special().ndtri(UPPER)
     spread = np.sqrt(accuracy * (1 - accuracy) / images + (z / (2 * images)) ** 2)
     return float(z * spread / (1 + z**2 / images))
 
@@ -124,11 +123,9 @@ def paired_difference(first: Values, second: Values, resolution: float = 0.0) ->
     equal = np.abs(differences).max() <= NOISE * scale
     if spread <= NOISE * scale:
         return Difference(Interval(mean, np.nan, np.nan, count), 1.0 if equal else 2.0 ** (1 - count))
-    from scipy import special
-
     error = spread / math.sqrt(count)
     half = _half_width(error, count)
-    p_value = 1.0 if equal else float(2 * special.stdtr(count - 1, -abs(mean) / error))
+    p_value = 1.0 if equal else float(2 * _special().stdtr(count - 1, -abs(mean) / error))
     return Difference(Interval(mean, mean - half, mean + half, count), p_value)
 
 
@@ -209,9 +206,17 @@ def indistinguishable_from_best(
 
 def _half_width(error: float, count: int) -> float:
     """Half of Student's 95% interval of the mean of `count` values that has that standard error."""
-    from scipy import special  # of what scipy.stats is made: the same bits, in a hundredth of the time
+    return float(_special().stdtrit(count - 1, UPPER)) * error
 
-    return float(special.stdtrit(count - 1, UPPER)) * error
+
+def _special() -> ModuleType:
+    """scipy.special, of which scipy.stats is made: the same bits, in a hundredth of the time.
+
+    Imported at the first test: commands that have no table to make need not wait for it.
+    """
+    from scipy import special
+
+    return special
 
 
 def _finite(values: Values) -> np.ndarray:

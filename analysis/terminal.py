@@ -16,6 +16,11 @@ LABELS = ('Arm', 'Against')  # columns of text
 WRAPPED = (*LABELS, 'n')  # on a narrow terminal; numbers never are
 
 
+def alignment(cells: pd.DataFrame, texts: str = 'left', numbers: str = 'right') -> list[str]:
+    """How each column of a table stands: `texts` or `numbers`."""
+    return [texts if name in LABELS else numbers for name in cells]
+
+
 class Terminal:
     """A stream, standard output by default."""
 
@@ -26,8 +31,7 @@ class Terminal:
         """Prints the cells aligned; the rows that are to be `bold` are so where the stream can show it."""
         console = self._console
         grid = Grid(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
-        for name in cells:
-            justify = 'left' if name in LABELS else 'right'
+        for name, justify in zip(cells, alignment(cells), strict=True):
             grid.add_column(name, justify=justify, no_wrap=name not in WRAPPED, overflow='fold', vertical='bottom')
         styles = ['bold' if is_bold else None for is_bold in bold] or [None] * len(cells)
         for style, row in zip(styles, cells.itertuples(index=False), strict=True):

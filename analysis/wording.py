@@ -1,11 +1,10 @@
 """Numbers and lists in words, alike in every table, note and figure."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import pandas as pd
 
-from analysis.reading.records import UNFINISHED
 from analysis.statistics import SIGNIFICANCE
 from configs.errors import ConfigError
 from files.text import clean
@@ -38,12 +37,6 @@ def p_value(value: float | None, named: bool = False) -> str:
     digits = next(digits for digits in range(3, 17) if (round(value, digits) > SIGNIFICANCE) == (value > SIGNIFICANCE))
     sign, shown = ('< ', '0.001') if value < 0.001 else ('= ' if named else '', f'{value:.{digits}f}')
     return f'{"p " if named else ""}{sign}{shown}'
-
-
-def runs_counted(finished: int, runs: int, counts: Mapping[str, Any]) -> str:
-    """`3`, or `2 of 3 (1 diverged)`; `counts` has one for each of UNFINISHED."""
-    why = ', '.join(f'{counts[status]} {status}' for status in UNFINISHED if counts[status])
-    return f'{finished} of {runs} ({why})' if why else str(finished)
 
 
 def span(values: Iterable[int | float | None], form: str = ',d') -> str:

@@ -59,7 +59,7 @@ def ratio(numerator: Float[np.ndarray, 'rounds'], denominator: Float[np.ndarray,
 
 
 def in_words(ratio: Mapping[str, float]) -> str:
-    """A Ratio, as JSON holds it: 1.10 (1.08-1.12)."""
+    """A Ratio, given as JSON holds it, in words: 1.10 (1.08-1.12)."""
     return '{median:.2f} ({low:.2f}-{high:.2f})'.format(**ratio)
 
 

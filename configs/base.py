@@ -13,6 +13,9 @@ from configs.errors import ConfigError
 
 INJECTIONS = ('stem', 'every_layer', 'every_layer_shared')  # what model.positions.inject can be
 ATTENTION_SCALES = ('sqrt_head_dim', 'none')  # what model.attention_scale can be
+ATTENTION_KERNELS = ('xla', 'cudnn')  # what model.attention_kernel can be
+COMPUTE_DTYPES = ('float32', 'bfloat16')  # what train.compute_dtype can be
+SELECTIONS = ('best', 'last')  # what checkpoint.select can be
 
 
 def get_config() -> ConfigDict:
@@ -96,11 +99,6 @@ def get_config() -> ConfigDict:
     config.debug = debug = ConfigDict()
     debug.check_numerics = False  # find the operation in which a run diverges; each step waits for the one before
     return config.lock()
-
-
-def parts(config: ConfigDict) -> int:
-    """The parts that a step takes its batch, or a share of it, in: `train.accumulate`, or 1 while nobody has chosen."""
-    return config.train.accumulate or 1
 
 
 def choose(variant: str, **forms: Callable[[ConfigDict], None]) -> Callable[[ConfigDict], None]:

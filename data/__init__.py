@@ -13,8 +13,6 @@ from data.cache import IN_MEMORY_BYTES
 from data.rows import Rows
 from data.spec import Dataset, Spec, Split
 
-__all__ = ['LOCAL', 'Dataset', 'Rows', 'Spec', 'Split', 'examples', 'load', 'load_once', 'spec']
-
 LOCAL = {'digits': digits, 'digit_pairs': digit_pairs, 'synthetic': synthetic}  # need no preparation
 
 

@@ -44,7 +44,7 @@ def spec(config: ConfigDict) -> Spec:
 
 
 def examples(config: ConfigDict) -> int:
-    """Of train."""
+    """How many images train has, before validation is taken from it."""
     return config.digit_pairs.train_examples
 
 

@@ -14,7 +14,7 @@ def spec(config: ConfigDict) -> Spec:
 
 
 def examples(config: ConfigDict) -> int:
-    """Of train."""
+    """How many images train has, before validation is taken from it."""
     return config.synthetic.train_examples
 
 

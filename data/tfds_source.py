@@ -65,7 +65,7 @@ def spec(config: ConfigDict) -> Spec:
 
 
 def examples(config: ConfigDict) -> int:
-    """Of train, from the metadata; 0 where there is no such split."""
+    """How many images train has, by the metadata; 0 where there is no such split."""
     splits = _prepared(config).builder.info.splits
     return splits['train'].num_examples if 'train' in splits else 0
 

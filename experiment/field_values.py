@@ -7,17 +7,15 @@ from ml_collections import ConfigDict
 
 from configs import base
 from configs.errors import ConfigError, nearest
-from configs.fields import get, type_of
+from configs.fields import defaults, get, type_of
 from files.text import shown
 from models import MODELS
-from models.fused import KERNELS
 from models.matching import MATCHES
 from models.mixers import MIXERS
 from models.positions import POSITIONS
+from training.placement import parts
 
-DEFAULTS = base.get_config()
-COMPUTE_DTYPES = ('float32', 'bfloat16')
-SELECTIONS = ('best', 'last')
+EXPERIMENT = base.get_config()
 LONGEST_VALUE = 1024  # characters; a path may be long
 LARGEST_NUMBER = 2**63  # numpy and JAX hold no larger ones
 
@@ -64,17 +62,15 @@ def check_values(config: ConfigDict) -> None:
 
 def _check_types(config: ConfigDict, group: str = '') -> None:
     """Every field is there, and has the type of its default. A ConfigDict takes a float for an unset int."""
-    defaults = get(DEFAULTS, group) if group else DEFAULTS
-    for name in sorted({*config} ^ {*defaults}):
+    known = get(EXPERIMENT, group) if group else EXPERIMENT
+    for name in sorted({*config} ^ {*known}):
         field = f'{group}.{name}'.lstrip('.')
         if name in config:
-            raise ConfigError(
-                f'{field}={shown(config[name])} is no field of configs/base.py; {nearest(name, defaults)}'
-            )
+            raise ConfigError(f'{field}={shown(config[name])} is no field of configs/base.py; {nearest(name, known)}')
         raise ConfigError(f'{field} is missing; a config that starts from configs/base.py would do')
-    for name in defaults:
+    for name in known:
         field, value = f'{group}.{name}'.lstrip('.'), config[name]
-        if isinstance(value, ConfigDict) and isinstance(defaults[name], ConfigDict):
+        if isinstance(value, ConfigDict) and isinstance(known[name], ConfigDict):
             _check_types(value, field)
             continue
         check_type(field, value)
@@ -89,7 +85,7 @@ def _check_types(config: ConfigDict, group: str = '') -> None:
 def check_type(field: str, value: Any) -> None:
     """Raises ConfigError where a value is not of the type that `field`, a dotted name of configs/base.py, has there."""
     wanted = type_of(field)
-    unset = value is None and get(DEFAULTS, field) is None
+    unset = value is None and defaults()[field] is None
     if not unset and not (type(value) is wanted or (wanted is float and type(value) is int)):
         raise ConfigError(f'{field}={shown(value)} is of type {type(value).__name__}; {wanted.__name__} would do')
 
@@ -105,12 +101,12 @@ def _check_names(config: ConfigDict) -> None:
     _one_of('model.positions.name', config.model.positions.name, POSITIONS)
     _one_of('model.positions.inject', config.model.positions.inject, base.INJECTIONS)
     _one_of('model.attention_scale', config.model.attention_scale, base.ATTENTION_SCALES)
-    _one_of('model.attention_kernel', config.model.attention_kernel, KERNELS)
+    _one_of('model.attention_kernel', config.model.attention_kernel, base.ATTENTION_KERNELS)
     if config.model.match:
         _one_of('model.match', config.model.match, MATCHES)
     _one_of('model.reference', config.model.reference, MIXERS)
-    _one_of('train.compute_dtype', config.train.compute_dtype, COMPUTE_DTYPES)
-    _one_of('checkpoint.select', config.checkpoint.select, SELECTIONS)
+    _one_of('train.compute_dtype', config.train.compute_dtype, base.COMPUTE_DTYPES)
+    _one_of('checkpoint.select', config.checkpoint.select, base.SELECTIONS)
 
 
 def _check_ranges(config: ConfigDict) -> None:
@@ -122,7 +118,7 @@ def _check_ranges(config: ConfigDict) -> None:
     shares, batch = config.train.shares or 1, config.train.batch_size
     if batch % shares:
         raise ConfigError(f'train.shares={shares} must divide train.batch_size={batch}')
-    if batch // shares % base.parts(config):
+    if batch // shares % parts(config):
         of_a_share = f', over train.shares={shares}' if shares > 1 else ''
         raise ConfigError(
             f'train.accumulate={config.train.accumulate} must divide train.batch_size={batch}{of_a_share}'

@@ -13,7 +13,6 @@ import numpy as np
 from ml_collections import ConfigDict
 
 import data
-from configs import base
 from configs.errors import ConfigError
 from configs.fields import get
 from data.spec import Spec
@@ -21,6 +20,7 @@ from machine import limits
 from models.fused import fallback
 from models.mixers import MIXERS
 from models.patches import patch_grid
+from training.placement import parts
 from training.strategy import longest_dispatch
 
 MOST_STEPS = 2**31 - 1  # the step counter is an int32, as in every library below
@@ -73,13 +73,12 @@ def check_model(config: ConfigDict, model: ConfigDict, spec: Spec, *, to_train: 
         weights = RESNET_WEIGHTS * model.resnet_width**2 + 8 * model.resnet_width * spec.num_classes
         _refuse(config, params, each * weights, ['model.resnet_width'])
         return
-    dim, images = model.embed_dim, config.train.batch_size // base.parts(config)
+    dim, images = model.embed_dim, config.train.batch_size // parts(config)
     tokens = math.prod(patch_grid(spec.image_shape, model.patch_size))
-    weights = model.depth * (2 * dim * (model.mlp_ratio * dim) + _mixer_weights(model)) + dim * spec.num_classes
-    weights += (
-        min(model.patch_size, spec.image_shape[0]) ** 2 * spec.image_shape[2] * dim
-    )  # one that tiles is no larger
-    fields = ['embed_dim', 'depth', 'mlp_ratio', *(['kernel_size'] if MIXERS[model.mixer].has_kernel else [])]
+    mixer, side = MIXERS[model.mixer], min(model.patch_size, spec.image_shape[0])  # a patch that tiles is no larger
+    of_a_block = 2 * dim * (model.mlp_ratio * dim) + mixer.weights(model)
+    weights = model.depth * of_a_block + dim * spec.num_classes + side**2 * spec.image_shape[2] * dim
+    fields = ['embed_dim', 'depth', 'mlp_ratio', *(['kernel_size'] if mixer.has_kernel else [])]
     _refuse(config, params, each * weights, [f'model.{field}' for field in fields])
     dtype = np.dtype(config.train.compute_dtype)
     number = dtype.itemsize
@@ -94,20 +93,6 @@ def check_model(config: ConfigDict, model: ConfigDict, spec: Spec, *, to_train: 
         alike = 1 if not model.positions.content else images  # by position alone the weights are one for the batch
         weights = number * alike * model.num_heads * tokens**2
         _refuse(config, "a layer's attention", weights, ['train.batch_size', 'model.num_heads', 'model.patch_size'])
-
-
-def _mixer_weights(model: ConfigDict) -> int:
-    dim = model.embed_dim
-    match model.mixer:
-        case 'attention':
-            return (4 if model.positions.content else 2) * dim**2
-        case 'conv':
-            return model.kernel_size**2 * dim**2
-        case 'depthwise_conv':
-            return model.kernel_size**2 * dim
-        case 'gru':
-            return 4 * dim**2
-    return 0
 
 
 def _check_steps(config: ConfigDict) -> None:

@@ -1,6 +1,8 @@
 """What reaches the terminal beside a command's own words: warnings, and errors that nobody else tells of."""
 
+import functools
 import sys
+from collections.abc import Callable
 from logging import LogRecord
 
 from absl import logging
@@ -15,7 +17,7 @@ def hush() -> None:
     logging.use_absl_handler()  # else Python makes a handler of its own at the first warning
     logging.set_verbosity(logging.WARNING)
     logging.get_absl_handler().addFilter(_is_told_here_alone)
-    sys.unraisablehook = _print_unless_late
+    sys.unraisablehook = functools.partial(_pass_on_unless_late, sys.unraisablehook)
 
 
 def _is_told_here_alone(record: LogRecord) -> bool:
@@ -23,7 +25,7 @@ def _is_told_here_alone(record: LogRecord) -> bool:
     return not (of_a_save or record.module == 'config_flags')  # whose findings the command words itself
 
 
-def _print_unless_late(raised: 'sys.UnraisableHookArgs') -> None:
+def _pass_on_unless_late(otherwise: Callable[..., None], raised: 'sys.UnraisableHookArgs') -> None:
     # Orbax closes its event loop when one of its writes failed; TensorStore tells that loop of the others.
     if not (isinstance(raised.exc_value, RuntimeError) and str(raised.exc_value) == 'Event loop is closed'):
-        sys.__unraisablehook__(raised)
+        otherwise(raised)

@@ -2,15 +2,12 @@
 
 from ml_collections import ConfigDict
 
-from configs import base
 from configs.errors import ConfigError
-from configs.fields import get
+from configs.fields import defaults, get
 from data.spec import Spec
 from models.mixers import MIXERS
 from models.patches import patch_grid
 from models.positions import POSITIONS, AbsolutePositions, NoPositions, has_params
-
-DEFAULTS = base.get_config().model
 
 
 def check_attention(model: ConfigDict) -> None:
@@ -18,10 +15,10 @@ def check_attention(model: ConfigDict) -> None:
     without = f'model.name={model.name!r}' if model.name == 'resnet' else f'model.mixer={model.mixer!r}'
     has_attention = model.name == 'backbone' and model.mixer == 'attention'
     for field in () if has_attention else ('window', 'attention_scale', 'attention_kernel', 'positions.content'):
-        if get(model, field) != get(DEFAULTS, field):
+        usual = defaults()[f'model.{field}']
+        if get(model, field) != usual:
             raise ConfigError(
-                f'model.{field}={get(model, field)!r} is about attention, and {without} has none; '
-                f'{get(DEFAULTS, field)!r} would do'
+                f'model.{field}={get(model, field)!r} is about attention, and {without} has none; {usual!r} would do'
             )
     if model.name == 'resnet' and model.remat:
         raise ConfigError(
@@ -32,10 +29,11 @@ def check_attention(model: ConfigDict) -> None:
             f'model.positions.inject={model.positions.inject!r} is about tokens, and {without} has none; '
             "'stem' would do"
         )
-    if not model.positions.content and model.attention_scale != DEFAULTS.attention_scale:
+    usual = defaults()['model.attention_scale']
+    if not model.positions.content and model.attention_scale != usual:
         raise ConfigError(
             f'model.attention_scale={model.attention_scale!r} scales the product of queries and keys, and '
-            f'model.positions.content=False leaves none; {DEFAULTS.attention_scale!r} would do'
+            f'model.positions.content=False leaves none; {usual!r} would do'
         )
 
 

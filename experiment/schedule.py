@@ -32,25 +32,20 @@ OF_A_PROCESS = 2**30  # bytes: about what one takes that trains the demo, JAX an
 FEWEST_AHEAD = 3  # groups whose programs are compiled while others train, however few cores there are
 
 
-def run_all(
-    runs: Sequence[Planned], workdir: Path, *, workers: int | None = None, at_most: int | None = None
-) -> dict[str, str]:
+def run_all(runs: Sequence[Planned], workdir: Path, *, workers: int, at_most: int | None = None) -> dict[str, str]:
     """Trains what is not finished; a run that fails does not stop the others.
 
     Args:
-      workers: processes that train at the same time; None: as `processes` says.
+      workers: processes that train at the same time, of `processes`.
       at_most: runs that train together in one; None: as many as pays (training.strategy).
     Returns:
       By run name, one line on each run that failed or diverged.
-    Raises:
-      ConfigError: several workers would share an accelerator.
     """
     results = {run.name: folder.read_result(workdir / run.name) for run in runs}
     troubles = {name: line for name, result in results.items() if result and (line := _diverged(result))}
     waiting = [run for run in runs if results[run.name] is None]
     groups = grouped(waiting, workdir, at_most, [run for run in runs if results[run.name]])
     on_cpu = jax.default_backend() == 'cpu'
-    workers = processes(workers)
     # As many as for the whole sweep, so that a run has the same cores when an interrupted sweep goes on.
     workers = min(workers, len(groups if len(waiting) == len(runs) else grouped(runs, workdir, at_most)))
     with Display(sum(map(len, groups)), sum(run.steps for group in groups for run in group)) as display:

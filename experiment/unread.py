@@ -12,12 +12,15 @@ from ml_collections import ConfigDict
 
 from configs.errors import ConfigError
 from configs.fields import defaults, flatten
+from data import LOCAL
+from models.matching import REFERENCE
+from models.mixers import MIXERS
+from models.positions import POSITIONS
 
 OVERRULED = {'train.epochs': 'train.steps', 'data.train_fraction': 'data.train_examples'}  # by what goes before it
-# Datasets: data.LOCAL, without the import that a typing error need not wait for, and those of them that a config makes.
-IN_NO_FOLDER, MADE = ('digits', 'digit_pairs', 'synthetic'), ('digit_pairs', 'synthetic')
 OF_TOKENS = ('mixer', 'kernel_size', 'num_heads', 'patch_size', 'embed_dim', 'depth', 'mlp_ratio', 'positions.name')
 DEFAULTS = defaults()
+MADE = tuple(name for name in LOCAL if f'data.{name}.train_examples' in DEFAULTS)  # datasets that a config describes
 
 
 def refuse_unread(
@@ -52,7 +55,7 @@ def unread(fields: dict[str, Any], tokens: int | None = None) -> dict[str, str]:
         if fields.get(first) is not None
     }
     source = fields.get('data.name')
-    if source in IN_NO_FOLDER:
+    if source in LOCAL:
         found['data.dir'] = f'data.name={source!r} is in no folder'
     for name in MADE:
         if name != source:
@@ -63,8 +66,6 @@ def unread(fields: dict[str, Any], tokens: int | None = None) -> dict[str, str]:
     own = _unread_of_model(fields, tokens)
     if not fields.get('model.match'):
         return found | own | {'model.reference': "model.match='' solves no width"}
-    from models.matching import REFERENCE
-
     # The arm that the width is matched to is made of the same fields.
     changed = {f'model.{name}': value for name, value in REFERENCE.items()}
     reference = _unread_of_model(fields | changed | {'model.mixer': fields.get('model.reference')}, tokens)
@@ -74,8 +75,6 @@ def unread(fields: dict[str, Any], tokens: int | None = None) -> dict[str, str]:
 def _unread_of_model(fields: dict[str, Any], tokens: int | None) -> dict[str, str]:
     if fields.get('model.name') == 'resnet':
         return {f'model.{name}': "model.name='resnet' has no tokens" for name in OF_TOKENS}
-    from models.mixers import MIXERS  # here, since it imports JAX, which a typing error need not wait for
-
     found, mixer = {}, fields.get('model.mixer')
     if fields.get('model.name') == 'backbone':
         found['model.resnet_width'] = "model.name='backbone' is no ResNet"
@@ -98,7 +97,5 @@ def _unread_of_model(fields: dict[str, Any], tokens: int | None) -> dict[str, st
 
 
 def _is_in_attention(fields: dict[str, Any]) -> bool:
-    from models.positions import POSITIONS
-
     name = fields.get('model.positions.name')
     return isinstance(name, str) and name in POSITIONS and POSITIONS[name].in_attention

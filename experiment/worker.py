@@ -104,7 +104,7 @@ def _sendable(error: Exception) -> Exception:
 
 
 def _begin(cores: Sequence[int]) -> None:
-    """Before JAX starts its backend, which counts the cores."""
+    """Sets this process up as a command is; before JAX starts its backend, which counts the cores."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent hears of it, and ends its workers by SIGTERM
     collect_seldom()
     hush()

@@ -81,7 +81,7 @@ def read_json_if_whole(path: Path) -> dict | None:
 def read_lines(path: Path) -> Iterator[Any]:
     """The values of a file with one of JSON a line, up to the first line that holds none, as a killed writer leaves it.
 
-    None where there is no regular file, or none that can be read.
+    No value where there is no regular file, or none that can be read.
     """
     try:
         with _open_regular(path) as file:

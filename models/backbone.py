@@ -1,6 +1,7 @@
 """Patches -> [mixer + MLP] x depth -> pool -> head: one backbone for every arm, in which the mixer alone differs."""
 
 import math
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
@@ -69,6 +70,19 @@ def _rematerialised(
     return pure(state, x, key)
 
 
+def build_positions(config: ConfigDict, image_shape: tuple[int, int, int], *, rngs: nnx.Rngs) -> list[NoPositions]:
+    """The positional encodings of a backbone, one for all layers or one a layer; `config` is `config.model`."""
+    variant = POSITIONS[config.positions.name]
+    copies = config.depth if config.positions.inject == 'every_layer' or variant.per_layer else 1
+    shape = Shape(config.embed_dim, config.num_heads, patch_grid(image_shape, config.patch_size), config.window)
+    return [variant(shape, rngs=rngs) for _ in range(copies)]
+
+
+def of_layer(positions: Sequence[NoPositions], layer: int) -> NoPositions:
+    """The one of `build_positions` that a layer, from 0, has."""
+    return positions[layer % len(positions)]
+
+
 class Backbone(nnx.Module):
     """The patch model of every arm."""
 
@@ -88,10 +102,7 @@ class Backbone(nnx.Module):
         self.grid = patch_grid(image_shape, config.patch_size)
         self.inject, self.remat = config.positions.inject, config.remat
         self.patches = PatchEmbedding(config.patch_size, image_shape[-1], dim, dtype=dtype, rngs=rngs)
-        variant = POSITIONS[config.positions.name]
-        copies = depth if self.inject == 'every_layer' or variant.per_layer else 1
-        shape = Shape(dim, config.num_heads, self.grid, config.window)
-        self.positions = nnx.List([variant(shape, rngs=of_positions) for _ in range(copies)])
+        self.positions = nnx.List(build_positions(config, image_shape, rngs=of_positions))
         self.dropout = config.dropout
         self.blocks = nnx.List(
             [Block(config, layer, dtype=dtype, rngs=rngs, of_mixers=of_mixers) for layer in range(depth)]
@@ -116,7 +127,7 @@ class Backbone(nnx.Module):
         captured: dict[str, list[Array]] = {'tokens': []}
         run = _rematerialised if self.remat else Block.__call__
         for layer, block in enumerate(self.blocks):
-            positions = self.positions[layer % len(self.positions)]
+            positions = of_layer(self.positions, layer)
             if layer == 0 or self.inject != 'stem':
                 x = positions.tokens(x, coordinates)
             if layer == 0:

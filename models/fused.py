@@ -12,7 +12,6 @@ from models.patches import patch_grid
 from models.positions import POSITIONS, NoPositions
 from models.positions.base import Heads
 
-KERNELS = ('xla', 'cudnn')
 LARGEST_HEAD = 128  # cuDNN's bound on every GPU that it supports; head_dim must be a multiple of HEAD_MULTIPLE
 HEAD_MULTIPLE = 8
 LEAST_CAPABILITY = 8.0  # of the GPU

@@ -10,7 +10,6 @@ import functools
 import jax
 import jax.numpy as jnp
 from flax import nnx
-from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 Image = Float[Array, 'batch height width channels']

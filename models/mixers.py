@@ -68,6 +68,7 @@ class Mixer(NamedTuple):
     """What `model.mixer` names: how it is made, and what is asked of it elsewhere."""
 
     build: Callable[..., nnx.Module]  # of config.model, dtype and rngs
+    weights: Callable[[ConfigDict], int]  # how many there are at least, biases apart, of config.model
     has_heads: bool = False  # it reads model.num_heads
     has_kernel: bool = False  # it reads model.kernel_size
     channels_multiple: int = 1  # what model.embed_dim must be a multiple of
@@ -101,11 +102,26 @@ def _identity(config: ConfigDict, *, dtype: DTypeLike, rngs: nnx.Rngs) -> Identi
 
 
 MIXERS = {
-    'attention': Mixer(_attention, has_heads=True),
-    'conv': Mixer(_convolution, has_kernel=True, convolves=True, keeps_barriers=True),
-    'depthwise_conv': Mixer(functools.partial(_convolution, depthwise=True), has_kernel=True, keeps_barriers=True),
-    'gru': Mixer(_gru, channels_multiple=2),
-    'identity': Mixer(_identity),
+    'attention': Mixer(
+        _attention,
+        weights=lambda config: (4 if config.positions.content else 2) * config.embed_dim**2,
+        has_heads=True,
+    ),
+    'conv': Mixer(
+        _convolution,
+        weights=lambda config: config.kernel_size**2 * config.embed_dim**2,
+        has_kernel=True,
+        convolves=True,
+        keeps_barriers=True,
+    ),
+    'depthwise_conv': Mixer(
+        functools.partial(_convolution, depthwise=True),
+        weights=lambda config: config.kernel_size**2 * config.embed_dim,
+        has_kernel=True,
+        keeps_barriers=True,
+    ),
+    'gru': Mixer(_gru, weights=lambda config: 9 * config.embed_dim**2 // 2, channels_multiple=2),
+    'identity': Mixer(_identity, weights=lambda config: 0),
 }
 
 

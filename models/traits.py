@@ -16,7 +16,7 @@ class Traits(NamedTuple):
 
 
 def traits(config: ConfigDict) -> Traits:
-    """Those of the model that `config` (an experiment's `config.model`) describes."""
+    """The traits of the model that `config` (an experiment's `config.model`) describes."""
     if config.name == 'resnet':
         return Traits(convolves=True, keeps_barriers=True)
     mixer = MIXERS[config.mixer]

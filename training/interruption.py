@@ -79,10 +79,10 @@ def requested() -> int | None:
     return _requested
 
 
-def stop_if_requested(saved: str = 'the run is saved') -> None:
+def stop_if_requested() -> None:
     """Raises Interrupted where a signal waits, between parts of work that is done again from what is saved."""
     if _requested is not None:
-        raise Interrupted(_requested, saved)
+        raise Interrupted(_requested, 'the run is saved')
 
 
 @contextlib.contextmanager

@@ -15,8 +15,6 @@ import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec, Sharding, SingleDeviceSharding
 from ml_collections import ConfigDict
 
-from configs import base
-
 
 class Placement(NamedTuple):
     """Where the arguments of a program of `size` members live."""
@@ -60,9 +58,14 @@ def of(size: int, examples: int, *, only: Sequence[jax.Device] | None = None) ->
     return Placement(size, members=whole, images=whole, rows=rows, batch=split)
 
 
+def parts(config: ConfigDict) -> int:
+    """The parts that a step takes its batch, or a share of it, in: `train.accumulate`, or 1 while nobody has chosen."""
+    return config.train.accumulate or 1
+
+
 def of_training(config: ConfigDict, size: int = 1, *, only: Sequence[jax.Device] | None = None) -> Placement:
     """`of` the training of `size` runs like `config`."""
-    return of(size, config.train.batch_size // base.parts(config), only=only)
+    return of(size, config.train.batch_size // parts(config), only=only)
 
 
 def shared_by_all(examples: int) -> int:

@@ -65,13 +65,13 @@ def _count(event: str, **_: object) -> None:
 
 
 def add(others: CacheCounts) -> None:
-    """To those of this thread, the ones of a process that compiled for it."""
+    """Adds to this thread's counts those of a process that compiled for it."""
     _events.seen.update({ASKED: sum(others), FOUND: others.hits})
 
 
 @functools.cache
-def use_cache() -> Path | None:
-    """Turns the cache on for this process, and returns its folder; None: it is off.
+def use_cache() -> None:
+    """Turns the cache on for this process, unless it is turned off.
 
     The folder is below JAX_COMPILATION_CACHE_DIR where that is set (empty: off), else below one of the user's own, in
     $XDG_CACHE_HOME or ~/.cache. JAX_ENABLE_COMPILATION_CACHE=false turns it off too. A folder that cannot be used is
@@ -80,7 +80,7 @@ def use_cache() -> Path | None:
     root = _root() if jax.config.jax_enable_compilation_cache else None
     if root is None:
         jax.config.update('jax_enable_compilation_cache', False)  # else JAX goes on hashing every program
-        return None
+        return
     # XLA splits a program among the cores that it sees when it compiles it, and JAX's hash leaves their number out: of
     # a single-core process, a program would stay slow everywhere.
     folder = f'{root}/{len(cores_allowed())}-cores'
@@ -89,11 +89,10 @@ def use_cache() -> Path | None:
         if name.upper() not in os.environ:
             jax.config.update(name, value)
     jax.monitoring.register_event_listener(_count)
-    return Path(folder)
 
 
 def folder_in_use() -> Path | None:
-    """That of `use_cache`; None where it was not called, or the cache is off."""
+    """Where `use_cache` keeps programs; None where it was not called, or the cache is off."""
     folder = jax.config.jax_compilation_cache_dir
     return Path(folder) if folder and jax.config.jax_enable_compilation_cache else None
 

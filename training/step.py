@@ -13,11 +13,11 @@ from jaxtyping import Array, Bool, Float, Int32, PRNGKeyArray, UInt8
 from ml_collections import ConfigDict
 
 import models
-from configs import base
 from data.augment import augment
 from data.spec import Spec
 from models import Model, Params
 from models.keys import hashed
+from training import placement
 from training.optimiser import Rates, build_optimiser
 from training.strategy import parts_at_once
 
@@ -112,7 +112,7 @@ def make_gradients(config: ConfigDict, model: Model, shares: int = 1) -> Callabl
       shares: of how many equal shares of the batch `share` is one; the sum over them is that of the whole batch, whose
         augmentation and dropout they have.
     """
-    parts = base.parts(config)
+    parts = placement.parts(config)
 
     def gradients(params, step, key, rates, images, labels, share=0):
         augment_key, model_key = jax.random.split(jax.random.fold_in(key, step))

@@ -12,12 +12,11 @@ from collections.abc import Sequence
 import jax
 from ml_collections import ConfigDict
 
-from configs import base
 from machine import limits
 from machine.cores import cores_allowed
 from models.patches import patch_grid
 from models.traits import traits
-from training.placement import Placement
+from training.placement import Placement, parts
 
 STEPS_PER_DISPATCH = 16  # at most; on accelerators a step of a small model takes less time than its dispatch
 MOST_SHARES = 8  # of a batch, each with a process of its own
@@ -98,7 +97,7 @@ def shares_of_a_batch(config: ConfigDict, where: Placement, flops: int | float, 
     cores, asked, examples = len(cores_allowed()), config.train.shares, config.train.batch_size
     if asked is not None:
         most = range(1, min(asked, cores) + 1)
-        return max(n for n in most if examples % n == 0 and examples // n % base.parts(config) == 0)
+        return max(n for n in most if examples % n == 0 and examples // n % parts(config) == 0)
     worthwhile = flops * steps >= LONG_RUN and config.train.accumulate is None
     if not worthwhile or traits(config.model).convolves:
         return 1

@@ -111,7 +111,7 @@ class Team:
             self._pipes[-1].send(share)
 
     def wait(self) -> None:
-        """Until all have compiled their program."""
+        """Waits until all processes have compiled their program."""
         if self._ready:
             return
         peaks, counts = zip(*(self._answer(index) for index in range(self.shares)), strict=True)
@@ -199,7 +199,7 @@ class Team:
         return state
 
     def _as_vector(self, params: Any) -> Float[np.ndarray, 'params']:
-        """Of the last step they are there; a state that was drawn, or restored, has others."""
+        """`params` as one vector: kept from the last step if they are its; those drawn or restored are made one."""
         known, vector = self._params
         return vector if params is known else np.asarray(ravel_pytree(params)[0])
 

@@ -83,7 +83,7 @@ def _failed(error: Exception) -> Failed:
 
 
 def _begin(share: Share) -> None:
-    """Before JAX starts its backend, which counts the cores."""
+    """Sets this process up as its run is; before JAX starts its backend, which counts the cores."""
     keep_to(share.cores)
     jax.config.update('jax_platforms', 'cpu')
     for name, value in share.settings.items():

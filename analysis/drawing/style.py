@@ -32,7 +32,7 @@ STYLE = {
 
 
 def text_width(text: str, size: float) -> float:
-    """Inches."""
+    """How wide a text is that is set in so many points; in inches."""
     return TextPath((0, 0), text, size=size).get_extents().width / 72 if text.strip() else 0.0
 
 

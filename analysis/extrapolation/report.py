@@ -29,8 +29,9 @@ from analysis.notes import (
     width_notes,
 )
 from analysis.reading import records
-from analysis.terminal import LABELS
-from analysis.wording import capped, distinct, p_value, percent, runs_counted
+from analysis.reading.runs import runs_counted
+from analysis.terminal import alignment
+from analysis.wording import capped, distinct, p_value, percent
 from experiment import environment
 from models.positions import POSITIONS
 
@@ -175,8 +176,7 @@ def _heading(found: Extrapolation, side: int) -> str:
 
 
 def _rendered(cells: pd.DataFrame, form: str) -> str:
-    align = ['left' if name in LABELS else 'right' for name in cells]
-    return cells.to_markdown(index=False, tablefmt=form, disable_numparse=True, colalign=align)
+    return cells.to_markdown(index=False, tablefmt=form, disable_numparse=True, colalign=alignment(cells))
 
 
 def _split(found: Extrapolation) -> str:

@@ -16,10 +16,11 @@ import models
 from analysis.heads.trained import Trained, model_fields
 from data.spec import Spec, Split
 from models import Params, windows
-from models.attention import hide, softmax
+from models.attention import hide, products, softmax
+from models.backbone import build_positions, of_layer
 from models.matching import matched
 from models.patches import Grid, grid_coordinates, patch_grid
-from models.positions import POSITIONS, NoPositions, Shape, scores_by_head
+from models.positions import POSITIONS, NoPositions, scores_by_head
 from training.batches import padded_batches
 
 OfImages = Float[Array, 'layers heads batch tokens tokens']
@@ -53,13 +54,9 @@ def attention_parts(trained: Trained, images: UInt8[np.ndarray, 'batch height wi
 
 def encodings(model: ConfigDict, spec: Spec, params: Params) -> list[NoPositions]:
     """The positional encodings in `params`, one for all layers or one a layer; `model` is `config.model`."""
-    model = matched(model, spec)
-    variant = POSITIONS[model.positions.name]
-    shape = Shape(model.embed_dim, model.num_heads, patch_grid(spec.image_shape, model.patch_size), model.window)
-    graph = nnx.graphdef(nnx.eval_shape(lambda: variant(shape, rngs=nnx.Rngs(0))))
-    own = model.positions.inject == 'every_layer' or variant.per_layer
+    made = nnx.eval_shape(lambda: build_positions(matched(model, spec), spec.image_shape, rngs=nnx.Rngs(0)))
     held = params.get('positions', {})
-    return [nnx.merge(graph, held.get(copy, {})) for copy in range(model.depth if own else 1)]
+    return [nnx.merge(nnx.graphdef(variant), held.get(copy, {})) for copy, variant in enumerate(made)]
 
 
 def _build(fields: str, spec: Spec) -> tuple[ConfigDict, models.Model]:
@@ -88,9 +85,9 @@ def _compile_parts(fields: str, spec: Spec) -> Callable[..., Parts]:
         if has_parts(config):
             variants = encodings(config, spec, params)
             pairs = list(zip(outputs.captured['queries'], outputs.captured['keys'], strict=True))
-            alone = [jnp.einsum('hbqd,hbkd->hbqk', q, k, preferred_element_type=jnp.float32) for q, k in pairs]
+            alone = [products(q, k) for q, k in pairs]
             scores = [
-                scores_by_head(variants[layer % len(variants)], q, k, windows.offsets(coordinates), len(q))
+                scores_by_head(of_layer(variants, layer), q, k, windows.offsets(coordinates), len(q))
                 for layer, (q, k) in enumerate(pairs)
             ]
             content, position = softmax(jnp.stack(alone) + mask), softmax(jnp.stack(scores) + mask)

@@ -10,9 +10,9 @@ from urllib.parse import quote
 import pandas as pd
 
 from analysis import tables
-from analysis.formats import ACCURACY, AGAINST
+from analysis.formats import ACCURACY, AGAINST, BUDGET, COST, SPEED
 from analysis.reading import records, runs
-from analysis.wording import number, p_value, percent, runs_counted
+from analysis.wording import number, p_value, percent
 from configs.fields import defaults, flatten
 from experiment.unread import unread
 from files.text import clean
@@ -46,12 +46,9 @@ def rows(sweep: runs.Sweep, table: tables.Table) -> tuple[list[str], list[Row]]:
         ACCURACY: [_accuracy(row) for row in arms.itertuples()],
         AGAINST: [_against_best(row) for row in arms.itertuples()],
         'Seeds': [_seeds(row) for row in arms.itertuples()],
-        'Params': _numbers(arms['params'], ',d'),
-        'Forward MFLOPs': _numbers(arms['forward_flops'], ',.2f', 1e-6),
-        'Images/s': _numbers(arms['images_per_second'], ',.0f'),
-        'Steps': _numbers(arms['steps'], ',d'),
-        'Images seen': _numbers(arms['images_seen'], ',d'),
     }
+    for heading, (name, form, unit) in (COST | SPEED | BUDGET).items():
+        columns[heading] = [Cell(number(value, form, unit), _sorted_by(value)) for value in arms[name]]
     found = [
         Row(number, arm, mark, cells, reproduce(arm, number))
         for number, (arm, mark, *cells) in enumerate(zip(sweep.arms, arms['mark'], *columns.values(), strict=True), 1)
@@ -135,11 +132,7 @@ def _against_best(row: Any) -> Cell:
 
 
 def _seeds(row: Any) -> Cell:
-    return Cell(runs_counted(row.n, row.runs, row._asdict()), float(row.n))
-
-
-def _numbers(column: pd.Series, form: str, unit: int | float = 1) -> list[Cell]:
-    return [Cell(number(value, form, unit), _sorted_by(value)) for value in column]
+    return Cell(runs.runs_counted(row.n, row.runs, row._asdict()), float(row.n))
 
 
 def _sorted_by(value: Any) -> float | None:

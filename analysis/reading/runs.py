@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -85,9 +85,19 @@ def read(workdir: str | Path) -> Sweep:
         why = f' ({sweep.warnings[0]})' if sweep.warnings else ''
         raise ConfigError(f'{shown}: no runs in it; {mend}{why}')
     if not counts[FINISHED] + counts['diverged'] + counts['failed']:
-        what = ', '.join(f'{counts[status]} {status}' for status in UNFINISHED if counts[status])
+        what = _ends(counts)
         raise ConfigError(f'{shown}: no finished run in it ({what}); the command that made it, run again, resumes')
     return sweep
+
+
+def runs_counted(finished: int, runs: int, counts: Mapping[str, int]) -> str:
+    """`3`, or `2 of 3 (1 diverged)`; `counts` has one for each of UNFINISHED."""
+    why = _ends(counts)
+    return f'{finished} of {runs} ({why})' if why else str(finished)
+
+
+def _ends(counts: Mapping[str, int]) -> str:
+    return ', '.join(f'{counts[status]} {status}' for status in UNFINISHED if counts[status])
 
 
 def pairs(arms: Sequence[Arm]) -> list[tuple[int, int]]:

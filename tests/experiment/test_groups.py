@@ -43,7 +43,7 @@ def test_what_changes_the_program_parts(config, tmp_path, field):
 
 def test_runs_that_stand_at_different_steps_part(config, tmp_path):
     runs = sweeps.plan(config, [{'seed': seed} for seed in range(3)])
-    schedule.run_all(runs[:1], tmp_path)
+    schedule.run_all(runs[:1], tmp_path, workers=1)
     (tmp_path / runs[0].name / 'result.json').unlink()
     assert [[run.config.seed for run in group] for group in grouped(runs, tmp_path, at_most=10)] == [[0], [1, 2]]
 
@@ -122,7 +122,7 @@ def test_a_run_is_of_one_group_whatever_lists_name_it(config, tmp_path):
 
 def test_a_run_that_began_alone_goes_on_alone(config, tmp_path):
     runs = sweeps.plan(config, [{'seed': seed} for seed in range(4)])
-    schedule.run_all(runs[:2], tmp_path, at_most=1)
+    schedule.run_all(runs[:2], tmp_path, workers=1, at_most=1)
     for run in runs[:2]:
         (tmp_path / run.name / 'result.json').unlink()
     groups = grouped(runs, tmp_path, at_most=4)

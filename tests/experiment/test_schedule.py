@@ -123,7 +123,7 @@ def test_a_result_that_says_nothing_counts_as_not_run(config, tmp_path, capsys):
     open_sweep(tmp_path, 'one.py', runs)
     folder.open_run(tmp_path / runs[0].name, runs[0].config)
     (tmp_path / runs[0].name / folder.RESULT).write_text('{}')
-    assert schedule.run_all(runs, tmp_path) == {}
+    assert schedule.run_all(runs, tmp_path, workers=1) == {}
     assert 'finished before' not in capsys.readouterr().err
     assert results(runs, tmp_path)[0]['status'] == 'finished'
 

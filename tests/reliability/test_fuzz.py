@@ -22,7 +22,6 @@ from configs.errors import ConfigError
 from configs.fields import flatten
 from experiment.run import execute
 from models import MODELS
-from models.fused import KERNELS
 from models.matching import MATCHES
 from models.mixers import MIXERS
 from models.positions import POSITIONS
@@ -86,7 +85,7 @@ GOOD = {
     'model.stochastic_depth': [0.0, 0.5, 0.99],
     'model.positions.name': list(POSITIONS),
     'model.positions.inject': list(base.INJECTIONS),
-    'model.attention_kernel': list(KERNELS),
+    'model.attention_kernel': list(base.ATTENTION_KERNELS),
     'model.resnet_width': [1, 2, 17],
     'model.match': ['', '', '', *MATCHES],
     'model.reference': list(MIXERS),

@@ -6,8 +6,6 @@ import pytest
 from configs import base
 from training.hardware import PEAK, peak_flops, utilisation
 
-COMPUTE_DTYPES = ('float32', 'bfloat16')  # of train.compute_dtype
-
 
 @pytest.mark.parametrize(
     ('kind', 'dtype', 'tera'),
@@ -53,7 +51,7 @@ def test_every_peak_is_dense_and_of_one_device(kind):
     peak = PEAK[kind]
     assert 8e12 < peak.float32 <= (peak.bfloat16 or peak.float32) <= 2.25e15
     assert peak.bfloat16 or kind.startswith('Tesla')
-    assert base.get_config().train.compute_dtype in peak._fields == COMPUTE_DTYPES
+    assert base.get_config().train.compute_dtype in peak._fields == base.COMPUTE_DTYPES
 
 
 @pytest.mark.parametrize('kind', [kind for kind in PEAK if PEAK[kind].bfloat16])
