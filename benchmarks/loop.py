@@ -21,7 +21,7 @@ from absl import flags
 from ml_collections import ConfigDict
 
 import benchmarks
-from benchmarks import options
+from benchmarks import options, timing
 from configs import base
 from configs.errors import ConfigError, nearest
 from data.spec import Dataset
@@ -115,7 +115,7 @@ def measure(case: Case, members: Sequence[int], *, seconds: float, fewest: int) 
             shares = equal_shares(len(cores_allowed()), config.train.batch_size) if can_share() else 1
             if shares > 1:
                 arms[SHARED.format(shares)] = arm(1, 1, 1, shares)
-        times = benchmarks.time_in_turns(arms, seconds=seconds, fewest=fewest)
+        times = timing.time_in_turns(arms, seconds=seconds, fewest=fewest)
     a_step = {name: taken / STEPS / sizes.get(name, 1) for name, taken in times.items()}
     base = SINGLE if on_cpu else DISPATCH
     return {
@@ -124,7 +124,7 @@ def measure(case: Case, members: Sequence[int], *, seconds: float, fewest: int) 
         'rounds': len(times[SINGLE]),
         'base': base,
         'arms': {
-            name: {'ms': float(np.median(taken)), 'gain': benchmarks.ratio(a_step[base], taken)._asdict()}
+            name: {'ms': float(np.median(taken)), 'gain': timing.ratio(a_step[base], taken)._asdict()}
             for name, taken in a_step.items()
         },
     }
@@ -178,7 +178,7 @@ def to_markdown(rows: list[dict[str, Any]]) -> str:
         [
             {'model': row['model'], 'batch': row['batch']}
             | {f'{row["base"]}, ms a step': f'{row["arms"][row["base"]]["ms"]:.2f}'}
-            | {name: benchmarks.in_words(row['arms'][name]['gain']) for name in row['arms'] if name != row['base']}
+            | {name: timing.in_words(row['arms'][name]['gain']) for name in row['arms'] if name != row['base']}
             for row in rows
         ]
     )

@@ -5,15 +5,23 @@ starts `python benchmarks/peers.py`, and asks it a line of JSON at a time. A `to
 its counterpart one by one, so that weights can be copied across and outputs compared.
 """
 
+import contextlib
+import ctypes
 import json
 import math
+import multiprocessing
+import os
 import sys
+import tempfile
+from collections.abc import Sequence
+from multiprocessing.connection import Connection
 from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
+from torch import distributed, nn
 from torch.nn import functional
+from torch.nn.parallel import DistributedDataParallel
 
 EPSILON = 1e-6  # of the norms, as in patchwise
 BETAS = (0.9, 0.999)
@@ -147,17 +155,24 @@ def load(model: nn.Module, weights: Weights) -> None:
 class Arm:
     """A model and its training step: cross-entropy, clipping, AdamW."""
 
-    def __init__(self, case: dict[str, Any], weights: Weights, images: np.ndarray, labels: np.ndarray, compiled: bool):
+    def __init__(self, case: dict[str, Any], arrays: str, compiled: bool = False, share: slice = slice(None)):
+        held = np.load(arrays, allow_pickle=False)
+        weights = {name.removeprefix('params.'): held[name] for name in held if name.startswith('params.')}
         network = {'backbone': Backbone, 'resnet': ResNet}[case['model']['name']]
         self.model = network(case['model'], case['image_shape'], case['classes'])
         load(self.model, weights)
         self.model = self.model.to(memory_format=torch.channels_last)
-        self.images, self.labels = torch.from_numpy(images), torch.from_numpy(labels).long()
+        self.images = torch.from_numpy(held['images'])[share]
+        self.labels = torch.from_numpy(held['labels'])[share].long()
         self.recipe = case['recipe']
-        self.optimiser = torch.optim.AdamW(
-            self.model.parameters(), self.recipe['learning_rate'], BETAS,
-            weight_decay=self.recipe['weight_decay'], fused=True,
-        )  # fmt: skip
+        kernels, others = [], []  # which decay, and norms, biases and positions, which do not
+        for name, parameter in self.model.named_parameters():
+            (kernels if parameter.ndim > 1 and name != 'table' else others).append(parameter)
+        groups = [
+            {'params': kernels, 'weight_decay': self.recipe['weight_decay']},
+            {'params': others, 'weight_decay': 0.0},
+        ]
+        self.optimiser = torch.optim.AdamW(groups, self.recipe['learning_rate'], BETAS, fused=True)
         self.dtype = getattr(torch, case['dtype'])
         # Without dynamic=False a second model of another size would be compiled for any size, and slower.
         self.loss = torch.compile(self._loss, dynamic=False) if compiled else self._loss
@@ -166,11 +181,14 @@ class Arm:
         with torch.no_grad():
             return self._logits(self.images).float().numpy()
 
-    def step(self) -> None:
+    def step(self) -> float:
+        """Trains on the batch, and returns its loss before that."""
         self.optimiser.zero_grad(set_to_none=True)
-        self.loss(self.images, self.labels).backward()
+        loss = self.loss(self.images, self.labels)
+        loss.backward()
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe['clip_norm'])
         self.optimiser.step()
+        return float(loss.detach())
 
     def _logits(self, images: torch.Tensor) -> torch.Tensor:
         with torch.autocast('cpu', self.dtype, enabled=self.dtype != torch.float32):
@@ -180,10 +198,78 @@ class Arm:
         return functional.cross_entropy(self._logits(images), labels, label_smoothing=self.recipe['label_smoothing'])
 
 
+class Processes:
+    """The same step by a process for each core, which computes its share of the batch: PyTorch's data parallelism."""
+
+    def __init__(self, case: dict[str, Any], arrays: str, count: int):
+        context = multiprocessing.get_context('spawn')
+        self._scratch = tempfile.TemporaryDirectory()
+        self._pipes, self._processes = [], []
+        cores = sorted(os.sched_getaffinity(0))
+        for rank in range(count):
+            ours, theirs = context.Pipe()
+            given = case, arrays, rank, count, cores[rank::count], f'{self._scratch.name}/store', theirs
+            self._processes.append(context.Process(target=work, args=given, daemon=True))
+            self._processes[-1].start()
+            theirs.close()
+            self._pipes.append(ours)
+        for pipe in self._pipes:
+            pipe.recv()
+
+    def step(self) -> float:
+        for pipe in self._pipes:
+            pipe.send('step')
+        return sum(pipe.recv() for pipe in self._pipes) / len(self._pipes)
+
+    def close(self) -> None:
+        for pipe in self._pipes:
+            pipe.close()
+        for process in self._processes:
+            process.join()
+        self._scratch.cleanup()
+
+
+def work(
+    case: dict[str, Any], arrays: str, rank: int, count: int, cores: Sequence[int], store: str, pipe: Connection
+) -> None:
+    """The program of one of Processes: a step whenever it is asked, to the pipe's end."""
+    os.sched_setaffinity(0, cores)
+    torch.set_num_threads(len(cores))
+    keep_memory()
+    distributed.init_process_group('gloo', init_method=f'file://{store}', rank=rank, world_size=count)
+    arm = Arm(case, arrays, share=slice(rank, None, count))
+    arm.model = DistributedDataParallel(arm.model, gradient_as_bucket_view=True)
+    pipe.send('ready')
+    with contextlib.suppress(EOFError):
+        while pipe.recv():
+            pipe.send(arm.step())
+    distributed.destroy_process_group()
+
+
+def keep_memory() -> None:
+    """Has glibc reuse freed memory, as patchwise has it for itself (training/allocator.py); else each step faults."""
+    with contextlib.suppress(AttributeError, OSError, TypeError):  # of musl, macOS, Windows
+        mallopt = ctypes.CDLL(None).mallopt
+        for parameter, value in ((-4, 0), (-1, -1), (-2, 64 * 2**20)):
+            mallopt(parameter, value)
+
+
+def build(case: dict[str, Any], arrays: str, names: Sequence[str], processes: int) -> dict[str, Arm | Processes]:
+    torch.compiler.reset()
+    made = {
+        'eager': lambda: Arm(case, arrays),
+        'compiled': lambda: Arm(case, arrays, compiled=True),
+        'processes': lambda: Processes(case, arrays, processes),
+    }
+    return {name: made[name]() for name in names}
+
+
 def serve() -> None:
     """Answers each line of standard input with one on standard output."""
-    arms: dict[str, Arm] = {}
-    answers, sys.stdout = sys.stdout, sys.stderr  # what a library prints is no answer
+    keep_memory()
+    arms: dict[str, Arm | Processes] = {}
+    answers = os.fdopen(os.dup(sys.stdout.fileno()), 'w')
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what a library prints is no answer
     for line in sys.stdin:
         question = json.loads(line)
         match question['ask']:
@@ -193,18 +279,21 @@ def serve() -> None:
                 torch.set_num_threads(question['threads'])
                 answer = torch.get_num_threads()
             case 'build':
-                torch.compiler.reset()
-                arrays = np.load(question['arrays'], allow_pickle=False)
-                weights = {name.removeprefix('params.'): arrays[name] for name in arrays if name.startswith('params.')}
-                given = question['case'], weights, arrays['images'], arrays['labels']
-                arms = {name: Arm(*given, compiled=name == 'compiled') for name in question['arms']}
-                np.save(question['logits'], next(iter(arms.values())).logits())
+                close(arms)
+                arms = build(question['case'], question['arrays'], question['arms'], question['processes'])
+                np.save(question['logits'], arms['eager'].logits())
                 answer = list(arms)
             case 'step':
-                for _ in range(question.get('count', 1)):
-                    arms[question['arm']].step()
-                answer = None
+                answer = arms[question['arm']].step()
         print(json.dumps(answer), file=answers, flush=True)
+    close(arms)
+
+
+def close(arms: dict[str, Arm | Processes]) -> None:
+    """Ends the processes of those that have some."""
+    for arm in arms.values():
+        if isinstance(arm, Processes):
+            arm.close()
 
 
 if __name__ == '__main__':

@@ -20,7 +20,7 @@ from absl import flags
 from jaxtyping import Int
 
 import benchmarks
-from benchmarks import options
+from benchmarks import options, timing
 from configs.errors import ConfigError
 from data.rows import Rows
 from experiment import command, folder
@@ -102,7 +102,7 @@ def measure(path: Path, batch: int, *, seconds: float, fewest: int) -> dict[str,
         'batch': batch,
         'rounds': len(arrays[CACHED]),
         'images_per_second': {name: float(batch / np.median(values)) for name, values in arrays.items()},
-        'ratio': benchmarks.ratio(arrays[TOUCHED], arrays[ASKED])._asdict(),
+        'ratio': timing.ratio(arrays[TOUCHED], arrays[ASKED])._asdict(),
     }
 
 
@@ -134,7 +134,7 @@ def to_markdown(rows: list[dict[str, Any]]) -> str:
         [
             {'batch': f'{row["batch"]:,}'}
             | {f'{name}, images/s': f'{speed:,.0f}' for name, speed in row['images_per_second'].items()}
-            | {f'{ASKED} / {TOUCHED}': benchmarks.in_words(row['ratio']), 'rounds': str(row['rounds'])}
+            | {f'{ASKED} / {TOUCHED}': timing.in_words(row['ratio']), 'rounds': str(row['rounds'])}
             for row in rows
         ]
     )

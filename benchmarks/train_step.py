@@ -4,10 +4,11 @@
   python -m benchmarks.train_step [--sizes=vit64,resnet32] [--peers=.venv-bench/bin/python] [--json=FILE]
   python -m benchmarks.train_step --sizes=vit384 --batch=512 --dtype=bfloat16 --kernel=cudnn --peers=    # a GPU
 
-Forward, backward, clipping and AdamW, without augmentation. Weights are copied across first and the logits must agree.
-The arms take turns, round by round, with the same batch, number of threads and precision; a ratio is the median of the
-arms' times in the same round, with its quartiles. PyTorch lives in an environment of its own, and so in a process of
-its own (benchmarks/peers.py), which sleeps while patchwise is timed.
+Forward, backward, clipping and AdamW, without augmentation. Weights are copied across first, and the logits must agree,
+and then the losses of some steps of the programs that are timed. The arms take turns, round by round, with the same
+batch, number of threads and precision; a ratio is the median of the arms' times in the same round, with its quartiles.
+PyTorch lives in an environment of its own, and so in a process of its own (benchmarks/peers.py), which sleeps while
+patchwise is timed.
 """
 
 import contextlib
@@ -20,13 +21,14 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 from absl import flags
 from ml_collections import ConfigDict
 
 import benchmarks
-from benchmarks import options
+from benchmarks import options, timing
 from configs import base
 from configs.errors import ConfigError
 from data.spec import Dataset
@@ -35,6 +37,7 @@ from files.writing import write_json
 from machine.cores import cores_allowed
 from models import Params
 from models.fused import fallback
+from training.checkpoints import leaves
 from training.optimiser import Rates
 from training.programs import Programs, compile_programs
 from training.step import build_model
@@ -47,10 +50,14 @@ KERNEL = flags.DEFINE_enum('kernel', 'xla', ['xla', 'cudnn'], "patchwise's model
 DTYPE = flags.DEFINE_enum('dtype', 'float32', ['float32', 'bfloat16'], 'What matrix products are computed in.')
 
 OURS = 'patchwise'
-ARMS = {'eager': 'PyTorch, eager', 'compiled': 'PyTorch, compiled'}
+USUAL_PEERS = {'eager': 'PyTorch, eager', 'compiled': 'PyTorch, compiled'}  # what most users would pick
+# Data parallelism, as several GPUs have it, is next to never used among the cores of one CPU.
+ARMS = USUAL_PEERS | {'processes': 'PyTorch, eager, a process a core'}
 FEWEST = 5  # rounds
 USUAL = 30.0  # seconds for the rounds of a size
 TOLERANCE = 1e-4  # between logits, in float32
+STEPS = 3  # whose losses are compared
+LOSS_TOLERANCE = 1e-3  # between their means; AdamW's first steps go by the signs of gradients that may be next to zero
 NOISE = 0.02  # added to every weight before outputs are compared: nothing is zero, or one, by its initialisation
 
 
@@ -95,8 +102,9 @@ class Peer:
 
     def ask(self, **question: Any) -> Any:
         """What it answers. Raises RuntimeError if it died; its own words are on the terminal."""
-        self._process.stdin.write(json.dumps(question) + '\n')
-        self._process.stdin.flush()
+        with contextlib.suppress(BrokenPipeError):  # it has died, of which the empty answer tells next
+            self._process.stdin.write(json.dumps(question) + '\n')
+            self._process.stdin.flush()
         answer = self._process.stdout.readline()
         if not answer:
             raise RuntimeError(f'benchmarks/peers.py ended with status {self._process.wait()}')
@@ -106,7 +114,8 @@ class Peer:
         return self
 
     def __exit__(self, *error: object) -> None:
-        self._process.stdin.close()
+        with contextlib.suppress(BrokenPipeError):
+            self._process.stdin.close()
         self._process.wait()
 
 
@@ -153,34 +162,57 @@ def measure(
 ) -> dict[str, Any]:
     """A row: of each arm images/s; and, where there is a peer, how many times as fast as each patchwise is.
 
+    Args:
+      arms: those of the peer; its processes are left out where the cores do not divide the batch.
     Raises:
       RuntimeError: patchwise and the peer do not compute the same.
     """
     config, dataset = experiment(size, dtype)
-    program = compiled(config, dataset)
-    programs, row = {OURS: runner(program, config, dataset)}, {'label': size.label, 'batch': size.batch}
+    program, params = compiled(config, dataset), weights(config, dataset)
+    arms = [name for name in arms if name != 'processes' or _processes(size) > 1]
+    row = {'label': size.label, 'batch': size.batch}
     if peer is not None:
-        row['difference'] = build_peer(config, dataset, peer, arms)
+        row['difference'] = build_peer(config, dataset, params, peer, arms)
         # bfloat16 has 8 bits: products in another order differ in the last of them.
-        if not row['difference'] <= (TOLERANCE if dtype == 'float32' else 0.1):
-            raise RuntimeError(f'{size.label}: logits of patchwise and PyTorch differ by {row["difference"]}')
-        programs |= {name: lambda name=name: peer.ask(ask='step', arm=name) for name in arms}
+        _refuse(size, 'logits', row['difference'], TOLERANCE if dtype == 'float32' else 0.1)
     with program.team:
-        times = benchmarks.time_in_turns(programs, seconds=seconds, fewest=fewest)
+        step, loss = runner(program, config, dataset, params)
+        programs = {OURS: step}
+        if peer is not None:
+            programs |= {name: lambda name=name: peer.ask(ask='step', arm=name) for name in arms}
+            for _ in range(STEPS):
+                step()
+            row['losses'] = {
+                name: abs(np.mean([programs[name]() for _ in range(STEPS)]) - loss()) / loss() for name in arms
+            }
+            _refuse(size, 'losses', max(row['losses'].values()), LOSS_TOLERANCE if dtype == 'float32' else 0.1)
+        times = timing.time_in_turns(programs, seconds=seconds, fewest=fewest)
     row['rounds'] = len(times[OURS])
     row['images_per_second'] = {name: 1e3 * size.batch / float(np.median(taken)) for name, taken in times.items()}
     if peer is not None:
-        row['ratios'] = {name: benchmarks.ratio(times[name], times[OURS])._asdict() for name in arms}
-        # Of each round, against whichever peer was faster in it.
-        row['best'] = benchmarks.ratio(np.min([times[name] for name in arms], axis=0), times[OURS])._asdict()
+        row['ratios'] = {name: timing.ratio(times[name], times[OURS])._asdict() for name in arms}
+        # Of each round, against whichever of them was faster in it.
+        usual = [times[name] for name in arms if name in USUAL_PEERS]
+        row['best'] = timing.ratio(np.min(usual, axis=0), times[OURS])._asdict()
     return row
+
+
+def _processes(size: Size) -> int:
+    """Of the peer, as many as there are cores, if these divide the batch; else 1."""
+    cores = len(cores_allowed())
+    return cores if size.batch % cores == 0 else 1
+
+
+def _refuse(size: Size, what: str, difference: float, tolerance: float) -> None:
+    if not difference <= tolerance:
+        raise RuntimeError(f'{size.label}: {what} of patchwise and PyTorch differ by {difference}')
 
 
 def experiment(size: Size, dtype: str) -> tuple[ConfigDict, Dataset]:
     """The config, and random images for it."""
     config = base.get_config()
     config.train.batch_size, config.train.compute_dtype = size.batch, dtype
-    config.train.steps_per_dispatch = 1
+    config.train.steps_per_dispatch, config.train.warmup = 1, 0.0  # the peers' learning rate is one number
     config.update_from_flattened_dict(size.fields)
     return config, benchmarks.random_dataset((size.side, size.side, size.channels), size.batch)
 
@@ -193,10 +225,18 @@ def compiled(config: ConfigDict, dataset: Dataset) -> Programs:
     return compile_programs(config, dataset, 10_000, only=jax.devices()[:1])  # as many as the peer has
 
 
-def runner(program: Programs, config: ConfigDict, dataset: Dataset) -> Callable[[], Any]:
-    """A training step, each call from where the last one ended."""
+def weights(config: ConfigDict, dataset: Dataset) -> Params:
+    """What all arms start from."""
+    return jiggled(build_model(config, dataset.spec).init(jax.random.key(0)))
+
+
+def runner(
+    program: Programs, config: ConfigDict, dataset: Dataset, params: Params
+) -> tuple[Callable[[], Any], Callable[[], float]]:
+    """A training step, each call from where the last one ended, and the mean loss of all steps until then."""
     key = jax.random.key(0)
     state, rates = program.initial_state(key), Rates.of(config.train)
+    state = state._replace(params=jax.tree.map(jnp.copy, params))  # a step takes its state's memory
     images, labels = jax.device_put(tuple(dataset.train))
     rows = np.arange(config.train.batch_size, dtype=np.int32)[None]
 
@@ -205,13 +245,12 @@ def runner(program: Programs, config: ConfigDict, dataset: Dataset) -> Callable[
         state = program.train_steps(state, key, rates, images, labels, rows, np.int32(1))
         return state.step
 
-    return step
+    return step, lambda: float(state.sums.loss / state.sums.examples)
 
 
-def build_peer(config: ConfigDict, dataset: Dataset, peer: Peer, arms: Sequence[str] = tuple(ARMS)) -> float:
+def build_peer(config: ConfigDict, dataset: Dataset, params: Params, peer: Peer, arms: Sequence[str]) -> float:
     """Makes the peer's arms from patchwise's weights; returns the largest difference between their logits."""
     model = build_model(config, dataset.spec)
-    params = jiggled(model.init(jax.random.key(0)))
     ours = jax.jit(lambda params, images: model.apply(params, images).logits)(params, dataset.train.images)
     case = {
         'model': {
@@ -226,9 +265,10 @@ def build_peer(config: ConfigDict, dataset: Dataset, peer: Peer, arms: Sequence[
     }
     with tempfile.TemporaryDirectory() as scratch:
         arrays, logits = Path(scratch) / 'arrays.npz', Path(scratch) / 'logits.npy'
-        named = {f'params.{name}': array for name, array in flatten(params)}
+        named = {f'params.{name}': np.asarray(leaf) for name, leaf in leaves(params).items()}
         np.savez(arrays, images=dataset.train.images, labels=dataset.train.labels, **named)
-        peer.ask(ask='build', case=case, arms=list(arms), arrays=str(arrays), logits=str(logits))
+        processes = len(cores_allowed())
+        peer.ask(ask='build', case=case, arms=list(arms), arrays=str(arrays), logits=str(logits), processes=processes)
         return float(np.max(np.abs(np.load(logits, allow_pickle=False) - np.asarray(ours))))
 
 
@@ -240,19 +280,13 @@ def jiggled(params: Params) -> Params:
     return jax.tree.unflatten(structure, noisy)
 
 
-def flatten(params: Params) -> Iterable[tuple[str, np.ndarray]]:
-    """Dotted names and arrays."""
-    for path, leaf in jax.tree_util.tree_leaves_with_path(params):
-        yield jax.tree_util.keystr(path, simple=True, separator='.'), np.asarray(leaf)
-
-
 def to_records(rows: list[dict[str, Any]]) -> Iterable[dict[str, Any]]:
     """One record a size and arm, with which later runs can be compared."""
     for row in rows:
         speeds = row['images_per_second']
         for arm, speed in speeds.items():
             # Of the peers' own arms, the ratio of the medians.
-            peers = [speeds[name] for name in speeds if name != OURS]
+            peers = [speeds[name] for name in speeds if name in USUAL_PEERS]
             best = (row['best']['median'] if arm == OURS else speed / max(peers)) if peers else None
             yield {'size': row['size'], 'arm': arm, 'images_per_second': speed, 'ratio_to_best_peer': best}
 
@@ -268,9 +302,10 @@ def to_markdown(rows: list[dict[str, Any]]) -> str:
                 for arm, name in ({OURS: OURS} | ARMS).items()
                 if arm in row['images_per_second']
             }
-            | {f'patchwise / {arm}': benchmarks.in_words(of) for arm, of in row.get('ratios', {}).items()}
-            | ({'patchwise / faster': benchmarks.in_words(row['best'])} if 'best' in row else {})
+            | {f'patchwise / {arm}': timing.in_words(of) for arm, of in row.get('ratios', {}).items()}
+            | ({'patchwise / faster': timing.in_words(row['best'])} if 'best' in row else {})
             | ({'logits differ by': f'{row["difference"]:.0e}'} if 'difference' in row else {})
+            | ({'losses differ by': f'{max(row["losses"].values()):.0e}'} if 'losses' in row else {})
             for row in rows
         ]
     )

@@ -19,7 +19,7 @@ from absl import flags
 from flax import nnx
 
 import benchmarks
-from benchmarks import options
+from benchmarks import options, timing
 from configs.errors import ConfigError
 from experiment import command
 from files.writing import write_json
@@ -117,14 +117,14 @@ def measure(case: Case, *, seconds: float, fewest: int) -> dict[str, Any]:
     shape = (HEADS, case.batch, math.prod(case.grid), HEAD_DIM)
     arrays = [jax.random.normal(key, shape) for key in jax.random.split(jax.random.key(0), 4)]
     fitting = {name: lambda p=program: p(*arrays) for name, program in compiled.items() if memory[name] <= limit}
-    times = benchmarks.time_in_turns(fitting, seconds=seconds, fewest=fewest)
+    times = timing.time_in_turns(fitting, seconds=seconds, fewest=fewest)
     tiling = windows.plan(case.grid, case.window)
     arms = {}
     for name, size in memory.items():
         taken = times.get(name)
         arms[name] = {'ms': None if taken is None else float(np.median(taken)), 'bytes': size}
         if taken is not None and WINDOWED in times:
-            arms[name]['ratio'] = benchmarks.ratio(taken, times[WINDOWED])._asdict()
+            arms[name]['ratio'] = timing.ratio(taken, times[WINDOWED])._asdict()
     return {
         **case._asdict(),
         'block': tiling.block if tiling else None,
@@ -168,7 +168,7 @@ def to_markdown(rows: list[dict[str, Any]]) -> str:
         return f'needs {arm["bytes"] / GIB:.1f} GiB' if arm['ms'] is None else f'{arm["ms"]:,.2f}'
 
     def ratio(arm: dict[str, Any]) -> str:
-        return benchmarks.in_words(arm['ratio']) if 'ratio' in arm else ''
+        return timing.in_words(arm['ratio']) if 'ratio' in arm else ''
 
     def cells(row: dict[str, Any]) -> dict[str, str]:
         arms = row['arms']

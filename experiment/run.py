@@ -100,7 +100,7 @@ def _train(members: Sequence[Member], processes: int, profiled: bool) -> list[di
             ended.append(folder.read_result(member.folder))
             stack.enter_context(_logged_to(member.folder / folder.LOG))
         folder.write_population([member.folder for member in members])
-        outcomes = train(members, dataset, profiled=profiled)
+        outcomes = train(members, dataset, processes=processes, profiled=profiled)
         for member, outcome, there in zip(members, outcomes, ended, strict=True):
             if there is not None:
                 results.append(there)

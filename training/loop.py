@@ -39,13 +39,16 @@ def total_steps(config: ConfigDict, examples: int) -> int:
     return train.steps if train.steps is not None else max(1, round(train.epochs * examples / train.batch_size))
 
 
-def train(members: Sequence[Member], dataset: Dataset, *, profiled: bool = False) -> list[dict[str, Any]]:
+def train(
+    members: Sequence[Member], dataset: Dataset, *, processes: int = 1, profiled: bool = False
+) -> list[dict[str, Any]]:
     """Trains and tests members that share their programs, going on from the newest checkpoint that all of them have.
 
     They differ in seed and Rates alone (training.programs.program_fields tells). Each one's results are those of its
     run alone, within float error; an interrupted population that goes on as it was comes to the same, bit for bit.
 
     Args:
+      processes: how many train on this machine at the same time, this one included.
       profiled: whether to leave a trace of a few steps in the first one's folder (training.profile).
     Returns:
       What result.json says of training, one a member: {'status': 'finished'} with sizes, scores, selection, steps and
@@ -60,7 +63,7 @@ def train(members: Sequence[Member], dataset: Dataset, *, profiled: bool = False
     steps = total_steps(config, len(dataset.train.labels))
     clock, begun = time.perf_counter(), Start()
     with contextlib.ExitStack() as stack:
-        programs = compile_programs(config, dataset, steps, size)
+        programs = compile_programs(config, dataset, steps, size, processes=processes)
         stack.enter_context(programs.team)
         init_keys, train_keys = map(population.together, zip(*(run_keys(m.config.seed) for m in members), strict=True))
         state = programs.initial_state(init_keys)

@@ -77,21 +77,23 @@ def compile_programs(
     total_steps: int,
     size: int = 1,
     only: Sequence[jax.Device] | None = None,
+    processes: int = 1,
 ) -> Programs:
     """Compiles ahead of time, or finds what was compiled in this process before, for `size` runs like `config`.
 
     Args:
       only: the devices to train on; None: all among which the work divides (training.placement).
+      processes: how many train on this machine at the same time, this one included.
     """
     fields = json.dumps(program_fields(config), sort_keys=True)
     longest = longest_dispatch(config, total_steps)
     resident = len(dataset.train.labels) if on_device(dataset.train) else None
     where = placement.of_training(config, size, only=only)
     with _finding:  # two threads at once would each make a slot
-        slot = _slot(fields, dataset.spec, total_steps, longest, resident, where)
+        slot = _slot(fields, dataset.spec, total_steps, longest, resident, where, processes)
     with slot.lock:  # whoever comes while another thread compiles the same waits for it
         if slot.programs is None:
-            slot.programs = _compile(fields, dataset.spec, total_steps, longest, resident, where)
+            slot.programs = _compile(fields, dataset.spec, total_steps, longest, resident, where, processes)
         return slot.programs
 
 
@@ -111,7 +113,7 @@ def _slot(*which: Any) -> _Slot:
 
 
 def _compile(
-    fields: str, spec: Spec, total_steps: int, longest: int, resident: int | None, where: Placement
+    fields: str, spec: Spec, total_steps: int, longest: int, resident: int | None, where: Placement, processes: int
 ) -> Programs:
     """`longest`: training.strategy's; `resident`: images that live on the device; None: a dispatch brings its own."""
     began, mark = time.perf_counter(), counts()
@@ -120,7 +122,7 @@ def _compile(
     counted = countable(model, config, spec)
     flops = forward_flops(counted, spec)
     about = 3 * flops * config.train.batch_size  # of a step, which cannot be counted before the parts are chosen
-    shares = shares_of_a_batch(config, where, about, total_steps)
+    shares = shares_of_a_batch(config, where, about, total_steps, processes)
     config.train.accumulate = parts_of_a_share(config, where, spec.image_shape, about, total_steps, shares)
     team = Team(config, spec, model, total_steps, shares) if shares > 1 else None
     with contextlib.ExitStack() as unless_made:

@@ -11,7 +11,8 @@ from jaxtyping import Float32, Int32, UInt8
 
 from data.spec import Spec
 
-ALIGNMENT = 64  # bytes
+ALIGNMENT = 64  # bytes: JAX takes an array of the host without copying it if it begins at a multiple of them
+PARAMS = ALIGNMENT // 4  # as many float32 take
 
 
 class Memory(NamedTuple):
@@ -26,19 +27,20 @@ class Memory(NamedTuple):
     def of(cls, file: int, params: int, shares: int, batch: int, spec: Spec) -> 'Memory':
         """In an open `file`, which grows to hold them."""
         kinds = 'f4', 'f4', 'u1', 'i4'
-        shapes = (params,), (shares, params), (batch, *spec.image_shape), (batch,)
+        room = -(-params // PARAMS) * PARAMS  # for a share's gradients, so that the next one's are aligned too
+        shapes = (params,), (shares, room), (batch, *spec.image_shape), (batch,)
         arrays = list(zip(shapes, kinds, strict=True))
         offsets, size = layout([math.prod(shape) * np.dtype(kind).itemsize for shape, kind in arrays])
         os.ftruncate(file, size)
         held = mmap.mmap(file, size)
-        return cls(*(np.ndarray(*array, held, offset) for array, offset in zip(arrays, offsets, strict=True)))
+        vector, gradients, images, labels = (
+            np.ndarray(*array, held, offset) for array, offset in zip(arrays, offsets, strict=True)
+        )
+        return cls(vector, gradients[:, :params], images, labels)
 
 
 def layout(sizes: Sequence[int]) -> tuple[list[int], int]:
-    """Where arrays of so many bytes begin, one after the other, and where the last ends.
-
-    JAX takes an array of the host without copying it if it is aligned so.
-    """
+    """Where arrays of so many bytes begin, one after the other and each aligned, and where the last ends."""
     offsets, end = [], 0
     for size in sizes:
         offsets.append(-(-end // ALIGNMENT) * ALIGNMENT)

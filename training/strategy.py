@@ -84,13 +84,16 @@ def milestones(steps: int, count: int) -> list[int]:
     return sorted({max(1, round(steps * index / count)) for index in range(1, count + 1)})
 
 
-def shares_of_a_batch(config: ConfigDict, where: Placement, flops: int | float, steps: int) -> int:
+def shares_of_a_batch(config: ConfigDict, where: Placement, flops: int | float, steps: int, processes: int = 1) -> int:
     """Equal shares of a batch, each computed by a process with cores of its own (training.team); 1: by this one.
 
     On a CPU, for one run, where the system `can_share`: `train.shares`, if there are so many cores. Else some, with
     equally many cores each, as far as memory goes, for a run of `steps` steps of `flops` each that makes up for the
     start of processes; not for dense convolutions, which XLA divides among its threads well enough, nor where
     `train.accumulate` says how this process is to take the batch.
+
+    Args:
+      processes: how many train on this machine at the same time, each with its own cores and all with one memory.
     """
     if not _on_one_cpu(where) or not can_share():
         return 1
@@ -101,7 +104,7 @@ def shares_of_a_batch(config: ConfigDict, where: Placement, flops: int | float, 
     worthwhile = flops * steps >= LONG_RUN and config.train.accumulate is None
     if not worthwhile or traits(config.model).convolves:
         return 1
-    return equal_shares(cores, examples, min(int(flops // LEAST_SHARE), limits.memory() // OF_A_SHARE))
+    return equal_shares(cores, examples, min(int(flops // LEAST_SHARE), limits.memory() // processes // OF_A_SHARE))
 
 
 def can_share() -> bool:

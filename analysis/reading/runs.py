@@ -90,13 +90,13 @@ def read(workdir: str | Path) -> Sweep:
     return sweep
 
 
-def runs_counted(finished: int, runs: int, counts: Mapping[str, int]) -> str:
+def runs_counted(finished: int, runs: int, counts: Mapping[str, Any]) -> str:
     """`3`, or `2 of 3 (1 diverged)`; `counts` has one for each of UNFINISHED."""
     why = _ends(counts)
     return f'{finished} of {runs} ({why})' if why else str(finished)
 
 
-def _ends(counts: Mapping[str, int]) -> str:
+def _ends(counts: Mapping[str, Any]) -> str:
     return ', '.join(f'{counts[status]} {status}' for status in UNFINISHED if counts[status])
 
 

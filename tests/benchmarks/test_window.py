@@ -1,6 +1,7 @@
 import json
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import jax
@@ -8,7 +9,7 @@ import numpy as np
 import pytest
 
 import benchmarks
-from benchmarks import window
+from benchmarks import timing, window
 from benchmarks.window import FULL, MASKED, WINDOWED, Case
 from configs.errors import ConfigError
 
@@ -29,12 +30,26 @@ def test_the_arms_that_are_compared_compute_the_same(case):
 def test_arms_take_turns_and_ratios_are_paired():
     calls = []
     programs = {name: lambda name=name: calls.append(name) for name in 'ab'}
-    times = benchmarks.time_in_turns(programs, seconds=0.0, fewest=4)
+    times = timing.time_in_turns(programs, seconds=0.0, fewest=4)
     assert [len(values) for values in times.values()] == [4, 4]
     turns = [name for name, before in zip(calls, [None, *calls], strict=False) if name != before]
     assert ''.join(turns) == 'ababababa'  # twice untimed, then four rounds, every other one backwards
-    paired = benchmarks.ratio(np.array([2.0, 20.0, 200.0]), np.array([1.0, 10.0, 50.0]))
+    paired = timing.ratio(np.array([2.0, 20.0, 200.0]), np.array([1.0, 10.0, 50.0]))
     assert paired == (2, 2, 3)
+
+
+def test_a_program_that_compiles_at_first_is_warmed_like_the_others(monkeypatch):
+    monkeypatch.setattr(timing, 'LONG', 0.05)
+    monkeypatch.setattr(timing, 'SAMPLE', 0)
+    calls = dict.fromkeys('ab', 0)
+
+    def program(name, first):
+        time.sleep(first if calls[name] == 0 else 0.001)
+        calls[name] += 1
+
+    programs = {'a': lambda: program('a', 0.001), 'b': lambda: program('b', 0.1)}
+    timing.time_in_turns(programs, seconds=0.0, fewest=3)
+    assert calls == dict.fromkeys('ab', 2 + 2 * 3)  # two at first, and one before each timing
 
 
 def test_what_would_not_fit_in_memory_is_not_run(monkeypatch):

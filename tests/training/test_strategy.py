@@ -225,12 +225,13 @@ def test_where_the_kernel_refuses_memory_without_a_file_there_are_no_shares(two_
     assert shares_of_a_batch(base.get_config(), ALONE, 1e10, 10_000) == 1
 
 
-@pytest.mark.parametrize(('gibibytes', 'expected'), [(0.9, 1), (1, 2), (3.9, 4), (4, 8)])
-def test_there_are_no_more_shares_than_memory_holds_unless_they_are_asked_for(monkeypatch, gibibytes, expected):
+@pytest.mark.parametrize(('gibibytes', 'expected', 'of_two'), [(0.9, 1, 1), (1, 2, 1), (3.9, 4, 2), (4, 8, 4)])
+def test_there_are_no_more_shares_than_memory_holds_unless_they_are_asked_for(monkeypatch, gibibytes, expected, of_two):
     monkeypatch.setattr(strategy, 'cores_allowed', lambda: list(range(8)))
     monkeypatch.setattr(strategy.limits, 'memory', lambda: int(gibibytes * 2**30))
     config = base.get_config()
     assert shares_of_a_batch(config, ALONE, 1e11, 10_000) == expected
+    assert shares_of_a_batch(config, ALONE, 1e11, 10_000, processes=2) == of_two
     config.train.shares = 4
     assert shares_of_a_batch(config, ALONE, 1e11, 10_000) == 4
 

@@ -14,6 +14,7 @@ import pytest
 from jax.flatten_util import ravel_pytree
 
 import data
+from data.spec import Spec
 from machine.cores import cores_allowed
 from tests.experiments import small
 from tests.quick import QUICKLY
@@ -153,6 +154,17 @@ def test_memory_may_be_larger_than_two_gibibytes():
     gaps = np.diff([*offsets, end]) - sizes
     assert np.all((gaps >= 0) & (gaps < shared_memory.ALIGNMENT))
     assert end > 2**31
+
+
+@pytest.mark.parametrize('params', [26, 32])
+def test_nothing_in_the_shared_memory_has_to_be_copied_to_be_read(params):
+    file = os.memfd_create('test')
+    memory = shared_memory.Memory.of(file, params, 3, 4, Spec('images', (5, 5, 3), 2, ('a', 'b'), flip=False))
+    os.close(file)
+    assert memory.gradients.shape == (3, params)
+    for array in (memory.params, *memory.gradients, memory.images, memory.labels):
+        assert array.flags.c_contiguous
+        assert array.ctypes.data % shared_memory.ALIGNMENT == 0
 
 
 def test_a_signal_to_all_leaves_the_step_to_who_trains(config, dataset):
