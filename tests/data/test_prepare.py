@@ -1,13 +1,9 @@
-"""What `python -m data.prepare` refuses, restores, and says.
+"""What `python -m data.prepare` refuses and says.
 
 Real preparing takes minutes and TensorFlow: it is `.ci/run`'s, before the tests, which then read its outcome.
 """
 
-import gzip
-import hashlib
 import json
-import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -15,10 +11,9 @@ from pathlib import Path
 import pytest
 import tensorflow_datasets as tfds
 
-from data import prepare
+from data import debian_files, prepare, prepare_environment
 
 ROOT = Path(__file__).resolve().parents[2]
-NAMES = sorted(prepare.DEBIAN_TIMES)
 
 
 def run(capsys, *arguments):
@@ -34,7 +29,7 @@ def no_environment(monkeypatch):
     def refuse():
         raise AssertionError('it went on to the environment')
 
-    monkeypatch.setattr(prepare, '_environment', refuse)
+    monkeypatch.setattr(prepare_environment, 'python_with_tensorflow', refuse)
 
 
 @pytest.fixture
@@ -50,7 +45,7 @@ def fake_python(monkeypatch, tmp_path):
             f'for argument; do case $argument in --report=*) {copy};; esac; done\nexit {status}\n'
         )
         program.chmod(0o755)
-        monkeypatch.setattr(prepare, '_environment', lambda: program)
+        monkeypatch.setattr(prepare_environment, 'python_with_tensorflow', lambda: program)
         return tmp_path / 'arguments'
 
     return install
@@ -88,7 +83,7 @@ def test_a_data_dir_that_cannot_be_is_refused_before_anything_is_installed(capsy
 
 @pytest.mark.usefixtures('no_environment')
 def test_missing_package_gives_the_command(capsys, tmp_path, monkeypatch):
-    monkeypatch.setattr(prepare, 'DEBIAN_FOLDER', tmp_path / 'none')
+    monkeypatch.setattr(debian_files, 'FOLDER', tmp_path / 'none')
     status, _, errors = run(capsys, 'fashion_mnist', '--from_debian', f'--data_dir={tmp_path}')
     assert status == 2
     assert errors.splitlines() == [f'error: {tmp_path}/none is missing: apt-get install dataset-fashion-mnist']
@@ -162,76 +157,3 @@ def test_command_line_from_a_shell(tmp_path):
     assert done.returncode == 2
     assert done.stderr.startswith('error: cifar1O is not a dataset of TFDS; near it: cifar10')
     assert (done.stdout, len(done.stderr.splitlines())) == ('', 1)
-
-
-def strip_header(data):
-    """What Debian does to a gzip file whose header holds a name: no name, no time."""
-    name_end = data.index(b'\0', 10) + 1
-    return data[:3] + b'\0' * 5 + b'\2\3' + data[name_end:]
-
-
-def test_restored_files_hold_the_same_data_under_the_original_header(tmp_path):
-    source, target = tmp_path / 'source', tmp_path / 'target'
-    source.mkdir()
-    target.mkdir()
-    for name in NAMES:
-        with gzip.GzipFile(name.removesuffix('.gz'), 'wb', fileobj=(source / name).open('wb'), mtime=1) as file:
-            file.write(name.encode() * 100)
-        (source / name).write_bytes(strip_header((source / name).read_bytes()))
-    prepare.restore_debian_files(source, target)
-    for name in NAMES:
-        restored = (target / name).read_bytes()
-        assert gzip.decompress(restored) == name.encode() * 100
-        assert int.from_bytes(restored[4:8], 'little') == prepare.DEBIAN_TIMES[name]
-        assert restored[10:].startswith(name.removesuffix('.gz').encode() + b'\0')
-
-
-@pytest.mark.skipif(not prepare.DEBIAN_FOLDER.is_dir(), reason='apt-get install dataset-fashion-mnist')
-def test_restored_debian_files_have_the_sums_that_tfds_registered(tmp_path):
-    prepare.restore_debian_files(prepare.DEBIAN_FOLDER, tmp_path)
-    registered = {info.filename: info for info in tfds.builder_cls('fashion_mnist').url_infos.values()}
-    assert sorted(registered) == NAMES
-    for name in NAMES:
-        data = (tmp_path / name).read_bytes()
-        assert (len(data), hashlib.sha256(data).hexdigest()) == (registered[name].size, registered[name].checksum)
-
-
-@pytest.fixture
-def environment(monkeypatch, tmp_path):
-    """An environment with nothing in it, from a lock with nothing in it."""
-    monkeypatch.setattr(prepare, 'ENVIRONMENT', tmp_path / '.venv-prepare')
-    monkeypatch.setattr(prepare, 'LOCKFILE', tmp_path / 'prepare.txt')
-    prepare.LOCKFILE.write_text('# nothing\n')
-    return tmp_path / '.venv-prepare'
-
-
-def test_environment_is_made_once_and_again_when_the_lock_changed(environment, capsys):
-    python = prepare._environment()
-    assert subprocess.run([python, '-c', 'print(1)'], capture_output=True, check=True).stdout == b'1\n'
-    mark = environment / 'mark'
-    mark.touch()
-    assert prepare._environment() == python
-    assert mark.exists()
-    prepare.LOCKFILE.write_text('# nothing else\n')
-    assert prepare._environment() == python
-    assert not mark.exists()
-    assert capsys.readouterr().err.count('making') == 2
-
-
-def test_environment_that_failed_is_not_taken_for_whole(environment, capsys, tmp_path):
-    prepare.LOCKFILE.write_text(f'{tmp_path}/no-such-package\n')
-    for _ in range(2):
-        status, _, errors = run(capsys, 'cifar10', f'--data_dir={tmp_path}')
-        assert status == 1
-        assert f'could not make {environment}' in errors
-
-
-def test_uv_of_the_path_or_pip_stand_in(environment, monkeypatch, tmp_path):
-    monkeypatch.setattr(prepare, 'ROOT', tmp_path)
-    monkeypatch.setattr(shutil, 'which', lambda name: f'/somewhere/{name}')
-    assert {command[0] for command in prepare._environment_commands(Path('python'))} == {'/somewhere/uv'}
-    monkeypatch.setattr(shutil, 'which', lambda name: None)
-    make, install = prepare._environment_commands(Path('python'))
-    assert make[1:] == ['-m', 'venv', str(environment)]
-    assert install[1:4] == ['-m', 'pip', 'install']
-    assert os.path.basename(make[0]).startswith('python')
