@@ -6,7 +6,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from analysis.drawing.lines import Curve, Mark, Panel, line_figure
-from analysis.extrapolation.measure import of_arm
+from analysis.extrapolation.scores import of_arm
 from analysis.notes import budget_note, missing_notes, seeds_note
 from analysis.reading import runs
 

@@ -10,14 +10,9 @@ from analysis import cautions, output, pairs
 from analysis.drawing.style import write_figure
 from analysis.extrapolation import written
 from analysis.extrapolation.figure import extrapolation_figure
-from analysis.extrapolation.measure import (
-    POLICIES,
-    Extrapolation,
-    image_sets,
-    measure,
-    parse_policies,
-    parse_resolutions,
-)
+from analysis.extrapolation.measure import measure
+from analysis.extrapolation.options import POLICIES, parse_policies, parse_resolutions
+from analysis.extrapolation.scores import Extrapolation, image_sets
 from analysis.notes import (
     SPREAD,
     budget_note,

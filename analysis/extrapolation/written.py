@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from analysis.extrapolation.measure import POLICIES, Extrapolation
+from analysis.extrapolation.options import POLICIES
+from analysis.extrapolation.scores import Extrapolation
 from analysis.reading import records, runs
 from data.spec import Dataset
 

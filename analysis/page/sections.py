@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import data
-from analysis.extrapolation.measure import POLICIES
+from analysis.extrapolation.options import POLICIES
 from analysis.heads import report as heads_report
 from analysis.heads.measure import Measured
 from analysis.heads.trained import Load, lacks_attention

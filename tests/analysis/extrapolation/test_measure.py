@@ -10,7 +10,6 @@ import pytest
 
 import data
 import models
-from analysis import statistics
 from analysis.drawing.style import write_figure
 from analysis.extrapolation import measure, report
 from analysis.extrapolation.figure import extrapolation_figure
@@ -20,7 +19,7 @@ from configs.errors import ConfigError
 from experiment import folder
 from files.writing import write_json
 from models.patches import grid_coordinates
-from tests.analysis.extrapolation.sweep import POLICIES, SEEDS, SIDES, experiment, run_names
+from tests.analysis.extrapolation.sweep import POLICIES, SEEDS, experiment, run_names
 from training.restore import restore_selected
 
 
@@ -31,14 +30,6 @@ def test_the_trained_resolution_is_what_training_reported(trained, found):
         reported = json.loads((trained / row.run / 'result.json').read_text())['test']
         assert (row.accuracy, row.examples) == (reported['accuracy'], reported['examples'])
         assert row.loss == pytest.approx(reported['loss'], rel=1e-5)  # the runs trained, and were tested, as one
-
-
-def test_another_accuracy_than_training_reported_is_a_warning(trained, found):
-    untrained = run_names(trained)[SEEDS:]
-    assert len(found.warnings) == len(untrained)
-    for name, warning in zip(untrained, found.warnings, strict=True):
-        assert name in warning
-        assert '33.3333% in its result.json' in warning
 
 
 @pytest.mark.parametrize('policy', POLICIES)
@@ -82,51 +73,6 @@ def test_an_image_that_shrinks_shows_what_stands_between_the_pixels_that_are_lef
     images[:, :, ::4] = 255
     small = measure.at_resolution(model, 2, 8, None, 'extend').apply({}, images).logits
     np.testing.assert_allclose(small, 255 / 4, rtol=0.35)
-
-
-def test_the_summary_is_the_mean_over_seeds_and_its_interval(found):
-    assert found.summary['arm'].drop_duplicates().to_list() == ['attention', 'conv', 'ResNet']
-    assert len(found.summary) == 3 * len(SIDES) * len(POLICIES)
-    for row in found.summary.itertuples():
-        here = found.scores.query('arm == @row.arm and policy == @row.policy and resolution == @row.resolution')
-        expected = statistics.mean_and_interval(here['accuracy'].to_list())
-        np.testing.assert_equal((row.accuracy, row.low, row.high, row.n), tuple(expected))
-    tokens = found.summary.query("policy == 'extend'").set_index('arm')['tokens']
-    assert tokens['attention'].to_list() == tokens['conv'].to_list() == [4, 9]
-    assert tokens['ResNet'].isna().all()
-
-
-def test_pairs_that_the_sweep_asks_for_are_tested_at_each_resolution(copied):
-    """An arm whose seeds 0 and 1 are the other's 2 and 3, so that what they differ by is known from its scores."""
-    manifest = json.loads((copied / 'sweep.json').read_text())
-    for seed, source in enumerate(run_names(copied)[2:SEEDS]):
-        name = str(seed) * 12
-        shutil.copytree(copied / source, copied / name)
-        config = json.loads((copied / name / 'config.json').read_text()) | {'seed': seed}
-        write_json(copied / name / 'config.json', config)
-        folder.write_result(copied / name, folder.read_result(copied / name) | {'config': config, 'seed': seed})
-        manifest['runs'].append({'run': name, 'arm': 'late', 'against': ['attention'], 'overrides': {'seed': seed}})
-    write_json(copied / 'sweep.json', manifest)
-    found = measure.measure(copied, SIDES, POLICIES)
-    assert list(zip(found.pairs['policy'], found.pairs['resolution'], strict=True)) == [
-        (policy, side) for side in SIDES for policy in POLICIES
-    ]
-    alone = {}
-    for row in found.pairs.itertuples():
-        here = found.scores.query('policy == @row.policy and resolution == @row.resolution')
-        early, late = (here.query('arm == @arm')['accuracy'].to_numpy() for arm in ('attention', 'late'))
-        assert (row.arm, row.against, row.n) == ('late', 'attention', 2)
-        assert row.difference == pytest.approx(np.mean(early[2:] - early[:2]))
-        alone[row.policy, row.resolution] = statistics.paired_difference(late, early[:2], 1 / 50).p_value
-    # At the trained size both policies are one test; at the other they are two, corrected together.
-    corrected = found.pairs.set_index(['policy', 'resolution'])['p_value']
-    assert corrected[:, 8].tolist() == [alone['extend', 8]] * 2
-    assert corrected[:, 12].tolist() == statistics.holm([alone[policy, 12] for policy in POLICIES])
-    text = ' '.join(report.to_markdown(found).split())
-    for policy in POLICIES:
-        assert f"Pairs, difference in points. Coordinates '{policy}'." in text
-    assert '| late | attention | ' in text
-    assert 'Holm-corrected over the pairs of each image size' in text
 
 
 def test_what_is_not_finished_or_cannot_be_read_is_counted_and_named(copied):
@@ -208,45 +154,6 @@ def test_the_figure_has_a_panel_a_policy_and_marks_the_trained_length(found):
         assert {(float(row.tokens), round(100 * row.accuracy, 6)) for row in rows.itertuples()} <= points
         assert axes.lines[0].get_xdata() == [4, 4]
         assert axes.get_xscale() == 'log'
-
-
-@pytest.mark.parametrize(
-    ('resolutions', 'policies', 'message'),
-    [
-        (['x'], None, r'--resolutions=x: sides in pixels would do'),
-        (['0'], None, r'--resolutions=0: sides in pixels'),
-        ([], None, r'--resolutions=: sides'),
-        (['8'], ['extent'], r'--coordinates=extent: extend, rescale or extend,rescale would do'),
-        (['8'], [], r'--coordinates=: extend'),
-        (['8', '14'], None, r'--resolutions=14 is no multiple of model\.patch_size=4; 12 or 16 would do'),
-        (['2'], None, r'--resolutions=2 is less than model\.patch_size=4; that or more would do'),
-        (['8', '6'], None, r'--resolutions=6 is no multiple of model\.patch_size=4; 4 or 8 would do'),
-        (['4100'], None, r'--resolutions=4100 makes 1,050,625 tokens of an image'),
-    ],
-)
-def test_flags_that_cannot_work_are_named(trained, resolutions, policies, message):
-    with pytest.raises(ConfigError, match=message):
-        report.report(trained, resolutions, policies, 'test')
-
-
-def test_images_that_are_not_square_are_refused(found):
-    ready = found.evaluated[0][0]
-    oblong = ready._replace(spec=ready.spec._replace(image_shape=(8, 12, 1)))
-    with pytest.raises(ConfigError, match='8 x 12 pixels'):
-        measure.check_resolutions([oblong], [8])
-
-
-def test_what_training_said_of_the_test_set_is_held_against_no_other_split(trained):
-    assert measure.measure(trained, [8], ['rescale'], 'validation').warnings == ()
-
-
-def test_sides_fit_the_patches_of_every_run(found):
-    one = found.evaluated[0][0]
-    config = one.config.copy_and_resolve_references()
-    config.model.patch_size = 6
-    measure.check_resolutions([one, one._replace(config=config)], [12])
-    with pytest.raises(ConfigError, match=r'--resolutions=6 is no multiple of model\.patch_size=4 and 6; 12 would do'):
-        measure.check_resolutions([one, one._replace(config=config)], [6])
 
 
 def test_the_one_vertical_line_is_at_the_trained_length(found):

@@ -7,6 +7,7 @@ import pandas as pd
 
 from analysis import tables
 from analysis.extrapolation import measure, report
+from analysis.extrapolation.scores import PAIR
 from analysis.reading import runs
 from analysis.reading.tuning import Tried, Tuning
 from analysis.wording import percent
@@ -21,7 +22,7 @@ def test_each_arm_has_its_own_numbers_and_each_pair_those_of_its_policy(found):
         (policy, 'conv', 'attention', 8, difference, difference - 0.01, difference + 0.01, 4, 0.03)
         for policy, difference in zip(POLICIES, (0.02, -0.04), strict=True)
     ]
-    text = report.to_markdown(found._replace(pairs=pd.DataFrame(pairs, columns=[*measure.PAIR])))
+    text = report.to_markdown(found._replace(pairs=pd.DataFrame(pairs, columns=[*PAIR])))
     expected = []
     for policy, difference in zip(POLICIES, ('+2.00', '-4.00'), strict=True):
         for arm in found.arms:
@@ -50,7 +51,7 @@ def test_no_size_is_said_to_be_the_trained_one_where_runs_were_trained_on_severa
 def test_pairs_that_both_arms_name_are_said_to_count_once(found):
     attention, conv, resnet = found.arms
     pair = ('extend', 'conv', 'attention', 8, 0.02, 0.01, 0.03, 4, 0.03)
-    one_side = found._replace(pairs=pd.DataFrame([pair], columns=[*measure.PAIR]))
+    one_side = found._replace(pairs=pd.DataFrame([pair], columns=[*PAIR]))
     one_side = one_side._replace(arms=(attention, dataclasses.replace(conv, against=('attention',)), resnet))
     both_sides = one_side._replace(arms=(dataclasses.replace(attention, against=('conv',)), *one_side.arms[1:]))
     assert '(a pair that no choice of coordinates changes counts once).' in ' '.join(report.notes(one_side))
@@ -104,7 +105,7 @@ def test_a_pair_that_is_not_tested_is_explained(found):
         'tested.'
     )
     for rows, explained, said_of_p in (([tested], 0, 1), ([tested, untested], 1, 1), ([untested], 1, 0)):
-        text = ' '.join(report.notes(found._replace(pairs=pd.DataFrame(rows, columns=[*measure.PAIR]))))
+        text = ' '.join(report.notes(found._replace(pairs=pd.DataFrame(rows, columns=[*PAIR]))))
         assert text.count(sentence) == explained
         assert text.count('a two-sided t-test') == text.count('one test image is taken in its place') == said_of_p
 

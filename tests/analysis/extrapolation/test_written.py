@@ -9,7 +9,7 @@ import pytest
 from analysis import output
 from analysis.extrapolation import written
 from analysis.extrapolation.figure import extrapolation_figure
-from analysis.extrapolation.measure import Extrapolation
+from analysis.extrapolation.scores import Extrapolation
 from analysis.reading import runs
 
 PLACES = [(policy, side) for policy in ('extend', 'rescale') for side in (8, 12)]
