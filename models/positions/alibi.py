@@ -16,10 +16,10 @@ class ALiBi2D(NoPositions):
     Press et al. 2022 (arXiv:2108.12409), section 3: -m |i - j| in causal attention to text, one slope m for each head,
     in a geometric sequence. Looking both ways with one slope cannot tell left from right, and takes an image for its
     mirror image; different slopes for different directions are one of three ways that its first author proposes for
-    encoders (github.com/ofirpress/attention_with_linear_biases, issue 5). The form for images is this repository's
-    own: four directions, whose distances add up, and their sequence for 4 H heads, 2^(-8 j / (4 H)), dealt out so that
-    head h = 1..H has j = h, h + H, h + 2 H, h + 3 H, and which of these falls to which direction turns from head to
-    head. No parameters.
+    encoders (github.com/ofirpress/attention_with_linear_biases, issue 5). The form for images is this repository's own:
+    four directions, whose distances add up, and the paper's sequence for 4 H heads, 2^(-8 j / (4 H)), whatever H is
+    (their code interleaves two where it is no power of two), dealt out so that head h = 1..H has j = h, h + H, h + 2 H,
+    h + 3 H, and which of these falls to which direction turns from head to head. No parameters.
     """
 
     in_attention = True

@@ -7,17 +7,20 @@ from jaxtyping import Array, Float
 
 from models.positions.base import NoPositions, Offsets, Shape, positional_parameter
 
-CENTRE_SPREAD = 2.0  # patches; standard deviation of the first centres, as in the authors' experiments
+CENTRE_SPREAD = 2.0  # patches; standard deviation of the first centres, as in the authors' code
 MATRIX_SPREAD = 0.01  # and of what is added to the identity
 
 
 class Gaussian(NoPositions):
     """`gaussian`: logits quadratic in the offset d, -|A (d - c)|^2 / 2, with a learned centre c and matrix A per head.
 
-    Cordonnier et al. 2020 (arXiv:1911.03584), eq. 9, in the non-isotropic form of their experiments: the softmax of
-    such logits is a Gaussian around c with covariance (A^T A)^-1, and as it sharpens the head reads one place, as one
-    weight of a convolution does. With `positions.content` False by position alone, as there; else beside q k^T. Each
-    layer has its own. Parameters of a layer: heads x (2 + 4).
+    Cordonnier et al. 2020 (arXiv:1911.03584), eq. 9 with a full covariance, their code's second variant
+    (github.com/epfml/attention-cnn, quadratic-generalized; the first is isotropic): the softmax of such logits is a
+    Gaussian around c with covariance (A^T A)^-1, and as it sharpens the head reads one place, as one tap of a
+    convolution does. With `positions.content` False by position alone, as there; else beside q k^T. There each head
+    mixes all d channels, so that a tap is any d x d matrix; here a head has d / heads of them, and a layer is a
+    convolution of as many taps as it has heads, each of rank d / heads at most (analysis.convolution builds wider
+    heads). Each layer has its own. Parameters of a layer: heads x (2 + 4).
     """
 
     in_attention = True

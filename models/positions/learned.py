@@ -15,9 +15,10 @@ class Learned1D(AbsolutePositions):
     """`learned_1d`: one free vector per token of the trained sequence (Dosovitskiy et al. 2021, eq. 1, E_pos).
 
     One-dimensional at the trained size alone, where nothing ties a row to the next; anywhere else it is read by the
-    centres. Between trained places the table is interpolated bilinearly over the image, as section 3.2 of the same
-    paper (arXiv:2010.11929) does for other resolutions; beyond the trained range its edge is repeated. Parameters:
-    tokens x embed_dim.
+    centres. Between trained places the table is interpolated over the image, by the location of the patches in it, as
+    section 3.2 of the same paper (arXiv:2010.11929) says for other resolutions: bilinearly between centres. (Their code
+    zooms the grid, so that the outermost patches of any resolution get the outermost entries.) Beyond the trained range
+    its edge is repeated. Parameters: tokens x embed_dim.
     """
 
     learned_places = True

@@ -30,7 +30,8 @@ class ODEPositions(AbsolutePositions):
     - Their p(0) starts Xavier-uniform, their kernels Xavier-normal; ours from N(0, 1) and with LeCun's variance.
     - A token takes ten times their time (0.01), which was for sentences: by theirs the first and the last of sixteen
       patches start a tenth apart. With ours codes grow along the path: the 196th starts 11 to 19 times as large as
-      the first.
+      the first. (In bfloat16 the sum of such a code and a token is rounded to about a quarter of the step from a late
+      code to the next.)
     - They solve it by a Runge-Kutta method of order four in five steps a token, and for every 400th batch only: for
       the others codes stay as they are, and h has no gradient. Here Diffrax solves it for every batch, by Tsit5
       (Tsitouras 2011) in steps of four tokens, and interpolates to the same order: next to SciPy's solver codes are

@@ -18,12 +18,13 @@ class RNNPositions(AbsolutePositions):
     h_0 learned, h_{k+1} = GRU(u, h_k), code p_k = W h_{k+1}: a recurrent generator such as Liu et al. 2020
     (arXiv:2003.09229) set beside tables and sinusoids, the discrete form of their dynamical system. Its parameters do
     not grow with the length. Places between two steps take the codes' linear interpolation. The gates start with
-    memories of 1 to `tokens` steps (Tallec & Ollivier 2018, arXiv:1804.11188, "chrono" biases): with none, a GRU that
+    memories of 2 to `tokens` steps (Tallec & Ollivier 2018, arXiv:1804.11188, "chrono" biases): with none, a GRU that
     reads the same input at every step forgets where it started, and late places have the same code.
 
     In the authors' code (github.com/xuanqing94/FLOATER) two layers of GRU read the time of the step, 0.01 k, and their
     states, without a map W, are biases of queries, keys and values on top of sinusoids; each of these biases has a
-    start of its own in each layer of the model, Xavier-uniform. Ours is one layer that reads the same u at every step,
+    start of its own in each layer of the model, Xavier-uniform; as with their flow, codes are made anew for every 400th
+    batch only. Ours is one layer that reads the same u at every step,
     so that it can walk past the trained numbers; h_0 and u start from N(0, 1), and codes are added to tokens.
     """
 
