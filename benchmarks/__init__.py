@@ -6,6 +6,7 @@ from typing import Any
 
 import jax
 import numpy as np
+import pandas as pd
 
 from data.spec import Dataset, Spec, Split
 from experiment import environment
@@ -46,6 +47,12 @@ def describe(machine: Mapping[str, Any]) -> str:
             f'- commit: {commit}',
         ]
     )
+
+
+def markdown(table: pd.DataFrame, texts: int = 0) -> str:
+    """The cells as they are, in Markdown: so many columns of texts, then those of numbers."""
+    numbers = table.shape[1] - texts
+    return table.to_markdown(index=False, disable_numparse=True, colalign=['left'] * texts + ['right'] * numbers)
 
 
 def available_bytes() -> int:

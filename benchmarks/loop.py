@@ -11,7 +11,6 @@ import contextlib
 import functools
 import sys
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -26,7 +25,6 @@ from configs import base
 from configs.errors import ConfigError, nearest
 from data.spec import Dataset
 from experiment import command
-from files.writing import write_json
 from machine.cores import cores_allowed, keep_to
 from training import population
 from training.optimiser import Rates
@@ -93,8 +91,7 @@ def main() -> None:
         print(f'measuring {case.name} ...', file=sys.stderr, flush=True)
         rows.append(measure(case, MEMBERS.value, seconds=options.seconds(8.0), fewest=3))
     print(to_markdown(rows), flush=True)
-    if options.JSON.value:
-        write_json(Path(options.JSON.value), {'machine': machine, 'rows': rows})
+    options.write({'machine': machine, 'rows': rows})
 
 
 def measure(case: Case, members: Sequence[int], *, seconds: float, fewest: int) -> dict[str, Any]:
@@ -182,7 +179,7 @@ def to_markdown(rows: list[dict[str, Any]]) -> str:
             for row in rows
         ]
     )
-    return table.to_markdown(index=False, disable_numparse=True, colalign=['left', *['right'] * (table.shape[1] - 1)])
+    return benchmarks.markdown(table, texts=1)
 
 
 if __name__ == '__main__':

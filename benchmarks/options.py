@@ -1,10 +1,12 @@
 """Flags that several benchmarks have, defined once, since one process may import them all."""
 
 from pathlib import Path
+from typing import Any
 
 from absl import flags
 
 from experiment import folder
+from files.writing import write_json
 
 JSON = flags.DEFINE_string('json', None, 'File to write the measurements to, beside what is printed.')
 SECONDS = flags.DEFINE_float(
@@ -18,6 +20,12 @@ def make_folder_of_json() -> None:
     if JSON.value:
         parent = Path(JSON.value).parent
         folder.make_writable(parent, f'--json: {parent}')
+
+
+def write(measured: Any) -> None:
+    """Writes the measurements to --json, if it is given. Raises StorageError."""
+    if JSON.value:
+        write_json(Path(JSON.value), measured)
 
 
 def seconds(usual: float) -> float:

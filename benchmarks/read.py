@@ -24,7 +24,7 @@ from benchmarks import options, timing
 from configs.errors import ConfigError
 from data.rows import Rows
 from experiment import command, folder
-from files.writing import sync, write_json, writing
+from files.writing import sync, writing
 
 FOLDER = flags.DEFINE_string('folder', '.', 'A folder on the disk in question; left as it was.')
 IMAGES = flags.DEFINE_integer('images', 20_000, 'Images in the file, of 224 x 224 pixels.', lower_bound=1)
@@ -63,9 +63,7 @@ def main() -> None:
     if any(row['images_per_second'][TOUCHED] > row['images_per_second'][CACHED] / 2 for row in rows):
         disk += '; touched pages came as fast as from memory, where this file system seems to keep them'
     print(f'{INTRODUCTION}\n{benchmarks.describe(machine)}\n{disk}\n\n{to_markdown(rows)}')
-    if options.JSON.value:
-        written = {'machine': machine, 'read_ahead_kib': ahead, 'images': IMAGES.value, 'rows': rows}
-        write_json(Path(options.JSON.value), written)
+    options.write({'machine': machine, 'read_ahead_kib': ahead, 'images': IMAGES.value, 'rows': rows})
 
 
 def write(path: Path, images: int) -> None:
@@ -138,7 +136,7 @@ def to_markdown(rows: list[dict[str, Any]]) -> str:
             for row in rows
         ]
     )
-    return table.to_markdown(index=False, disable_numparse=True, colalign=['right'] * table.shape[1])
+    return benchmarks.markdown(table)
 
 
 if __name__ == '__main__':

@@ -23,7 +23,6 @@ import benchmarks
 from benchmarks import options
 from experiment import command, sweeps
 from experiment.environment import ROOT
-from files.writing import write_json
 
 SWEEP = flags.DEFINE_string('sweep', 'configs/demo.py', 'A config file with sweep(), and after a colon its variant.')
 RUNS = flags.DEFINE_integer('runs', None, 'Runs to take, in whole arms; left out: all.', lower_bound=1)
@@ -39,10 +38,10 @@ INTRODUCTION = """## A whole sweep
 `python -m benchmarks.sweep{arguments}`
 
 {runs} runs of {sweep}: `sweep.py` with its defaults, and the same runs one after the other as processes of `train.py`,
-which is what a user would do without it. Wall-clock time from the start of the first process to the end of the last,
-imports, compilation, training, validation, checkpoints and tests included, and in `sweep.py`'s the table. Each arm has
-a cache of compiled programs of its own: empty at first (cold), then as the cold arm left it (warm). Order: sweep, runs,
-runs, sweep.
+which is what most users would do without it (as many at a time as there are cores, each on one, would gain a part of
+what the sweep does). Wall-clock time from the start of the first process to the end of the last, imports, compilation,
+training, validation, checkpoints and tests included, and in `sweep.py`'s the table. Each arm has a cache of compiled
+programs of its own: empty at first (cold), then as the cold arm left it (warm). Order: sweep, runs, runs, sweep.
 """
 
 CONFIG = """import importlib.util
@@ -70,8 +69,7 @@ def main() -> None:
     arguments = ''.join(f' --{name}={flag.value}' for name, flag in given.items() if flag.value != flag.default)
     print(INTRODUCTION.format(arguments=arguments, runs=len(rows), sweep=SWEEP.value))
     print(f'{benchmarks.describe(machine)}\n\n{to_markdown(measured)}')
-    if options.JSON.value:
-        write_json(Path(options.JSON.value), {'machine': machine, 'sweep': SWEEP.value, **measured})
+    options.write({'machine': machine, 'sweep': SWEEP.value, **measured})
 
 
 def whole_arms(rows: Sequence[dict[str, Any]], at_most: int) -> list[dict[str, Any]]:
@@ -155,10 +153,8 @@ def to_markdown(measured: dict[str, Any]) -> str:
     )
     means = ', '.join(f'{mean:.2%}' for mean in measured['mean_test_accuracy'])
     return (
-        table[['cache', f'{AT_ONCE}, s', f'{ONE_BY_ONE}, s', 'ratio']].to_markdown(
-            index=False, disable_numparse=True, colalign=['left', 'right', 'right', 'right']
-        )
-        + f'\n\nMean test accuracy of the four: {means}; of one run, they differ by '
+        f'{benchmarks.markdown(table[["cache", f"{AT_ONCE}, s", f"{ONE_BY_ONE}, s", "ratio"]], texts=1)}\n\n'
+        f'Mean test accuracy of the four: {means}; of one run, they differ by '
         f'{measured["largest_difference_in_test_accuracy"]:.2%} at most.'
     )
 

@@ -33,7 +33,6 @@ from configs import base
 from configs.errors import ConfigError
 from data.spec import Dataset
 from experiment import command, environment
-from files.writing import write_json
 from machine.cores import cores_allowed
 from models import Params
 from models.fused import fallback
@@ -141,8 +140,7 @@ def main() -> None:
             rows[-1]['size'] = name
             print(to_markdown(rows[-1:]), file=sys.stderr, flush=True)
     print(to_markdown(rows))
-    if options.JSON.value:
-        write_json(Path(options.JSON.value), list(to_records(rows)))
+    options.write(list(to_records(rows)))
 
 
 def _peers() -> str:
@@ -309,7 +307,7 @@ def to_markdown(rows: list[dict[str, Any]]) -> str:
             for row in rows
         ]
     )
-    return table.to_markdown(index=False, disable_numparse=True, colalign=['left', *['right'] * (table.shape[1] - 1)])
+    return benchmarks.markdown(table, texts=1)
 
 
 if __name__ == '__main__':

@@ -8,7 +8,6 @@ Prints the section of RESULTS.md. On two idle cores it takes some ten minutes, a
 import math
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -22,7 +21,6 @@ import benchmarks
 from benchmarks import options, timing
 from configs.errors import ConfigError
 from experiment import command
-from files.writing import write_json
 from models import windows
 from models.accounting import peak_memory_bytes
 from models.attention import attend, dot_product_attention
@@ -90,8 +88,7 @@ def main() -> None:
         print(f'### {title}\n\n{to_markdown(measured)}\n', flush=True)
         rows += measured
     print(summary(rows))
-    if options.JSON.value:
-        write_json(Path(options.JSON.value), {'machine': machine, 'rows': rows})
+    options.write({'machine': machine, 'rows': rows})
 
 
 def chosen(tables: dict[str, list[Case]], tokens: Sequence[int] | None, batch: int | None) -> dict[str, list[Case]]:
@@ -183,8 +180,7 @@ def to_markdown(rows: list[dict[str, Any]]) -> str:
             'dense mask / windowed, memory': f'{arms[MASKED]["bytes"] / arms[WINDOWED]["bytes"]:.1f}',
         }
 
-    table = pd.DataFrame([cells(row) for row in rows])
-    return table.to_markdown(index=False, disable_numparse=True, colalign=['right'] * table.shape[1])
+    return benchmarks.markdown(pd.DataFrame([cells(row) for row in rows]))
 
 
 def summary(rows: list[dict[str, Any]]) -> str:
