@@ -1,4 +1,8 @@
-"""Dropout of elements, or of all that shares a draw."""
+"""Dropout of elements, or of all that shares a draw.
+
+flax.nnx.Dropout has a stream of keys for its state. Here a mask follows from the pass's key and its own number alone,
+so that part of a batch has the masks that it would have as part of the whole.
+"""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,8 @@
-"""Which operation of a step was the first to make a NaN or an infinity out of finite numbers."""
+"""Which operation of a step was the first to make a NaN or an infinity out of finite numbers.
+
+JAX's own jax_debug_nans and jax_debug_infs watch every program of a process, and stop at an infinity that an operation
+was given, too.
+"""
 
 from collections.abc import Callable, Sequence
 from typing import Any
