@@ -13,11 +13,12 @@ gradients are tiny, and give the reason in footnote 4: with entries of mean 0 an
 head_dim. They print no table of it; this is one. Queries and keys start here with about those moments, since LayerNorm
 and LeCun's initialisation come before them.
 
-What to expect of `:tiny`: 90.9 to 95.6% with the scale, whatever head_dim. Without it, heads of up to 16 channels are
-not shown to differ from those with it, except at width 128 (1.6 points behind, p = 0.02). Heads of 32 channels have
-means 2.4 to 3.8 points lower, which the test shows at width 128 alone (p = 0.014; 0.06 and 0.18 else). Heads of 64
-reach 84 and 86% instead of 94 and 93, and one head of 128 reaches 69.7% instead of 92.6 (p < 0.004 for 64 and 128). See
-results/attention_scale/; it took half an hour on two cores that did other work too. The full form has not been run yet.
+What to expect of `:tiny`: 90.9 to 95.5% with the scale, whatever head_dim. Without it, heads of up to 16 channels are
+not shown to differ from those with it. Heads of 32 channels have means 2.8 to 4.0 points lower, which the test shows at
+width 64 and 128 (p = 0.033; 0.26 at width 32). Heads of 64 reach 84 and 86% instead of 94, and one head of 128 reaches
+74.2% instead of 93.6 (p of 0.033 or less for 64 and 128). Saturated heads follow roundings: on another CPU some runs
+differ by points. See results/attention_scale/; it took 15 minutes on two cores that did other work too. The full form
+has not been run yet.
 """
 
 import itertools

@@ -232,10 +232,10 @@ def test_what_fails_ahead_fails_in_its_turn_alone(config, tmp_path, monkeypatch)
     runs = sweeps.plan(config, [{'model.mlp_ratio': ratio} for ratio in (1.25, 1.75, 2.25)])
     real = schedule.compile_programs
 
-    def fails(config, *rest):
+    def fails(config, *rest, **options):
         if config.model.mlp_ratio == 1.75:
             raise RuntimeError('no program')
-        return real(config, *rest)
+        return real(config, *rest, **options)
 
     monkeypatch.setattr(schedule, 'compile_programs', fails)
     monkeypatch.setattr('training.loop.compile_programs', fails)

@@ -88,8 +88,8 @@ def test_rows_say_how_often_every_image_was_seen_by_then(config, tmp_path):
 def test_no_row_is_faster_than_its_steps(config, tmp_path, monkeypatch, dispatch):
     seconds = 0.02
 
-    def slowly(*arguments):
-        programs = compile_programs(*arguments)
+    def slowly(*arguments, **options):
+        programs = compile_programs(*arguments, **options)
 
         def train_steps(*state_and_more):
             time.sleep(seconds * int(state_and_more[-1]))
@@ -152,8 +152,8 @@ def test_how_long_the_device_waited_is_a_share_of_the_time_of_training(config, t
     now = itertools.count()
     monkeypatch.setattr(loop.time, 'perf_counter', lambda: float(next(now)))
 
-    def at_once(*arguments):
-        programs = compile_programs(*arguments)
+    def at_once(*arguments, **options):
+        programs = compile_programs(*arguments, **options)
         return programs._replace(train_steps=lambda *more: jax.block_until_ready(programs.train_steps(*more)))
 
     monkeypatch.setattr(loop, 'compile_programs', at_once)
