@@ -24,14 +24,17 @@ def nearest(name: str, known: Iterable[str]) -> str:
     """What to suggest in place of `name`: the nearest known names, those of its group, or all of them.
 
     Nearest are first the names with the same last part, or with this project's word for it; then those that begin
-    with `name`; then those spelled alike.
+    with `name`; then those spelled alike, as a whole or in their last part.
     """
     known, (group, _, word) = list(known), name.rpartition('.')
     meant = ELSEWHERE.get(word, word)
+    last = {one: one.rpartition('.')[2] for one in known}
+    alike = difflib.get_close_matches(word, sorted({*last.values()}), n=1, cutoff=0.75)
     ways = (
         [one for one in known if one == meant or one.endswith(f'.{meant}')],
         [one for one in known if len(word) > 1 and one.startswith(name)],
         difflib.get_close_matches(name, known, n=1, cutoff=0.75 if group else 0.6),
+        [one for one in known if last[one] in alike],
     )
     near = next((found[:3] for found in ways if found), [])
     if near:

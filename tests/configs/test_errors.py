@@ -19,6 +19,8 @@ FIELDS = flatten(base.get_config().to_dict())
         ('model.patch', 'model.patch_size'),
         ('modle.depth', 'model.depth'),
         ('train.warmpu', 'train.warmup'),
+        ('depht', 'model.depth'),
+        ('modle.depht', 'model.depth'),
         ('model.positional_encoding', 'model.positions.name'),
     ],
 )
