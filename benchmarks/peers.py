@@ -199,7 +199,7 @@ class Arm:
 
 
 class Processes:
-    """The same step by a process for each core, which computes its share of the batch: PyTorch's data parallelism."""
+    """The same step by `count` processes with cores of their own, which share the batch: PyTorch's data parallelism."""
 
     def __init__(self, case: dict[str, Any], arrays: str, count: int):
         context = multiprocessing.get_context('spawn')
@@ -217,6 +217,7 @@ class Processes:
             pipe.recv()
 
     def step(self) -> float:
+        """As Arm's."""
         for pipe in self._pipes:
             pipe.send('step')
         return sum(pipe.recv() for pipe in self._pipes) / len(self._pipes)
@@ -255,6 +256,7 @@ def keep_memory() -> None:
 
 
 def build(case: dict[str, Any], arrays: str, names: Sequence[str], processes: int) -> dict[str, Arm | Processes]:
+    """The arms of these names, all with the weights, images and labels of one file."""
     torch.compiler.reset()
     made = {
         'eager': lambda: Arm(case, arrays),

@@ -16,7 +16,7 @@ import json
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -40,6 +40,7 @@ from training.checkpoints import leaves
 from training.optimiser import Rates
 from training.programs import Programs, compile_programs
 from training.step import build_model
+from training.strategy import can_share, equal_shares
 
 SIZES = flags.DEFINE_list('sizes', None, 'Which sizes; left out: all.')
 PEERS = flags.DEFINE_string(
@@ -161,13 +162,13 @@ def measure(
     """A row: of each arm images/s; and, where there is a peer, how many times as fast as each patchwise is.
 
     Args:
-      arms: those of the peer; its processes are left out where the cores do not divide the batch.
+      arms: those of the peer; its processes are left out where the cores cannot share the batch equally.
     Raises:
       RuntimeError: patchwise and the peer do not compute the same.
     """
     config, dataset = experiment(size, dtype)
     program, params = compiled(config, dataset), weights(config, dataset)
-    arms = [name for name in arms if name != 'processes' or _processes(size) > 1]
+    arms = [name for name in arms if name != 'processes' or _processes(size.batch) > 1]
     row = {'label': size.label, 'batch': size.batch}
     if peer is not None:
         row['difference'] = build_peer(config, dataset, params, peer, arms)
@@ -178,11 +179,7 @@ def measure(
         programs = {OURS: step}
         if peer is not None:
             programs |= {name: lambda name=name: peer.ask(ask='step', arm=name) for name in arms}
-            for _ in range(STEPS):
-                step()
-            row['losses'] = {
-                name: abs(np.mean([programs[name]() for _ in range(STEPS)]) - loss()) / loss() for name in arms
-            }
+            row['losses'] = _losses_apart(programs, loss)
             _refuse(size, 'losses', max(row['losses'].values()), LOSS_TOLERANCE if dtype == 'float32' else 0.1)
         times = timing.time_in_turns(programs, seconds=seconds, fewest=fewest)
     row['rounds'] = len(times[OURS])
@@ -195,10 +192,18 @@ def measure(
     return row
 
 
-def _processes(size: Size) -> int:
-    """Of the peer, as many as there are cores, if these divide the batch; else 1."""
-    cores = len(cores_allowed())
-    return cores if size.batch % cores == 0 else 1
+def _losses_apart(programs: Mapping[str, Callable[[], Any]], loss: Callable[[], float]) -> dict[str, float]:
+    """How far the mean loss of the first steps of each of the peer's programs is from ours, as a share of that."""
+    for _ in range(STEPS):
+        programs[OURS]()
+    ours, theirs = loss(), {name: program for name, program in programs.items() if name != OURS}
+    means = {name: float(np.mean([program() for _ in range(STEPS)])) for name, program in theirs.items()}
+    return {name: abs(mean - ours) / ours for name, mean in means.items()}
+
+
+def _processes(batch: int) -> int:
+    """As many as the peer can have that share a batch equally, with equally many cores each; 1: none."""
+    return equal_shares(len(cores_allowed()), batch) if can_share() else 1
 
 
 def _refuse(size: Size, what: str, difference: float, tolerance: float) -> None:
@@ -265,7 +270,7 @@ def build_peer(config: ConfigDict, dataset: Dataset, params: Params, peer: Peer,
         arrays, logits = Path(scratch) / 'arrays.npz', Path(scratch) / 'logits.npy'
         named = {f'params.{name}': np.asarray(leaf) for name, leaf in leaves(params).items()}
         np.savez(arrays, images=dataset.train.images, labels=dataset.train.labels, **named)
-        processes = len(cores_allowed())
+        processes = _processes(config.train.batch_size)
         peer.ask(ask='build', case=case, arms=list(arms), arrays=str(arrays), logits=str(logits), processes=processes)
         return float(np.max(np.abs(np.load(logits, allow_pickle=False) - np.asarray(ours))))
 
