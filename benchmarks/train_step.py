@@ -56,6 +56,7 @@ ARMS = USUAL_PEERS | {'processes': 'PyTorch, eager, a process a core'}
 FEWEST = 5  # rounds
 USUAL = 30.0  # seconds for the rounds of a size
 TOLERANCE = 1e-4  # between logits, in float32
+LOW_PRECISION_TOLERANCE = 0.1  # between either, in bfloat16
 STEPS = 3  # whose losses are compared
 LOSS_TOLERANCE = 1e-3  # between their means; AdamW's first steps go by the signs of gradients that may be next to zero
 NOISE = 0.02  # added to every weight before outputs are compared: nothing is zero, or one, by its initialisation
@@ -172,15 +173,14 @@ def measure(
     row = {'label': size.label, 'batch': size.batch}
     if peer is not None:
         row['difference'] = build_peer(config, dataset, params, peer, arms)
-        # bfloat16 has 8 bits: products in another order differ in the last of them.
-        _refuse(size, 'logits', row['difference'], TOLERANCE if dtype == 'float32' else 0.1)
+        _refuse(size, 'logits', row['difference'], TOLERANCE, dtype)
     with program.team:
         step, loss = runner(program, config, dataset, params)
         programs = {OURS: step}
         if peer is not None:
             programs |= {name: lambda name=name: peer.ask(ask='step', arm=name) for name in arms}
             row['losses'] = _losses_apart(programs, loss)
-            _refuse(size, 'losses', max(row['losses'].values()), LOSS_TOLERANCE if dtype == 'float32' else 0.1)
+            _refuse(size, 'losses', max(row['losses'].values()), LOSS_TOLERANCE, dtype)
         times = timing.time_in_turns(programs, seconds=seconds, fewest=fewest)
     row['rounds'] = len(times[OURS])
     row['images_per_second'] = {name: 1e3 * size.batch / float(np.median(taken)) for name, taken in times.items()}
@@ -206,8 +206,10 @@ def _processes(batch: int) -> int:
     return equal_shares(len(cores_allowed()), batch) if can_share() else 1
 
 
-def _refuse(size: Size, what: str, difference: float, tolerance: float) -> None:
-    if not difference <= tolerance:
+def _refuse(size: Size, what: str, difference: float, tolerance: float, dtype: str) -> None:
+    """Raises RuntimeError where a difference is more than `tolerance`, or than bfloat16 makes: it has 8 bits, and
+    products in another order differ in the last of them."""
+    if not difference <= (tolerance if dtype == 'float32' else LOW_PRECISION_TOLERANCE):
         raise RuntimeError(f'{size.label}: {what} of patchwise and PyTorch differ by {difference}')
 
 

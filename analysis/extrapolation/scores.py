@@ -12,6 +12,7 @@ from analysis import pairs, statistics
 from analysis.reading import records, runs
 from analysis.wording import distinct
 from data.spec import Spec
+from models.patches import patch_grid
 
 PAIR = ('policy', 'arm', 'against', 'resolution', 'difference', 'low', 'high', 'n', 'p_value')  # columns of pairs
 
@@ -35,8 +36,6 @@ class Ready(NamedTuple):
 
     def patches(self, side: int) -> int:
         """In an image of `side` x `side` pixels; tokens, where the model has any."""
-        from models.patches import patch_grid  # here: figures are drawn without JAX, which this brings
-
         return math.prod(patch_grid((side, side), self.config.model.patch_size))
 
 
