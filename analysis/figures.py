@@ -9,7 +9,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from analysis import output, statistics
-from analysis.drawing.lines import Curve, Mark, Panel, line_figure
+from analysis.drawing.lines import Curve, Panel, Point, line_figure
 from analysis.drawing.style import write_figure
 from analysis.notes import budget_note, missing_notes, seeds_note
 from analysis.reading import records, runs
@@ -53,11 +53,11 @@ def sweep_figure(sweep: runs.Sweep) -> Figure:
     panels = []
     for name in sweep.figure.quantities:
         quantity = QUANTITIES[name]
-        curves: dict[str, list[Mark]] = {}
+        curves: dict[str, list[Point]] = {}
         for arm in placed:
             numbers = tuple(number * quantity.unit for number in _numbers(arm, quantity))
-            curves.setdefault(arm.place.curve, []).append(Mark(arm.place.x, numbers, arm.complete))
-        drawn = tuple(Curve(label, tuple(marks)) for label, marks in curves.items())
+            curves.setdefault(arm.place.curve, []).append(Point(arm.place.x, numbers, arm.complete))
+        drawn = tuple(Curve(label, tuple(points)) for label, points in curves.items())
         panels.append(Panel(quantity.label, drawn, bounds=quantity.bounds, y_scale=_scale(quantity, drawn)))
     caption = [seeds_note(placed), budget_note(placed), *missing_notes(placed)]
     left_out = [arm.label for arm in sweep.arms if not arm.place]
@@ -68,7 +68,7 @@ def sweep_figure(sweep: runs.Sweep) -> Figure:
 
 def _scale(quantity: Quantity, curves: Iterable[Curve]) -> str:
     """Logarithmic for what has no upper bound and differs several times, where the lowest curves would be one line."""
-    means = [sum(mark.values) / len(mark.values) for curve in curves for mark in curve.marks if mark.values]
+    means = [sum(point.values) / len(point.values) for curve in curves for point in curve.points if point.values]
     wide = bool(means) and max(means) >= WIDE * min(means) > 0
     return 'log' if wide and math.isinf(quantity.bounds[1]) else 'linear'
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import pandas as pd
 from rich import box
 from rich.console import Console
-from rich.table import Table as Grid
+from rich.table import Table as RichTable
 from rich.text import Text
 
 from analysis import output
@@ -30,7 +30,7 @@ class Terminal:
     def grid(self, cells: pd.DataFrame, bold: Iterable[bool] = ()) -> None:
         """Prints the cells aligned; the rows that are to be `bold` are so where the stream can show it."""
         console = self._console
-        grid = Grid(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+        grid = RichTable(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
         for name, justify in zip(cells, alignment(cells), strict=True):
             grid.add_column(name, justify=justify, no_wrap=name not in WRAPPED, overflow='fold', vertical='bottom')
         styles = ['bold' if is_bold else None for is_bold in bold] or [None] * len(cells)

@@ -3,10 +3,10 @@
 Both who writes sweep.json and who reads it, and distrusts it, check by these.
 """
 
-import math
 from typing import Any, NamedTuple
 
-from files.text import clean
+from files.text import clean, shown
+from files.values import is_number
 
 SCALES = ('linear', 'log', 'category')  # of a figure's horizontal axis
 QUANTITIES = ('test_accuracy', 'images_per_second')  # what a figure's panels may show
@@ -30,20 +30,18 @@ class Place(NamedTuple):
 def check_figure(value: Any) -> Figure:
     """The figure that a config file's FIGURE, or sweep.json, describes. Raises ValueError, naming what would do."""
     if not isinstance(value, dict):
-        raise ValueError(f'is {clean(repr(value))}; a dict with x, scale and quantities would do')
+        raise ValueError(f'is {shown(value)}; a dict with x, scale and quantities would do')
     unknown = [name for name in value if name not in Figure._fields]
     if unknown:
-        raise ValueError(f'has {clean(repr(unknown[0]))}; {", ".join(Figure._fields)} would do')
+        raise ValueError(f'has {shown(unknown[0])}; {", ".join(Figure._fields)} would do')
     x, scale, quantities = value.get('x'), value.get('scale', 'linear'), value.get('quantities', QUANTITIES[:1])
     if not (isinstance(x, str) and clean(x)):
-        raise ValueError(f'has x={clean(repr(x))}; a text, what the axis is, would do')
+        raise ValueError(f'has x={shown(x)}; a text, what the axis is, would do')
     if scale not in SCALES:
-        raise ValueError(f'has scale={clean(repr(scale))}; one of {", ".join(SCALES)} would do')
+        raise ValueError(f'has scale={shown(scale)}; one of {", ".join(SCALES)} would do')
     known = isinstance(quantities, list | tuple) and all(name in QUANTITIES for name in quantities)
     if not known or len(set(quantities)) != len(quantities) or not quantities:
-        raise ValueError(
-            f'has quantities={clean(repr(quantities))}; some of {", ".join(QUANTITIES)}, each once, would do'
-        )
+        raise ValueError(f'has quantities={shown(quantities)}; some of {", ".join(QUANTITIES)}, each once, would do')
     return Figure(clean(x), scale, tuple(quantities))
 
 
@@ -52,13 +50,12 @@ def check_place(curve: Any, x: Any, scale: str) -> Place | None:
     if curve is None and x is None:
         return None
     if not (isinstance(curve, str) and clean(curve)):
-        raise ValueError(f'has curve={clean(repr(curve))}; the name of a line would do, beside x')
-    number = isinstance(x, int | float) and not isinstance(x, bool) and abs(x) < 2**63 and math.isfinite(x)
+        raise ValueError(f'has curve={shown(curve)}; the name of a line would do, beside x')
     if scale == 'category':
-        if not number and not (isinstance(x, str) and clean(x)):
-            raise ValueError(f'has x={clean(repr(x))}; a text or a number would do')
+        if not is_number(x) and not (isinstance(x, str) and clean(x)):
+            raise ValueError(f'has x={shown(x)}; a text or a number would do')
         return Place(clean(curve), clean(str(x)))
-    if not number or (scale == 'log' and x <= 0):
+    if not is_number(x) or (scale == 'log' and x <= 0):
         wanted = 'a number above 0' if scale == 'log' else 'a number'
-        raise ValueError(f"has x={clean(repr(x))}; {wanted} would do, or the scale 'category'")
+        raise ValueError(f"has x={shown(x)}; {wanted} would do, or the scale 'category'")
     return Place(clean(curve), float(x))

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from ml_collections import ConfigDict
 
 from files.reading import read_lines, unreadable
+from files.values import is_integer
 from files.writing import write_bytes, writing
 from training.sinks import Row, open_sinks
 
@@ -122,9 +123,6 @@ def _last_line_is_whole(path: Path) -> bool:
 
 
 def _is_row(row: Any) -> bool:
-    return isinstance(row, dict) and 'step' in row and all(map(_is_number, row.values()))
-
-
-def _is_number(value: Any) -> bool:
-    # What leaves 64 bits is no count of anything here, and no float either.
-    return isinstance(value, float) or (isinstance(value, int) and abs(value) < 2**63)
+    # Any float: the loss of a run that diverged is no finite number.
+    numbers = isinstance(row, dict) and all(isinstance(value, float) or is_integer(value) for value in row.values())
+    return numbers and 'step' in row

@@ -39,7 +39,7 @@ from training import interruption, program_cache
 from training.optimiser import Rates
 from training.shared_memory import Memory
 from training.step import State, Sums, make_update, state_shapes
-from training.teammate import Failed, Share
+from training.teammate import Assignment, Failed
 from training.xla_options import compiled
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -81,18 +81,18 @@ class Team:
         try:
             self._memory = Memory.of(file, self._count, self.shares, self.config.train.batch_size, self.spec)
             for index, cores in enumerate(core_shares(cores_allowed(), self.shares)):
-                share = Share(
+                assignment = Assignment(
                     *(self.config.to_json(), self.spec, index, self.shares),
                     *(cores, self._count, settings, cached),
                 )
-                self._start_one(share, file)
+                self._start_one(assignment, file)
         except BaseException:
             self.close()
             raise
         finally:
             os.close(file)
 
-    def _start_one(self, share: Share, file: int) -> None:
+    def _start_one(self, assignment: Assignment, file: int) -> None:
         ours, theirs = socket.socketpair()
         with ours, theirs:  # theirs, so that its end is the pipe's
             # What this process imports from; for what is run from the current folder '' stands there.
@@ -108,7 +108,7 @@ class Team:
             self._processes.append(process)
             self._pipes.append(Connection(ours.detach()))
         with contextlib.suppress(OSError):  # it has died, of which the pipe tells next
-            self._pipes[-1].send(share)
+            self._pipes[-1].send(assignment)
 
     def wait(self) -> None:
         """Waits until all processes have compiled their program."""

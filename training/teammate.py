@@ -24,7 +24,7 @@ from training.step import build_model, make_gradients
 from training.xla_options import compiled
 
 
-class Share(NamedTuple):
+class Assignment(NamedTuple):
     """What one of the processes computes, and how."""
 
     fields: str  # of the config, as JSON
@@ -48,7 +48,7 @@ def serve(pipe: int, file: int) -> NoReturn:
     """The program of a process: computes its share of each step's gradients whenever it is asked, to the pipe's end.
 
     Args:
-      pipe, file: descriptors; the first thing that comes through the pipe is a Share.
+      pipe, file: descriptors; the first thing that comes through the pipe is an Assignment.
     """
     with contextlib.suppress(EOFError, OSError):  # the run is over, or nobody is there any more
         _serve(Connection(pipe), file)
@@ -56,11 +56,11 @@ def serve(pipe: int, file: int) -> NoReturn:
 
 
 def _serve(pipe: Connection, file: int) -> None:
-    share = pipe.recv()
+    assignment = pipe.recv()
     try:
-        _begin(share)
-        program, examples = _compile(share), json.loads(share.fields)['train']['batch_size']
-        memory = Memory.of(file, share.params, share.shares, examples, share.spec)
+        _begin(assignment)
+        program, examples = _compile(assignment), json.loads(assignment.fields)['train']['batch_size']
+        memory = Memory.of(file, assignment.params, assignment.shares, examples, assignment.spec)
         answer = peak_memory_bytes(program), program_cache.counts()
     except Exception as error:
         pipe.send(_failed(error))
@@ -70,8 +70,8 @@ def _serve(pipe: Connection, file: int) -> None:
         step, key, rates = pipe.recv()
         batch = memory.images, memory.labels
         try:
-            gradients, *sums = program(memory.params, np.int32(step), key, rates, *batch, np.int32(share.index))
-            np.copyto(memory.gradients[share.index], gradients)
+            gradients, *sums = program(memory.params, np.int32(step), key, rates, *batch, np.int32(assignment.index))
+            np.copyto(memory.gradients[assignment.index], gradients)
             answer = tuple(map(np.asarray, sums))
         except Exception as error:
             answer = _failed(error)
@@ -82,22 +82,22 @@ def _failed(error: Exception) -> Failed:
     return Failed(refused, str(error) if refused else traceback.format_exc())
 
 
-def _begin(share: Share) -> None:
+def _begin(assignment: Assignment) -> None:
     """Sets this process up as its run is; before JAX starts its backend, which counts the cores."""
-    keep_to(share.cores)
+    keep_to(assignment.cores)
     jax.config.update('jax_platforms', 'cpu')
-    for name, value in share.settings.items():
+    for name, value in assignment.settings.items():
         jax.config.update(name, value)
     keep_memory()
-    if share.cached:
+    if assignment.cached:
         program_cache.use_cache()
 
 
-def _compile(share: Share) -> jax.stages.Compiled:
+def _compile(assignment: Assignment) -> jax.stages.Compiled:
     """program(params, step, key, rates, images, labels, index) -> gradients, loss, correct; trees as vectors."""
-    config = ConfigDict(json.loads(share.fields))
-    model = build_model(config, share.spec)
-    gradients_of = make_gradients(config, model, share.shares)
+    config = ConfigDict(json.loads(assignment.fields))
+    model = build_model(config, assignment.spec)
+    gradients_of = make_gradients(config, model, assignment.shares)
     key_data = jax.eval_shape(lambda: jax.random.key_data(jax.random.key(0)))
 
     def computed(vector, step, key, rates, images, labels, index):
@@ -109,11 +109,11 @@ def _compile(share: Share) -> jax.stages.Compiled:
     batch = config.train.batch_size
     number, count = (jax.ShapeDtypeStruct((), kind) for kind in ('f4', 'i4'))
     lowered = jax.jit(computed).lower(
-        jax.ShapeDtypeStruct((share.params,), 'f4'),
+        jax.ShapeDtypeStruct((assignment.params,), 'f4'),
         count,
         key_data,
         (number,) * len(Rates._fields),
-        jax.ShapeDtypeStruct((batch, *share.spec.image_shape), 'u1'),
+        jax.ShapeDtypeStruct((batch, *assignment.spec.image_shape), 'u1'),
         jax.ShapeDtypeStruct((batch,), 'i4'),
         count,
     )

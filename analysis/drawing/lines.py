@@ -33,7 +33,7 @@ LINE, LEGEND_LINE = 0.16, 0.175  # inches of a line of the caption, and of the l
 LONGEST_CATEGORY, CAPTION_WIDTH, MOST_CAPTION_LINES = 30, 136, 9  # characters, and lines
 
 
-class Mark(NamedTuple):
+class Point(NamedTuple):
     """A point of a curve, in the panel's unit."""
 
     x: float | str
@@ -45,7 +45,7 @@ class Curve(NamedTuple):
     """A line of a panel. Curves of the same label look alike in all panels."""
 
     label: str
-    marks: tuple[Mark, ...]
+    points: tuple[Point, ...]
 
 
 class Panel(NamedTuple):
@@ -200,7 +200,7 @@ def _in_short(number: float) -> str:
 
 def _axis(panels: Sequence[Panel], scale: str, ticks: dict[int | float, str] | None, width: float) -> _Axis:
     own = any(panel.x_label for panel in panels)
-    xs = list(dict.fromkeys(mark.x for panel in panels for curve in panel.curves for mark in curve.marks))
+    xs = list(dict.fromkeys(point.x for panel in panels for curve in panel.curves for point in curve.points))
     if scale == 'category':
         places = {x: float(number) for number, x in enumerate(xs)}
         ticks = {places[x]: shortened(x, LONGEST_CATEGORY) for x in xs}
@@ -247,7 +247,7 @@ def _that_fit(ticks, widths, limits: tuple[float, float], scale: str, width: flo
 
 def _is_point(curve: Curve) -> bool:
     """Whether no line can show it."""
-    return sum(bool(mark.values) for mark in curve.marks) == 1
+    return sum(bool(point.values) for point in curve.points) == 1
 
 
 def _draw(
@@ -297,9 +297,9 @@ def _bound(axes: Axes, bounds: tuple[float, float]) -> None:
 
 
 def _draw_curve(axes: Axes, curve: Curve, axis: _Axis, shift: float, style: dict[str, Any], opacity: float) -> None:
-    marks = sorted((mark for mark in curve.marks if mark.values), key=lambda mark: axis.places[mark.x])
-    x = np.array([axis.places[mark.x] + shift for mark in marks])
-    intervals = np.array([_interval(mark) for mark in marks]).reshape(-1, 3)
+    points = sorted((point for point in curve.points if point.values), key=lambda point: axis.places[point.x])
+    x = np.array([axis.places[point.x] + shift for point in points])
+    intervals = np.array([_interval(point) for point in points]).reshape(-1, 3)
     mean, low, high = intervals.T
     known = np.isfinite(low)
     axes.plot(x, mean, **{**style, 'marker': 'none'})
@@ -315,11 +315,11 @@ def _draw_curve(axes: Axes, curve: Curve, axis: _Axis, shift: float, style: dict
         x[alone], mean[alone], [(mean - low)[alone], (high - mean)[alone]],
         fmt='none', ecolor=style['color'], elinewidth=1.2, capsize=3,
     )  # fmt: skip
-    complete = np.array([mark.complete for mark in marks], bool)
+    complete = np.array([point.complete for point in points], bool)
     for chosen, face in ((complete, style['color']), (~complete, 'white')):
         axes.plot(x[chosen], mean[chosen], **{**style, 'linestyle': 'none'}, markerfacecolor=face)
 
 
-def _interval(mark: Mark) -> tuple[float, float, float]:
+def _interval(point: Point) -> tuple[float, float, float]:
     """Mean, and the ends of its interval."""
-    return statistics.mean_and_interval(mark.values, mark.complete)[:3]
+    return statistics.mean_and_interval(point.values, point.complete)[:3]

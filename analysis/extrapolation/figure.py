@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import pandas as pd
 from matplotlib.figure import Figure
 
-from analysis.drawing.lines import Curve, Mark, Panel, line_figure
+from analysis.drawing.lines import Curve, Panel, Point, line_figure
 from analysis.extrapolation.scores import of_arm
 from analysis.notes import budget_note, missing_notes, seeds_note
 from analysis.reading import runs
@@ -21,7 +21,7 @@ def extrapolation_figure(arms: Sequence[runs.Arm], scores: pd.DataFrame) -> Figu
     split = scores['split'].iloc[0]
     panels = []
     for policy, of_policy in scores.groupby('policy', sort=False):
-        curves = tuple(Curve(arm.label, _marks(arm, of_arm(of_policy, arm))) for arm in arms)
+        curves = tuple(Curve(arm.label, _points(arm, of_arm(of_policy, arm))) for arm in arms)
         panels.append(Panel(f'{split} accuracy, %', curves, f"coordinates '{policy}'", (0.0, 100.0)))
     caption = [seeds_note(arms), budget_note(arms), *missing_notes(arms)]
     if scores['tokens'].isna().any():
@@ -37,9 +37,9 @@ def extrapolation_figure(arms: Sequence[runs.Arm], scores: pd.DataFrame) -> Figu
     )
 
 
-def _marks(arm: runs.Arm, scores: pd.DataFrame) -> tuple[Mark, ...]:
+def _points(arm: runs.Arm, scores: pd.DataFrame) -> tuple[Point, ...]:
     return tuple(
-        Mark(int(here['patches'].iloc[0]), tuple(100 * here['accuracy']), arm.complete)
+        Point(int(here['patches'].iloc[0]), tuple(100 * here['accuracy']), arm.complete)
         for _, here in scores.groupby('resolution')
     )
 

@@ -6,7 +6,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from analysis import output
-from analysis.drawing.lines import Curve, Mark, Panel, line_figure
+from analysis.drawing.lines import Curve, Panel, Point, line_figure
 from analysis.drawing.style import write_figure
 from analysis.heads.measure import TABLES, Measured, measure
 from analysis.terminal import Terminal
@@ -50,7 +50,7 @@ def pruning_figure(measured: Measured) -> Figure:
         Curve(
             label,
             tuple(
-                Mark(int(left), tuple(100 * of_left['accuracy']), label not in measured.incomplete)
+                Point(int(left), tuple(100 * of_left['accuracy']), label not in measured.incomplete)
                 for left, of_left in rows.groupby('heads_left')
             ),
         )
@@ -75,8 +75,8 @@ def distance_figure(measured: Measured) -> Figure:
         for label, rows in measured.heads.groupby('arm', sort=False):
             layers = rows.groupby(['layer', 'run'])[name].mean().dropna().groupby('layer')
             whole = label not in measured.incomplete
-            marks = tuple(Mark(int(layer), tuple(unit * of_layer), whole) for layer, of_layer in layers)
-            curves.append(Curve(label, marks))
+            points = tuple(Point(int(layer), tuple(unit * of_layer), whole) for layer, of_layer in layers)
+            curves.append(Curve(label, points))
         panels.append(Panel(y_label, tuple(curves), bounds=bounds))
     ticks = {int(layer): str(layer) for layer in sorted(measured.heads['layer'].unique())}
     caption = 'Means over the heads of a layer; bands are 95% confidence intervals over seeds.'

@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.ticker import MaxNLocator
 
 from analysis import figures
-from analysis.drawing.lines import Curve, Mark, Panel, line_figure
+from analysis.drawing.lines import Curve, Panel, Point, line_figure
 from analysis.extrapolation import written
 from analysis.extrapolation.figure import extrapolation_figure
 from analysis.notes import missing_notes, seeds_note
@@ -18,6 +18,7 @@ from analysis.page.arms import Row, told_apart
 from analysis.page.pictures import Picture
 from analysis.reading import records, runs
 from configs.fields import flatten
+from files.values import is_number
 from training import log as training_log
 
 logger = logging.getLogger(__name__)
@@ -56,16 +57,11 @@ def trade_offs(rows: Sequence[Row]) -> Picture | None:
         known = [(row, cost) for row, cost in known if cost]
         if not known:
             continue
-        curves = [
-            Curve(
-                row.label, (Mark(cost, tuple(100 * run.result.accuracy for run in row.arm.finished), row.arm.complete),)
-            )
-            for row, cost in known
-        ]
+        curves = [Curve(row.label, (Point(cost, _percents(row.arm), row.arm.complete),)) for row, cost in known]
         # Not of arms with a run that did not finish: survivors would win.
-        compared = [curve.marks[0] for curve in curves if curve.marks[0].complete]
+        compared = [curve.points[0] for curve in curves if curve.points[0].complete]
         front = pareto_front(
-            [mark.x for mark in compared], [float(np.mean(mark.values)) for mark in compared], less_is_better
+            [point.x for point in compared], [float(np.mean(point.values)) for point in compared], less_is_better
         )
         panels.append(
             Panel('test accuracy, %', tuple(curves), f'Accuracy against {title}', (0.0, 100.0), x_label, front)
@@ -96,9 +92,9 @@ def _on_front(panel: Panel) -> str:
     """Its arms by name, the first of two that are the same point."""
     at: dict[tuple[float, float], str] = {}
     for curve in panel.curves:
-        for mark in curve.marks:
-            if mark.complete:
-                at.setdefault((mark.x, float(np.mean(mark.values))), curve.label)
+        for point in curve.points:
+            if point.complete:
+                at.setdefault((point.x, float(np.mean(point.values))), curve.label)
     named = ', then '.join(f'{at[point]} at {point[1]:.2f}%' for point in panel.front)
     return named or 'no arm has all its runs finished'
 
@@ -109,12 +105,12 @@ def learning_curves(workdir: Path, rows: Sequence[Row]) -> Picture | None:
     panels, steps = [], set()
     for name, y_label in CURVES.items():
         curves = [
-            Curve(row.label, _learning_marks([log[name] for log in read[row.number]], 100 if '%' in y_label else 1))
+            Curve(row.label, _learning_points([log[name] for log in read[row.number]], 100 if '%' in y_label else 1))
             for row in rows
         ]
-        curves = [curve for curve in curves if curve.marks]
+        curves = [curve for curve in curves if curve.points]
         if curves:
-            steps |= {mark.x for curve in curves for mark in curve.marks}
+            steps |= {point.x for curve in curves for point in curve.points}
             bounds = (0.0, 100.0) if '%' in y_label else (0.0, math.inf)
             panels.append(Panel(y_label, tuple(curves), y_label.split(',')[0].capitalize(), bounds))
     if not panels:
@@ -123,7 +119,7 @@ def learning_curves(workdir: Path, rows: Sequence[Row]) -> Picture | None:
         'Mean over the seeds that logged the step; where all seeds did, with its 95% confidence interval (Student t).'
     )
     figure = line_figure(panels, x_label='step', caption=caption, ticks=_step_ticks(steps), markers=False)
-    last = '; '.join(f'{curve.label} {np.mean(curve.marks[-1].values):.4g}' for curve in panels[-1].curves)
+    last = '; '.join(f'{curve.label} {np.mean(curve.points[-1].values):.4g}' for curve in panels[-1].curves)
     return Picture('learning_curves', 'How they learned', f'{panels[-1].y_label} at the end: {last}.', figure)
 
 
@@ -146,20 +142,20 @@ def _read_log(workdir: Path, run: records.Run) -> dict[str, dict[int, float]]:
         step = row['step']
         for name in CURVES if isinstance(step, int) and 0 <= step < 2**53 else ():
             value = row.get(name)
-            if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
+            if is_number(value):
                 found[name][step] = float(value)
     return found
 
 
-def _learning_marks(logs: Sequence[dict[int, float]], unit: int | float) -> tuple[Mark, ...]:
+def _learning_points(logs: Sequence[dict[int, float]], unit: int | float) -> tuple[Point, ...]:
     """The means of at most MOST_POINTS stretches of steps, each with a value a seed that logged any of them."""
     steps = sorted(set().union(*logs))
-    marks = []
+    points = []
     for stretch in np.array_split(steps, min(MOST_POINTS, len(steps))) if steps else ():
         of_seeds = [[log[int(step)] for step in stretch if int(step) in log] for log in logs]
         values = tuple(unit * float(np.mean(values)) for values in of_seeds if values)
-        marks.append(Mark(float(np.mean(stretch)), values, complete=len(values) == len(logs)))
-    return tuple(marks)
+        points.append(Point(float(np.mean(stretch)), values, complete=len(values) == len(logs)))
+    return tuple(points)
 
 
 def scaling_curves(sweep: runs.Sweep) -> Picture | None:
@@ -176,26 +172,25 @@ def scaling_curves(sweep: runs.Sweep) -> Picture | None:
         return None
     panel = Panel('test accuracy, %', curves, bounds=(0.0, 100.0))
     figure = line_figure([panel], x_label='training images', scale='log', caption=seeds_note(sweep.arms))
-    most = [(curve.label, max(curve.marks, key=lambda mark: mark.x)) for curve in curves]
-    about = '; '.join(f'{label} {np.mean(mark.values):.2f}% with {mark.x:,.0f}' for label, mark in most)
+    most = [(curve.label, max(curve.points, key=lambda point: point.x)) for curve in curves]
+    about = '; '.join(f'{label} {np.mean(point.values):.2f}% with {point.x:,.0f}' for label, point in most)
     about = f'Test accuracy by number of training images. With the most images: {about}.'
     return Picture('data_scaling', 'By the amount of data', about, figure)
 
 
 def _curves_over_data(arms: Sequence[runs.Arm]) -> tuple[Curve, ...]:
     """A curve for arms that differ in the amount of data alone, named by what tells its config from the others'."""
-    found: dict[str, tuple[dict, list[Mark]]] = {}
+    found: dict[str, tuple[dict, list[Point]]] = {}
     for arm in arms:
         size = next((run.result.train_examples for run in arm.finished if run.result.train_examples), None)
         if size is not None:
             rest = flatten(arm.finished[0].config) | dict.fromkeys(arm.tuned, 'tuned')
             rest = {name: value for name, value in rest.items() if name not in BY_DATA}
-            values = tuple(100 * run.result.accuracy for run in arm.finished)
-            _, marks = found.setdefault(json.dumps(rest, sort_keys=True), (rest, []))
-            marks.append(Mark(float(size), values, arm.complete))
-    several = [(rest, marks) for rest, marks in found.values() if len({mark.x for mark in marks}) > 1]
+            _, points = found.setdefault(json.dumps(rest, sort_keys=True), (rest, []))
+            points.append(Point(float(size), _percents(arm), arm.complete))
+    several = [(rest, points) for rest, points in found.values() if len({point.x for point in points}) > 1]
     labels = told_apart([rest for rest, _ in several]) if len(several) > 1 else ['accuracy'] * len(several)
-    return tuple(Curve(label, tuple(marks)) for label, (_, marks) in zip(labels, several, strict=True))
+    return tuple(Curve(label, tuple(points)) for label, (_, points) in zip(labels, several, strict=True))
 
 
 def extrapolation_curves(workdir: Path, sweep: runs.Sweep) -> Picture | None:
@@ -205,3 +200,7 @@ def extrapolation_curves(workdir: Path, sweep: runs.Sweep) -> Picture | None:
         return None
     about = 'Accuracy on images of sizes other than in training; extrapolation.csv has the numbers.'
     return Picture('extrapolation', 'Beyond the trained length', about, extrapolation_figure(*left))
+
+
+def _percents(arm: runs.Arm) -> tuple[float, ...]:
+    return tuple(100 * accuracy for accuracy in arm.accuracies)

@@ -27,7 +27,7 @@ BELOW, BAR = 0.65, 1.0  # inches below each map, and for the colours
 COLOURS = 'cividis'
 
 
-class Grid(NamedTuple):
+class HeatMap(NamedTuple):
     """Arms that differ in positions and heads alone."""
 
     rows: dict[tuple[str, int], Row]  # by position, "alone" where there is no content, and heads
@@ -42,9 +42,9 @@ class Grid(NamedTuple):
         return sorted({heads for _, heads in self.rows})
 
 
-def grids(rows: Sequence[Row]) -> list[Grid]:
+def alike(rows: Sequence[Row]) -> list[HeatMap]:
     """The arms with attention, in groups that differ in positions and heads alone; groups of one are left out."""
-    groups: dict[str, Grid] = {}
+    groups: dict[str, HeatMap] = {}
     for row in rows:
         config = next((run.config for run in row.arm.finished if run.config), None)
         fields = flatten(config or {})
@@ -53,7 +53,7 @@ def grids(rows: Sequence[Row]) -> list[Grid]:
             rest = {name: value for name, value in fields.items() if name not in (*NOT_ALIKE, *row.arm.tuned)}
             if fields.get('model.positions.content') is False:
                 place = f'{place[0]} alone', place[1]
-            group = groups.setdefault(json.dumps(rest, sort_keys=True), Grid({}, rest))
+            group = groups.setdefault(json.dumps(rest, sort_keys=True), HeatMap({}, rest))
             group.rows.setdefault(place, row)
     found = [group for group in groups.values() if len(group.rows) > 1]
     return sorted(found, key=lambda group: -len(group.rows))[:MOST_MAPS]
@@ -61,26 +61,22 @@ def grids(rows: Sequence[Row]) -> list[Grid]:
 
 def heat_map(rows: Sequence[Row]) -> Picture | None:
     """Mean test accuracy by positions (down) and heads (across); None where the sweep has no two such arms."""
-    found = grids(rows)
+    found = alike(rows)
     if not found:
         return None
-    means = {
-        row.number: float(np.mean([run.result.accuracy for run in row.arm.finished]))
-        for row in rows
-        if row.arm.finished
-    }
-    shown = [100 * means[row.number] for grid in found for row in grid.rows.values()]
+    means = {row.number: float(np.mean(row.arm.accuracies)) for row in rows if row.arm.finished}
+    shown = [100 * means[row.number] for group in found for row in group.rows.values()]
     with matplotlib.rc_context(MAP_STYLE):
-        sizes = [(CELL_WIDTH * len(grid.heads), CELL_HEIGHT * len(grid.positions)) for grid in found]
-        left = 0.2 + max(text_width(name, TEXT) for grid in found for name in grid.positions)
+        sizes = [(CELL_WIDTH * len(group.heads), CELL_HEIGHT * len(group.positions)) for group in found]
+        left = 0.2 + max(text_width(name, TEXT) for group in found for name in group.positions)
         width = left + max(across for across, _ in sizes) + BAR
         height = TOP + sum(down + BELOW for _, down in sizes)
         figure = Figure(figsize=(width, height), dpi=DPI)
         top = height - TOP
-        titles = told_apart([grid.rest for grid in found])
-        for grid, (across, down), title in zip(found, sizes, titles, strict=True):
+        titles = told_apart([group.rest for group in found])
+        for group, (across, down), title in zip(found, sizes, titles, strict=True):
             axes = figure.add_axes((left / width, (top - down) / height, across / width, down / height))
-            mesh = _draw(axes, grid, means, (min(shown), max(shown)))
+            mesh = _draw(axes, group, means, (min(shown), max(shown)))
             if len(found) > 1:
                 axes.set_title(shortened(title), loc='left', fontsize=SMALL)
             top -= down + BELOW
@@ -88,30 +84,31 @@ def heat_map(rows: Sequence[Row]) -> Picture | None:
     about = '; '.join(
         f'{name} with {heads} head{"s" * (heads != 1)} {100 * means[row.number]:.2f}%'
         + ('' if row.arm.complete else f' ({len(row.arm.finished)} of {len(row.arm.runs)} runs)')
-        for grid in found
-        for (name, heads), row in grid.rows.items()
+        for group in found
+        for (name, heads), row in group.rows.items()
     )
-    note = seeds_note([row.arm for grid in found for row in grid.rows.values()])
+    note = seeds_note([row.arm for group in found for row in group.rows.values()])
     return Picture('heat_map', 'Positions and heads', f'Mean test accuracy. {about}. {note}', figure)
 
 
-def _draw(axes: Axes, grid: Grid, means: dict[int, float], limits: tuple[float, float]):
-    values = np.full((len(grid.positions), len(grid.heads)), np.nan)
-    for (name, heads), row in grid.rows.items():
-        values[grid.positions.index(name), grid.heads.index(heads)] = 100 * means[row.number]
+def _draw(axes: Axes, group: HeatMap, means: dict[int, float], limits: tuple[float, float]):
+    values = np.full((len(group.positions), len(group.heads)), np.nan)
+    for (name, heads), row in group.rows.items():
+        values[group.positions.index(name), group.heads.index(heads)] = 100 * means[row.number]
     low, high = limits
     mesh = axes.pcolormesh(values, cmap=COLOURS, vmin=low, vmax=high if high > low else low + 1, edgecolor='#ffffff')
-    for (name, heads), row in grid.rows.items():
-        interval = statistics.mean_and_interval([run.result.accuracy for run in row.arm.finished], row.arm.complete)
+    for (name, heads), row in group.rows.items():
+        interval = statistics.mean_and_interval(row.arm.accuracies, row.arm.complete)
         light = (100 * interval.mean - low) / ((high - low) or 1) > 0.5
         survivors = '' if row.arm.complete else f'\n{len(row.arm.finished)} of {len(row.arm.runs)} runs'
+        column, line = group.heads.index(heads), group.positions.index(name)
         axes.text(
-            grid.heads.index(heads) + 0.5, grid.positions.index(name) + 0.5, percent(*interval[:3], '.1f') + survivors,
+            column + 0.5, line + 0.5, percent(*interval[:3], '.1f') + survivors,
             ha='center', va='center_baseline', fontsize=SMALL,
             color=ON_LIGHT if light else ON_DARK, url=f'#arm-{row.number}',
         )  # fmt: skip
-    axes.set_xticks(np.arange(len(grid.heads)) + 0.5, [f'{count}' for count in grid.heads])
-    axes.set_yticks(np.arange(len(grid.positions)) + 0.5, grid.positions)
+    axes.set_xticks(np.arange(len(group.heads)) + 0.5, [f'{count}' for count in group.heads])
+    axes.set_yticks(np.arange(len(group.positions)) + 0.5, group.positions)
     axes.invert_yaxis()
     axes.tick_params(length=0)
     axes.set_xlabel('attention heads')

@@ -93,7 +93,7 @@ def _attention_map(workdir: Path, rows: Sequence[Row], load: Load) -> tuple[list
 
     def merit(row: Row) -> tuple[bool, float]:
         several = (records.config_count(row.arm.finished[0], 'model.num_heads') or 0) > 1
-        return several, sum(run.result.accuracy for run in row.arm.finished) / len(row.arm.finished)
+        return several, sum(row.arm.accuracies) / len(row.arm.accuracies)
 
     able = [row for row in rows if _with_attention(row)]
     for row in sorted(able, key=merit, reverse=True):

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 from analysis.reading.records import seed_of
 from experiment.figure import Figure, Place, check_figure, check_place
 from files.reading import Damaged
-from files.text import clean
+from files.text import clean, shown
 
 
 class Entry(NamedTuple):
@@ -43,7 +43,7 @@ def read_entries(listing: dict, figure: Figure | None, warnings: list[str]) -> l
         row = row if isinstance(row, dict) else {}
         name, arm = row.get('run'), row.get('arm')
         if not (isinstance(name, str) and _is_folder_name(name) and isinstance(arm, str)):
-            warnings.append(f'sweep.json: entry {position} is ignored: run={clean(repr(name))}, arm={clean(repr(arm))}')
+            warnings.append(f'sweep.json: entry {position} is ignored: run={shown(name)}, arm={shown(arm)}')
         elif name in entries:
             # Counted twice, a run would pass for two seeds.
             warnings.append(f'sweep.json: run {clean(name)} is listed twice and counted once')
@@ -69,7 +69,7 @@ def _tuned(row: dict, warnings: list[str]) -> dict[str, Any]:
     names, overrides = row.get('tuned', []), row.get('overrides')
     overrides = overrides if isinstance(overrides, dict) else {}
     if not isinstance(names, list) or not all(isinstance(name, str) and name in overrides for name in names):
-        warnings.append(f'sweep.json: run {clean(row["run"])} has tuned={clean(repr(names))}, which its overrides lack')
+        warnings.append(f'sweep.json: run {clean(row["run"])} has tuned={shown(names)}, which its overrides lack')
         return {}
     values = {name: overrides[name] for name in names}
     return {
@@ -82,9 +82,7 @@ def _tuned(row: dict, warnings: list[str]) -> dict[str, Any]:
 def _against(row: dict, warnings: list[str]) -> tuple[str, ...]:
     labels = row.get('against', [])
     if not isinstance(labels, list) or not all(isinstance(label, str) for label in labels):
-        warnings.append(
-            f'sweep.json: run {clean(row["run"])} has against={clean(repr(labels))}, which is no list of arms'
-        )
+        warnings.append(f'sweep.json: run {clean(row["run"])} has against={shown(labels)}, which is no list of arms')
         return ()
     return tuple(map(clean, labels))
 

@@ -35,6 +35,11 @@ class Arm:
         return [run for run in self.runs if run.status == FINISHED]
 
     @property
+    def accuracies(self) -> list[float]:
+        """On test, in [0, 1], of its finished runs."""
+        return [run.result.accuracy for run in self.finished]
+
+    @property
     def complete(self) -> bool:
         return len(self.finished) == len(self.runs)
 

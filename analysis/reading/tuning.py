@@ -8,6 +8,7 @@ import numpy as np
 
 from analysis.reading.records import UNFINISHED, Run
 from analysis.statistics import NOISE
+from files.values import is_number
 
 VALIDATION = 'validation_accuracy', 'validation_loss'
 
@@ -59,8 +60,7 @@ def names(fields: Sequence[str]) -> dict[str, str]:
 
 
 def _is_an_end(value: Any, values: Sequence[Any]) -> bool:
-    numbers = all(isinstance(one, int | float) and not isinstance(one, bool) for one in values)
-    return numbers and len(set(values)) > 1 and value in (min(values), max(values))
+    return all(map(is_number, values)) and len(set(values)) > 1 and value in (min(values), max(values))
 
 
 def choose(fields: tuple[str, ...], candidates: Sequence[tuple[tuple[Any, ...], Sequence[Run]]]) -> Tuning:

@@ -10,14 +10,14 @@ from matplotlib.collections import PolyCollection
 
 from analysis import statistics
 from analysis.drawing import lines
-from analysis.drawing.lines import Curve, Mark, Panel, line_figure
+from analysis.drawing.lines import Curve, Panel, Point, line_figure
 from analysis.drawing.style import COLOURS, write_figure
 
 SEEDS = (90.0, 92.0, 94.0)
 
 
 def curve(label='arm', xs=(1.0, 2.0, 4.0), values=SEEDS, incomplete=()):
-    return Curve(label, tuple(Mark(x, values, x not in incomplete) for x in xs))
+    return Curve(label, tuple(Point(x, values, x not in incomplete) for x in xs))
 
 
 def figure_of(*curves, **options):
@@ -66,7 +66,7 @@ def test_an_incomplete_arm_is_hollow_and_has_no_interval():
 
 
 def test_a_point_without_values_is_not_drawn():
-    (axes,) = figure_of(Curve('arm', (Mark(1.0, (90.0,)), Mark(2.0, (), False))), curve('none', values=())).axes
+    (axes,) = figure_of(Curve('arm', (Point(1.0, (90.0,)), Point(2.0, (), False))), curve('none', values=())).axes
     assert markers(axes) == [(1.0, 90.0)]
 
 
@@ -91,7 +91,7 @@ def test_curves_without_marks_are_told_apart_by_their_dashes():
 
 @pytest.mark.parametrize('values', [(90.0,), SEEDS])
 def test_a_curve_of_one_point_is_marked_where_others_are_not_and_so_in_the_legend(values):
-    left = Curve('left', (Mark(1.0, (80.0,), False), Mark(2.0, (), False)))
+    left = Curve('left', (Point(1.0, (80.0,), False), Point(2.0, (), False)))
     figure = figure_of(curve('many'), curve('one', (2.0,), values), left, markers=False)
     assert markers(figure.axes[0], COLOURS[1]) == [(2.0, sum(values) / len(values))]
     assert markers(figure.axes[0], 'white') == [(1.0, 80.0)]

@@ -38,8 +38,8 @@ def test_a_map_has_the_arms_that_differ_in_positions_and_heads_alone(workdir):
             workdir.add(f'{name} {count}', 0, 0.9, {'model.positions.name': name, 'model.num_heads': count})
     workdir.add('conv', 0, 0.9, {'model.mixer': 'conv'})
     workdir.add('deeper', 0, 0.9, {'model.depth': 9})
-    (grid,) = heat_map.grids(rows(workdir))
-    assert set(grid.rows) == {(name, count) for name in ('none', 'learned_1d') for count in (1, 4)}
+    (group,) = heat_map.alike(rows(workdir))
+    assert set(group.rows) == {(name, count) for name in ('none', 'learned_1d') for count in (1, 4)}
     picture = heat_map.heat_map(rows(workdir))
     svg = pictures.inline(picture)
     assert [f'href="#arm-{number}"' in svg for number in range(1, 7)] == [True] * 4 + [False] * 2
@@ -50,8 +50,8 @@ def test_attention_by_position_alone_has_a_row_of_its_own(workdir):
     for content in (True, False):
         fields = {'model.positions.name': 'gaussian', 'model.num_heads': 1, 'model.positions.content': content}
         workdir.add(f'content {content}', 0, 0.9 if content else 0.6, fields)
-    (grid,) = heat_map.grids(rows(workdir))
-    assert set(grid.rows) == {('gaussian', 1), ('gaussian alone', 1)}
+    (group,) = heat_map.alike(rows(workdir))
+    assert set(group.rows) == {('gaussian', 1), ('gaussian alone', 1)}
     said = heat_map.heat_map(rows(workdir)).alternative
     assert 'gaussian with 1 head 90.00%' in said
     assert 'gaussian alone with 1 head 60.00%' in said
@@ -82,9 +82,9 @@ def test_arms_that_chose_their_own_rates_share_a_map(workdir):
             changes = {'train.learning_rate': rate}
             workdir.add(f'{name}, {count}', 0, 0.9, fields | changes, {'validation.accuracy': validation})
             workdir.listed[-1]['tuned'] = ['train.learning_rate']
-    (grid,) = heat_map.grids(rows(workdir))
-    assert len(grid.rows) == 4
-    assert {row.arm.config['train']['learning_rate'] for row in grid.rows.values()} == {0.1, 0.2}
+    (group,) = heat_map.alike(rows(workdir))
+    assert len(group.rows) == 4
+    assert {row.arm.config['train']['learning_rate'] for row in group.rows.values()} == {0.1, 0.2}
 
 
 def test_survivors_are_on_no_front(workdir):
@@ -138,7 +138,7 @@ def test_a_log_that_is_not_what_the_run_wrote_has_no_curve(workdir, caplog):
 
 
 def test_a_long_log_is_thinned_by_means():
-    marks = charts._learning_marks([{step: float(step) for step in range(1, 1001)}] * 2, 1)
+    marks = charts._learning_points([{step: float(step) for step in range(1, 1001)}] * 2, 1)
     assert len(marks) == charts.MOST_POINTS
     assert np.mean([mark.values[0] for mark in marks]) == pytest.approx(500.5)
     assert all(mark.values == (mark.x, mark.x) for mark in marks)
@@ -147,9 +147,9 @@ def test_a_long_log_is_thinned_by_means():
 def test_a_learning_curve_has_no_interval_where_a_run_of_its_arm_is_missing():
     """The survivors of an arm are no fair sample of it, as in the table."""
     short, long = ({step: 0.1 * step for step in range(1, last + 1)} for last in (3, 5))
-    assert [mark.complete for mark in charts._learning_marks([long, long], 1)] == [True] * 5
-    assert [mark.complete for mark in charts._learning_marks([long, short], 1)] == [True] * 3 + [False] * 2
-    assert not any(mark.complete for mark in charts._learning_marks([long, {}], 1))
+    assert [mark.complete for mark in charts._learning_points([long, long], 1)] == [True] * 5
+    assert [mark.complete for mark in charts._learning_points([long, short], 1)] == [True] * 3 + [False] * 2
+    assert not any(mark.complete for mark in charts._learning_points([long, {}], 1))
 
 
 def test_data_scaling_is_drawn_where_arms_differ_in_it(workdir):
@@ -185,14 +185,17 @@ def test_no_data_scaling_where_they_do_not(workdir):
 def test_extrapolation_is_read_from_what_eval_left(workdir):
     run = workdir.add('an arm', 0).name
     sweep = runs.read(workdir.write())
+    result = sweep.arms[0].finished[0].result.sha256
     assert charts.extrapolation_curves(workdir.path, sweep) is None
     path = workdir.path / 'extrapolation_runs.csv'
     lines = [
-        f'an arm,{policy},{run},0,{side},{tokens},{tokens},16,test,660,{accuracy},0.7,360,finished'
+        f'an arm,{policy},{run},0,{result},{side},{tokens},{tokens},16,test,660,{accuracy},0.7,360,finished'
         for policy in ('extend', 'rescale')
         for side, tokens, accuracy in ((8, 16, 0.9), (12, 36, 0.5))
     ]
-    heading = 'arm,policy,run,seed,resolution,tokens,patches,trained_patches,split,step,accuracy,loss,examples,status'
+    heading = (
+        'arm,policy,run,seed,result,resolution,tokens,patches,trained_patches,split,step,accuracy,loss,examples,status'
+    )
     path.write_text('\n'.join([heading, *lines]))
     picture = charts.extrapolation_curves(workdir.path, sweep)
     assert [axes.get_title() for axes in picture.figure.axes] == ["coordinates 'extend'", "coordinates 'rescale'"]
