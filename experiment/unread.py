@@ -69,7 +69,13 @@ def unread(fields: dict[str, Any], tokens: int | None = None) -> dict[str, str]:
     # The arm that the width is matched to is made of the same fields.
     changed = {f'model.{name}': value for name, value in REFERENCE.items()}
     reference = _unread_of_model(fields | changed | {'model.mixer': fields.get('model.reference')}, tokens)
-    return found | {field: why for field, why in own.items() if field in reference}
+    found |= {field: why for field, why in own.items() if field in reference}
+    if fields.get('model.name') == 'resnet':
+        found['model.resnet_width'] = f'model.match={fields["model.match"]!r} solves it'
+    # Full attention without positions costs the same with any number of heads.
+    if 'model.num_heads' in own and not _has_heads(fields):
+        found['model.num_heads'] = own['model.num_heads']
+    return found
 
 
 def _unread_of_model(fields: dict[str, Any], tokens: int | None) -> dict[str, str]:
@@ -94,6 +100,11 @@ def _unread_of_model(fields: dict[str, Any], tokens: int | None) -> dict[str, st
     if not MIXERS[mixer].has_kernel:
         found['model.kernel_size'] = f'model.mixer={mixer!r} has no kernel'
     return found
+
+
+def _has_heads(fields: dict[str, Any]) -> bool:
+    mixer = fields.get('model.mixer') if fields.get('model.name') == 'backbone' else None
+    return isinstance(mixer, str) and mixer in MIXERS and MIXERS[mixer].has_heads
 
 
 def _is_in_attention(fields: dict[str, Any]) -> bool:

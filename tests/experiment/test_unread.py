@@ -59,6 +59,13 @@ def says(config):
         ({'model.reference': 'conv'}, 'model.reference', 'solves no width'),
         ({'model.match': 'params', 'model.kernel_size': 7, 'model.reference': 'gru'}, 'model.kernel_size', 'no kernel'),
         ({'model.match': 'params', 'model.resnet_width': 16}, 'model.resnet_width', 'is no ResNet'),
+        (
+            {'model.name': 'resnet', 'model.match': 'params', 'model.resnet_width': 16},
+            'model.resnet_width',
+            r"model\.match='params' solves it; --config\.model\.resnet_width=64 would do",
+        ),
+        ({'model.name': 'resnet', 'model.match': 'flops', 'model.num_heads': 8}, 'model.num_heads', 'has no tokens'),
+        ({'model.mixer': 'conv', 'model.match': 'params', 'model.num_heads': 8}, 'model.num_heads', 'has no heads'),
         ({'data.dir': '/somewhere'}, 'data.dir', 'is in no folder'),
         ({'data.synthetic.channels': 1}, 'data.synthetic.channels', "data.name='synthetic' alone reads it"),
         (
@@ -100,8 +107,7 @@ def test_a_field_without_effect_is_refused_only_where_it_is_asked_for(fields, as
         {'model.mixer': 'depthwise_conv', 'model.kernel_size': 5, 'model.positions.name': 'none'},
         {'model.num_heads': 8, 'model.embed_dim': 96},
         {'model.name': 'resnet', 'model.resnet_width': 16, 'model.stochastic_depth': 0.1, 'model.dropout': 0.1},
-        # The reference arm has heads, and is as wide, whatever the arm that is matched to it.
-        {'model.mixer': 'conv', 'model.match': 'params', 'model.num_heads': 8, 'model.reference': 'attention'},
+        # The reference arm is as wide and as deep, whatever the arm that is matched to it.
         {'model.name': 'resnet', 'model.match': 'flops', 'model.embed_dim': 96, 'model.depth': 3},
         {'data.name': 'synthetic', 'data.synthetic.channels': 1},
         {'data.name': 'digit_pairs', 'data.digit_pairs.distance': 2},
