@@ -1,5 +1,6 @@
 """What forbids to compare arms, or could explain what they differ by: the warnings under tables."""
 
+import json
 from collections.abc import Sequence
 
 from analysis.notes import commit_of
@@ -7,6 +8,7 @@ from analysis.pairs import TestSet
 from analysis.reading import runs
 from analysis.wording import distinct, listed
 
+TRAINED_ON = ('train', 'validation')  # splits that no run of one config.data has otherwise than another
 CONSTANT = ('params', 'forward_flops', 'steps', 'images_seen')  # what the runs of an arm should share
 
 
@@ -20,8 +22,8 @@ def of_arm(arm: runs.Arm) -> list[str]:
     if differs:
         found.append(f'runs of {arm.label} differ in {", ".join(differs)}')
     return found + [
-        f'{run.name} ({arm.label}{run.of_seed}) was begun by other code, on other images, with other versions or on '
-        'another device'
+        f'{run.name} ({arm.label}{run.of_seed}) was begun by other code, on other images, with other versions, on '
+        'another device or divided otherwise'
         for run in arm.finished
         if run.result.mixed
     ]
@@ -41,6 +43,9 @@ def of_sweep(arms: Sequence[runs.Arm], sets: Sequence[Sequence[TestSet]], so: st
         found.append(f'arms are to be compared with {listed(absent, most=5)}, for which there is no row')
     if len(distinct(one for of_one in sets for one in of_one)) > 1:
         found.append(f'the arms were tested on different data{so}')
+    changed = _of_other_images(arms)
+    if changed:
+        found.append(f'{changed}, though their config.data is the same')
     if len({len(arm.tuning.tried) if arm.tuning else 1 for arm in arms}) > 1:
         found.append('more settings were tried for some arms than for others')
     if len({frozenset(run.seed for run in arm.finished) for arm in arms if arm.complete}) > 1:
@@ -58,3 +63,20 @@ def of_sweep(arms: Sequence[runs.Arm], sets: Sequence[Sequence[TestSet]], so: st
         if len(distinct(values)) > 1:
             found.append(f'the runs were made {what}')
     return found
+
+
+def _of_other_images(arms: Sequence[runs.Arm]) -> str:
+    """The arms some of whose runs trained, or were validated, on other images than another with the same config.data.
+
+    A dataset that was prepared anew has other images under the same name, and runs that are finished are kept.
+    """
+    images: dict[str, set[tuple[str, ...]]] = {}
+    labels: dict[str, list[str]] = {}
+    for label, run in ((arm.label, run) for arm in arms for run in arm.finished):
+        told = tuple(run.result.fingerprints.get(split, '') for split in TRAINED_ON)
+        if all(told):
+            same = json.dumps(run.config.get('data'), sort_keys=True)
+            images.setdefault(same, set()).add(told)
+            labels.setdefault(same, []).append(label)
+    differ = distinct(label for same, several in images.items() if len(several) > 1 for label in labels[same])
+    return f'runs of {listed(differ, most=5)} were trained or validated on different images' if differ else ''

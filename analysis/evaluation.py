@@ -8,7 +8,6 @@ import numpy as np
 from jaxtyping import Int
 
 import data
-from configs.errors import ConfigError
 from data.spec import Spec
 from experiment import folder
 from experiment.validate import validate
@@ -36,9 +35,7 @@ def evaluate_run(workdir: Path, split: str) -> Evaluated:
       ConfigError: there is no run, or none with params.
     """
     config = folder.read_config(workdir)
-    result = folder.read_result(workdir) or {}
-    if result.get('status') == 'diverged':
-        raise ConfigError(f'--workdir={workdir}: the run diverged, and has no params to evaluate; another would do')
+    result = folder.read_undiverged(workdir) or {}
     spec = validate(config, to_train=False)
     model, params, step = restore_selected(config, spec, workdir)
     program = compile_evaluation(config, spec, model, params)

@@ -43,6 +43,18 @@ def read_result(folder: Path) -> dict[str, Any] | None:
     return _read_sealed(folder / RESULT)
 
 
+def read_undiverged(workdir: Path) -> dict[str, Any] | None:
+    """`read_result` of a run that somebody looks into.
+
+    Raises:
+      ConfigError: it diverged. Its checkpoints are of before that, and no table counts them.
+    """
+    result = read_result(workdir)
+    if result and result.get('status') == 'diverged':
+        raise ConfigError(f'--workdir={workdir}: the run diverged, and has no params that count; another would do')
+    return result
+
+
 def make_folder(folder: Path) -> None:
     """Makes `folder` unless it is there.
 

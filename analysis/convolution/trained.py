@@ -18,12 +18,13 @@ def first_convolution(workdir: Path) -> tuple[Kernel, Bias, Grid]:
     A depthwise kernel comes as the full one that it stands for.
 
     Raises:
-      ConfigError: the run has no convolution on patches, or no checkpoint.
+      ConfigError: the run has no convolution on patches, it diverged, or it has no checkpoint.
     """
     config = folder.read_config(workdir)
     what = f'model.mixer={config.model.mixer}' if config.model.name == 'backbone' else f'model.name={config.model.name}'
     if what not in ('model.mixer=conv', 'model.mixer=depthwise_conv'):
         raise ConfigError(f'--workdir={workdir}: {what} has no convolution of patches; model.mixer=conv would do')
+    folder.read_undiverged(workdir)
     spec = validate(config, to_train=False)
     _, params, _ = restore_selected(config, spec, workdir)
     layer = params['blocks'][0]['mixer']['conv']

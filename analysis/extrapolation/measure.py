@@ -116,6 +116,7 @@ def _evaluate(
             for (one, _, _, step), score in zip(restored, scores, strict=True):
                 tokens = one.patches(side) if one.has_tokens else None
                 row = {'policy': policy, 'run': one.run.name, 'seed': one.run.seed, 'resolution': side}
+                row['result'] = one.run.result.sha256
                 row |= {'tokens': tokens, 'patches': one.patches(side), 'trained_patches': one.patches(one.side)}
                 rows.append(row | {'split': split, 'step': step} | score)
     return rows

@@ -15,7 +15,7 @@ RUNS = 'extrapolation_runs.csv'
 LARGEST_FILE = 16 << 20  # bytes that are read
 SPLITS = Dataset._fields[1:]
 COUNTS = ('resolution', 'tokens', 'patches', 'trained_patches')
-TEXTS = ('run', 'status', 'policy', 'split')
+TEXTS = ('run', 'result', 'status', 'policy', 'split')
 
 
 def rows(found: Extrapolation) -> pd.DataFrame:
@@ -35,8 +35,8 @@ def rows(found: Extrapolation) -> pd.DataFrame:
 def read(workdir: Path, sweep: runs.Sweep) -> tuple[tuple[runs.Arm, ...], pd.DataFrame] | None:
     """The arms of the sweep in `workdir`, and the scores of their runs, as `extrapolation_figure` takes them.
 
-    A run counts where it is finished and was evaluated whole; others are not finished here. None where eval.py left
-    nothing of the sweep, or what cannot be read.
+    A run counts where it is finished and was evaluated whole, as it is now; others are not finished here. None where
+    eval.py left nothing of the sweep, or what cannot be read.
     """
     path = workdir / RUNS
     try:
@@ -73,10 +73,14 @@ def _places(rows: pd.DataFrame) -> Counter:
 
 def _as_evaluated(run: records.Run, rows: pd.DataFrame | None, places: Counter) -> records.Run:
     """The run, or one that is not finished where it has not just one score for each of `places`."""
-    if run.status != records.FINISHED or (rows is not None and _is_whole(rows, places)):
+    if run.status != records.FINISHED:
         return run
-    # Without a row, it came to the sweep later; with one that has no score, eval.py says what it was then.
-    then = 'unfinished' if rows is None else rows['status'].iloc[0]
+    # Without a row, it came to the sweep later; with those of another result, it was trained again.
+    known = rows is not None and rows['result'].isin(['', run.result.sha256]).all()
+    if known and (rows['result'] != '').all() and _is_whole(rows, places):
+        return run
+    # With one that has no score, eval.py says what it was then.
+    then = rows['status'].iloc[0] if known else 'unfinished'
     return dataclasses.replace(run, status=then if then in records.UNFINISHED else 'damaged', result=None)
 
 

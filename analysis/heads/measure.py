@@ -61,6 +61,7 @@ def measure_run(workdir: Path, split: str = 'test', images: int = 256, load: Loa
     notes = (
         f'{len(chosen.labels):,} {split} images of {trained.spec.name}, params of step {trained.step:,}.',
         _removal_note(f'{removed.examples:,} {split} images'),
+        *([] if trained.finished else ['The run is not finished: its best params may be yet to come.']),
     )
     return Measured(heads, pruning, {workdir.name: alike}, notes)
 

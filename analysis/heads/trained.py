@@ -28,6 +28,7 @@ class Trained(NamedTuple):
     spec: Spec
     params: Params
     step: int
+    finished: bool
 
     @property
     def grid(self) -> Grid:
@@ -44,15 +45,16 @@ def load_trained(workdir: Path) -> Trained:
     """The run in `workdir`.
 
     Raises:
-      ConfigError: it has no attention, or no checkpoint that can be read.
+      ConfigError: it has no attention, it diverged, or it has no checkpoint that can be read.
     """
     config = folder.read_config(workdir)
     lack = lacks_attention(config.to_dict())
     if lack:
         raise ConfigError(f'--workdir={workdir}: {lack}; a run with model.mixer=attention would do')
+    finished = folder.read_undiverged(workdir) is not None
     spec = validate(config, to_train=False)
     _, params, step = restore_selected(config, spec, workdir)
-    return Trained(config, spec, params, step)
+    return Trained(config, spec, params, step, finished)
 
 
 Load = Callable[[Path], Trained]  # load_trained, or the same with a memory

@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from experiment.folder import CONFIG, FAILED, RESULT
-from files.checksums import verified
+from files.checksums import CHECKSUM, verified
 from files.reading import Damaged, read_json
-from files.text import clean
+from files.text import clean, shown
+from files.values import is_integer, is_number
 
 FINISHED = 'finished'
 # Why a run is not finished, in the order in which a table counts them.
@@ -57,7 +58,8 @@ class Result:
     dirty: bool
     fingerprints: dict[str, str]  # of the images of each split, where it is known
     code: str | None  # what is the same for all commits that make the same numbers; None: not known
-    mixed: bool  # other code, versions or another device made its first steps
+    sha256: str | None  # of the whole result, by which another of the same run is told from it
+    mixed: bool  # other code, images, versions, another device or division made its first steps
 
 
 @dataclass(frozen=True)
@@ -124,7 +126,7 @@ def config_count(run: Run, path: str) -> int | None:
 def config_number(run: Run, path: str) -> int | float | None:
     """A number from 0 in a run's config, by its dotted path; None when it is not there or is none."""
     value = _lookup(run.config, path)
-    return value if _is_number(value) else None
+    return value if _is_amount(value) else None
 
 
 def config_text(run: Run, path: str) -> str | None:
@@ -135,7 +137,7 @@ def config_text(run: Run, path: str) -> str | None:
 def seed_of(config: Any) -> int | None:
     """The seed of a config, or of what stands in a file where one should; None when it holds none."""
     seed = _lookup(config, 'seed')
-    return seed if _is_integer(seed) else None
+    return seed if is_integer(seed) else None
 
 
 def _ended(run: Run, content: dict) -> Run:
@@ -145,15 +147,15 @@ def _ended(run: Run, content: dict) -> Run:
         raise Damaged('has no config')
     if run.config is not None and run.config != config:
         raise Damaged("is of another config than the folder's config.json")
-    run = replace(run, config=config, seed=_field(content, 'seed', _is_integer, 'a whole number'))
+    run = replace(run, config=config, seed=_field(content, 'seed', is_integer, 'a whole number'))
     if seed_of(config) not in (None, run.seed):
         raise Damaged(f'has seed {run.seed}, and seed {seed_of(config)} in its config')
     status = content.get('status')
     if status == 'diverged':
         step = content.get('diverged_step')
-        return replace(run, status='diverged', detail=f'at step {step}' if _is_integer(step) else '')
+        return replace(run, status='diverged', detail=f'at step {step}' if is_integer(step) else '')
     if status != FINISHED:
-        raise Damaged(f'has status {clean(repr(status))}')
+        raise Damaged(f'has status {shown(status)}')
     return replace(run, status=FINISHED, result=_result(content))
 
 
@@ -161,7 +163,7 @@ def _result(content: dict) -> Result:
     population = _optional_count(content, 'population.size') or 1
     alone = _optional_number(content, 'images_per_second')
     return Result(
-        accuracy=_field(content, 'test.accuracy', lambda value: _is_number(value) and value <= 1, 'in [0, 1]'),
+        accuracy=_field(content, 'test.accuracy', lambda value: _is_amount(value) and value <= 1, 'in [0, 1]'),
         validation_accuracy=_optional_number(content, 'validation.accuracy', 1.0),
         validation_loss=_optional_number(content, 'validation.loss'),
         test_examples=_field(content, 'test.examples', lambda value: _is_count(value) and value > 0, 'from 1'),
@@ -194,6 +196,7 @@ def _result(content: dict) -> Result:
         dirty=_lookup(content, 'git.dirty') is True,
         fingerprints=_fingerprints(content),
         code=_text(_lookup(content, 'code.sha256')),
+        sha256=_text(content.get(CHECKSUM)),
         mixed=bool(_lookup(content, 'begun_by')),
     )
 
@@ -205,7 +208,7 @@ def _fingerprints(content: dict) -> dict[str, str]:
 
 def _width(content: dict) -> dict[str, int | float]:
     values = {name: _lookup(content, f'width.{name}') for name in WIDTHS}
-    return {name: value for name, value in values.items() if _is_number(value)}
+    return {name: value for name, value in values.items() if _is_amount(value)}
 
 
 def _reference(content: dict) -> tuple[str, int] | None:
@@ -247,7 +250,7 @@ def _versions(content: dict) -> str | None:
 def _field(content: dict, path: str, is_valid: Callable[[Any], bool], wanted: str) -> Any:
     value = _lookup(content, path)
     if not is_valid(value):
-        raise Damaged(f'has {path}={clean(repr(value))}, which should be {wanted}')
+        raise Damaged(f'has {path}={shown(value)}, which should be {wanted}')
     return value
 
 
@@ -257,7 +260,7 @@ def _count(content: dict, path: str) -> int:
 
 def _optional_number(content: dict, path: str, largest: float = math.inf) -> float | None:
     def is_valid(value: Any) -> bool:
-        return value is None or (_is_number(value) and value <= largest)
+        return value is None or (_is_amount(value) and value <= largest)
 
     value = _field(content, path, is_valid, 'a number from 0' if largest == math.inf else f'in [0, {largest:g}]')
     return None if value is None else float(value)
@@ -274,17 +277,12 @@ def _lookup(tree: Any, path: str) -> Any:
     return tree
 
 
-def _is_integer(value: Any) -> bool:
-    # bool is an int in Python; what leaves 64 bits is no count of anything here.
-    return isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**63
-
-
 def _is_count(value: Any) -> bool:
-    return _is_integer(value) and value >= 0
+    return is_integer(value) and value >= 0
 
 
-def _is_number(value: Any) -> bool:
-    return _is_count(value) or (isinstance(value, float) and math.isfinite(value) and value >= 0)
+def _is_amount(value: Any) -> bool:
+    return is_number(value) and value >= 0
 
 
 def _text(value: Any) -> str | None:

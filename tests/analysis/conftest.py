@@ -105,7 +105,7 @@ def trained():
         draws = np.random.default_rng(seed)
         shapes = models.build(config.model, spec).shapes
         params = jax.tree.map(lambda leaf: jnp.asarray(0.4 * draws.normal(size=leaf.shape), leaf.dtype), shapes)
-        return Trained(config, spec, params, 1)
+        return Trained(config, spec, params, 1, True)
 
     return make
 

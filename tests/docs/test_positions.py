@@ -58,7 +58,7 @@ def test_the_shortest_encoding_can_be_looked_at(distance):
     })  # fmt: skip
     spec = validate(config)
     params = models.build(config.model, spec).init(jax.random.key(0))
-    one = Trained(config, spec, params, 1)
+    one = Trained(config, spec, params, 1, True)
     parts = attention_parts(one, np.zeros((3, *spec.image_shape), np.uint8))
     assert parts.weights.shape == (2, 2, 3, 16, 16)
     assert parts.position.shape == (2, 2, 1, 16, 16)

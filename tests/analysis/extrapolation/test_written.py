@@ -17,6 +17,7 @@ PLACES = [(policy, side) for policy in ('extend', 'rescale') for side in (8, 12)
 
 def score(arm, run, policy, side, **changed):
     row = {'arm': arm.label, 'policy': policy, 'run': run.name, 'seed': run.seed, 'resolution': side}
+    row['result'] = run.result.sha256
     row |= {'tokens': side**2 // 4, 'patches': side**2 // 4, 'trained_patches': 16, 'split': 'test', 'step': 660}
     return row | {'accuracy': 0.5 + side / 100 + run.seed / 1000, 'loss': 1.0, 'examples': 360} | changed
 
@@ -75,6 +76,18 @@ def test_a_run_that_has_changed_since_is_in_no_mean(workdir, sweep):
     assert statuses(arms) == [['diverged', 'finished', 'finished'], ['finished', 'unfinished', 'finished']]
     assert whole.runs[0].name not in set(scores['run'])
     assert '1 diverged out of 3' in caption(arms, scores)
+
+
+def test_a_run_that_was_trained_again_since_is_in_no_mean(workdir, sweep):
+    whole, cut = sweep.arms
+    first, *others = whole.runs
+    again = dataclasses.replace(first, result=dataclasses.replace(first.result, sha256='0123'))
+    leave(workdir, written.rows(found(sweep.arms)))
+    arms, scores = written.read(
+        workdir.path, sweep._replace(arms=(dataclasses.replace(whole, runs=(again, *others)), cut))
+    )
+    assert statuses(arms) == [['unfinished', 'finished', 'finished'], ['finished', 'unfinished', 'finished']]
+    assert first.name not in set(scores['run'])
 
 
 def test_a_run_that_finished_later_is_unfinished_there(workdir, sweep):

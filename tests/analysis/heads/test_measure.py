@@ -184,6 +184,20 @@ def test_params_that_are_no_numbers(tmp_path):
     assert not (tmp_path / 'heads.csv').exists()
 
 
+def test_a_run_that_diverged_is_refused_and_one_that_goes_on_is_told(tmp_path):
+    config = base.get_config()
+    config.update_from_flattened_dict(small())
+    folder.open_run(tmp_path, config)
+    checkpointed(tmp_path)
+    unfinished = 'The run is not finished: its best params may be yet to come.'
+    assert unfinished in measure.measure_run(tmp_path, images=4).notes
+    folder.write_result(tmp_path, {'status': 'finished'})
+    assert unfinished not in measure.measure_run(tmp_path, images=4).notes
+    folder.write_result(tmp_path, {'status': 'diverged', 'diverged_step': 3})
+    with pytest.raises(ConfigError, match='the run diverged, and has no params that count'):
+        measure.measure_run(tmp_path, images=4)
+
+
 @pytest.mark.parametrize(
     ('field', 'value', 'message'),
     [
