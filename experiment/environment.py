@@ -15,6 +15,7 @@ from machine.cores import cores_allowed
 
 ROOT = Path(__file__).resolve().parent.parent
 MAKERS = ('data', 'experiment', 'files', 'machine', 'models', 'training')  # the packages that make a run's numbers
+USUALLY = {'jax_default_prng_impl': 'threefry2x32', 'jax_threefry_partitionable': True}  # JAX's own defaults
 VECTORS = {'avx512f': 'AVX-512', 'avx2': 'AVX2', 'avx': 'AVX'}  # by Linux's flag, the widest first
 
 
@@ -47,9 +48,11 @@ def code(root: Path = ROOT) -> dict[str, str]:
 
 
 def versions() -> dict[str, str]:
-    """Of Python and of the libraries that numbers depend on."""
-    packages = ('jax', 'jaxlib', 'flax', 'optax', 'numpy')
-    return {'python': platform.python_version()} | {name: metadata.version(name) for name in packages}
+    """Of Python and of the libraries that numbers depend on; and how random numbers are drawn, if not as usual."""
+    packages = ('jax', 'jaxlib', 'flax', 'optax', 'numpy', 'dm-pix', 'diffrax')
+    versions = {'python': platform.python_version()} | {name: metadata.version(name) for name in packages}
+    drawn = {name: getattr(jax.config, name) for name in USUALLY}
+    return versions | {name: str(value) for name, value in drawn.items() if value != USUALLY[name]}
 
 
 def device(used: int = 1) -> dict[str, str | int]:

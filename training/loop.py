@@ -77,8 +77,9 @@ def train(
 
         stack.enter_context(interruption.deferred())
         start, progress = common_start([member.folder for member in members], config.checkpoint.select)
+        by = {'division': programs.division}
         tracks = [
-            stack.enter_context(Track(member, steps, compile_seconds, start, before))
+            stack.enter_context(Track(member._replace(maker=member.maker | by), steps, compile_seconds, start, before))
             for member, before in zip(members, progress, strict=True)
         ]
         profile = stack.enter_context(Profile(members[0].folder if profiled else None, steps))

@@ -58,6 +58,11 @@ class Programs(NamedTuple):
     costs: Costs
     made: Made
 
+    @property
+    def division(self) -> dict[str, int]:
+        """How many share a batch, in how many parts each, and beside how many runs: by it sums are rounded."""
+        return {'shares': self.shares, 'accumulate': self.accumulate, 'runs': self.where.size}
+
 
 MOST_KEPT = 16  # configurations whose programs a process keeps; a group that does not fit is halved, and needs more
 

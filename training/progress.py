@@ -14,7 +14,7 @@ class Spent(NamedTuple):
     devices: int = 1
 
 
-Maker = dict[str, dict[str, Any]]  # code, data, versions and device, each with its fields
+Maker = dict[str, dict[str, Any]]  # code, data, versions, device and division, each with its fields
 UNKNOWN: Maker = {}
 
 

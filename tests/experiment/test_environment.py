@@ -3,9 +3,10 @@
 import ast
 import copy
 
+import jax
 import pytest
 
-from experiment.environment import MAKERS, ROOT, code, cpu_model, maker
+from experiment.environment import MAKERS, ROOT, code, cpu_model, maker, versions
 
 
 @pytest.mark.parametrize(
@@ -57,6 +58,15 @@ def test_every_package_that_those_of_the_code_import_is_of_it_too():
             names += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
             imported |= {name.partition('.')[0] for name in names if name}
     assert imported & ours <= {*MAKERS, 'configs'}
+
+
+def test_versions_say_where_random_numbers_are_not_the_usual_ones():
+    usual = versions()
+    assert {'python', 'jax', 'numpy', 'dm-pix', 'diffrax'} <= set(usual)
+    with jax.default_prng_impl('rbg'):
+        assert versions() == usual | {'jax_default_prng_impl': 'rbg'}
+    with jax.threefry_partitionable(False):
+        assert versions() == usual | {'jax_threefry_partitionable': 'False'}
 
 
 @pytest.mark.parametrize(

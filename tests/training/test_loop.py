@@ -116,6 +116,9 @@ def test_a_resumed_run_equals_an_uninterrupted_one(config, tmp_path, until):
     assert [timeless(row) for row in one] == [timeless(row) for row in other]
 
 
+ALONE = {'division': {'shares': 1, 'accumulate': 1, 'runs': 1}}
+
+
 def test_a_run_that_goes_on_by_other_code_says_so(config, tmp_path, caplog):
     old, new = ({'code': {'sha256': sha256}} for sha256 in ('0123', '4567'))
     for maker, until, told in ((old, 8, 0), (old, 14, 0), (new, 20, 1), (new, None, 1)):
@@ -124,7 +127,7 @@ def test_a_run_that_goes_on_by_other_code_says_so(config, tmp_path, caplog):
         warnings = [record.getMessage() for record in caplog.records if 'resumes from step' in record.getMessage()]
         assert len(warnings) == told
     assert 'from step 12, but not as it began (code.sha256=0123 before, 4567 now)' in warnings[0]
-    assert result['begun_by'] == [old]
+    assert result['begun_by'] == [old | ALONE]
 
 
 def test_a_result_names_all_who_made_its_earlier_steps(config, tmp_path):
@@ -132,7 +135,16 @@ def test_a_result_names_all_who_made_its_earlier_steps(config, tmp_path):
     for maker, until in ((one, 8), (two, 14), (three, None)):
         with pytest.raises(Killed) if until else contextlib.nullcontext():
             result = run(config, tmp_path, until, maker)
-    assert result['begun_by'] == [one, two]
+    assert result['begun_by'] == [one | ALONE, two | ALONE]
+
+
+def test_a_run_that_goes_on_in_other_parts_says_so(config, tmp_path, caplog):
+    with pytest.raises(Killed):
+        run(config, tmp_path, 14)
+    config.train.accumulate = 2
+    result = run(config, tmp_path)
+    assert 'not as it began (division.accumulate=1 before, 2 now)' in caplog.text
+    assert result['begun_by'] == [ALONE]
 
 
 def test_times_are_of_all_the_processes_that_a_run_took(config, tmp_path, monkeypatch):
