@@ -21,6 +21,7 @@ from experiment.workers import in_processes
 from files.writing import StorageError, write_json
 from machine import limits
 from machine.cores import cores_allowed
+from models.accounting import peak_memory_bytes
 from models.traits import traits
 from training.log import Row
 from training.loop import total_steps
@@ -106,7 +107,8 @@ def one_by_one(groups: Sequence[Group], workdir: Path, display: Display, ahead: 
             begun = max(begun, index + 1 + ahead)
             troubles |= run_group(group, workdir, display.of(0))
     finally:
-        pool.shutdown(cancel_futures=True)
+        # What still compiles after a signal is for runs that will not train now: nobody waits for it.
+        pool.shutdown(wait=False, cancel_futures=True)
     return troubles
 
 
@@ -153,9 +155,19 @@ def run_group(group: Group, workdir: Path, reporter: Reporter, processes: int = 
 
 
 def _fits(group: Group) -> bool:
-    """Whether a device's memory holds its part of the group's program."""
+    """Whether a device's memory holds its part of the group, as it trains and as it is validated between steps."""
     limit = memory_limit()
-    return limit is None or _compile(group).costs.peak_memory_bytes < LARGEST_SHARE * limit
+    return limit is None or memory_needed(_compile(group)) < LARGEST_SHARE * limit
+
+
+def memory_needed(programs: Programs) -> int:
+    """Bytes that training takes on each device, or validation beside the state that goes on training: it may be more.
+
+    Of programs for a device or several; where processes share a batch, each plans its own.
+    """
+    state_and_images = programs.train_steps.memory_analysis().argument_size_in_bytes
+    validating = state_and_images + peak_memory_bytes(programs.evaluation_step)
+    return max(programs.costs.peak_memory_bytes, validating)
 
 
 def memory_limit() -> int | None:

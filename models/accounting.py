@@ -62,12 +62,14 @@ def train_step_flops(step: jax.stages.Traced, *, looped: bool = False) -> int:
     Raises:
       Opaque: it holds a kernel that cannot be looked into.
     """
-    program = step.jaxpr.jaxpr
+    program, devices = step.jaxpr.jaxpr, 1
     if looped:
+        for spread in (equation for equation in program.eqns if equation.primitive.name == 'shard_map'):
+            program, devices = spread.params['jaxpr'], _repeats(spread)  # of a device, which has members of its own
         (loop,) = (equation for equation in program.eqns if equation.primitive.name in ('while', 'scan'))
         # A loop whose number of turns is known is a scan.
         program = loop.params['jaxpr' if loop.primitive.name == 'scan' else 'body_jaxpr'].jaxpr
-    return _flops(program).counted
+    return devices * _flops(program).counted
 
 
 def peak_memory_bytes(program: jax.stages.Compiled) -> int:

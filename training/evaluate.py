@@ -28,7 +28,7 @@ def compile_evaluation(
     batch, where = _shared(config.train.eval_batch_size, size)
     images = *batch_shapes(spec, batch), jax.ShapeDtypeStruct((batch,), bool)
     sums = no_evaluation(spec.num_classes)
-    step = population.vectorised(make_evaluation_step(sharing(model, where)), size, [0, 0, None, None, None])
+    step = population.vectorised(make_evaluation_step(sharing(model, where)), where, [0, 0, None, None, None])
     own = population.abstract((params, sums), where.members, size)
     shared = population.abstract(images, where.batch or where.images)
     return compiled(jax.jit(step, out_shardings=where.members).lower(*own, *shared), config)

@@ -86,7 +86,7 @@ def _scan(params: dict[str, Any], inputs: Sequence[Any]) -> list[Any]:
 
 def _parts_of_a_scan(params: dict[str, Any], inputs: Sequence[Any]) -> list[list[Any]]:
     """What is the same at each turn, what is carried from one to the next, and the rows of which each has its own."""
-    if 'ft_in' in params:  # from jax 0.12 on
+    if 'ft_in' in params:  # from jax 0.11 on
         return [list(part) for part in params['ft_in'].update(inputs).unpack()]
     fixed, carried = params['num_consts'], params['num_carry']
     return [list(inputs[:fixed]), list(inputs[fixed : fixed + carried]), list(inputs[fixed + carried :])]

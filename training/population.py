@@ -10,12 +10,26 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Sharding
+from jax.sharding import PartitionSpec, Sharding
+
+from training.placement import Placement
 
 
-def vectorised(function: Callable[..., Any], size: int, axes: Sequence[int | None]) -> Callable[..., Any]:
-    """`function` of `size` members at once; `axes` says where each argument has its members, None: it has none."""
-    return function if size == 1 else jax.vmap(function, in_axes=tuple(axes))
+def vectorised(function: Callable[..., Any], where: Placement, axes: Sequence[int | None]) -> Callable[..., Any]:
+    """`function` of all members of `where` at once, each device computing its own.
+
+    Args:
+      axes: 0 for each argument that every member has its own of, None for one that they share.
+    """
+    if where.size == 1:
+        return function
+    members = jax.vmap(function, in_axes=tuple(axes))
+    if len(where.devices) == 1:
+        return members
+    # Left to itself, XLA divides no convolution of several members, and has every device compute all of them.
+    split = where.members.spec
+    shares = tuple(PartitionSpec() if axis is None else split for axis in axes)
+    return jax.shard_map(members, mesh=where.members.mesh, in_specs=shares, out_specs=split, check_vma=False)
 
 
 def together(members: Sequence[Any]) -> Any:

@@ -36,7 +36,7 @@ def trace_training(job: Job, model: Model, state: step.State) -> jax.stages.Trac
     shared_and_brought = where.batch is not None and job.resident is None
     train_steps = step.make_train_steps(config, sharing(model, where), job.total_steps, in_order=shared_and_brought)
     fed, axes = _fed(job)
-    train_steps = population.vectorised(train_steps, where.size, [0, 0, 0, *axes, None])
+    train_steps = population.vectorised(train_steps, where, [0, 0, 0, *axes, None])
     state, key, rates = population.abstract((state, key, rates), where.members, where.size)
     # Where the state comes out it goes in again, and donation needs it to.
     train_steps = jax.jit(train_steps, donate_argnums=0, out_shardings=where.members)

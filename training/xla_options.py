@@ -23,7 +23,8 @@ LARGE = 128  # channels; the products of narrower models are faster by YNN
 # XLA's GPU backend then takes the first kernel that works rather than the one that was fastest just now, and no kernel
 # that adds up in the order in which its threads come by: scatters, products split along their sum, convolutions, and
 # cuDNN's attention backwards each have another one (openxla.org/xla/determinism). What that costs was not measured.
-DETERMINISTIC = {'xla_gpu_deterministic_ops': True}
+# Nor the kernel that was the fastest for another program, which JAX has XLA keep on disk beside compiled programs.
+DETERMINISTIC = {'xla_gpu_deterministic_ops': True, 'xla_gpu_per_fusion_autotune_cache_dir': ''}
 
 
 def options(config: ConfigDict) -> dict[str, str]:
@@ -38,7 +39,7 @@ def options(config: ConfigDict) -> dict[str, str]:
     return {name: value for name, value in chosen.items() if name not in os.environ.get('XLA_FLAGS', '')}
 
 
-def promises(config: ConfigDict) -> dict[str, bool]:
+def promises(config: ConfigDict) -> dict[str, bool | str]:
     """XLA's options without which a config is not kept; they go before XLA_FLAGS."""
     return DETERMINISTIC if config.deterministic and jax.default_backend() == 'gpu' else {}
 

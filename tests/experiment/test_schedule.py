@@ -2,6 +2,7 @@
 
 import errno
 import json
+import math
 import os
 import shutil
 import threading
@@ -247,11 +248,23 @@ def test_what_fails_ahead_fails_in_its_turn_alone(config, tmp_path, monkeypatch)
 def test_a_population_that_does_not_fit_is_halved(config, tmp_path, monkeypatch):
     runs = sweeps.plan(config, [{'seed': seed} for seed in range(4)])
     dataset = data.load(config.data)
-    needs = {size: compile_programs(config, dataset, 4, size).costs.peak_memory_bytes for size in (2, 4)}
+    needs = {size: schedule.memory_needed(compile_programs(config, dataset, 4, size)) for size in (2, 4)}
     assert needs[2] < needs[4]
     monkeypatch.setattr(schedule, 'memory_limit', lambda: needs[4])
     assert schedule.run_all(runs, tmp_path, workers=1, at_most=4) == {}
     assert [result['population']['size'] for result in results(runs, tmp_path)] == [2] * 4
+
+
+def test_validation_counts_where_its_batches_are_larger(config):
+    dataset = data.load(config.data)
+    needs, trains = [], []
+    for images in (1, 4096):
+        config.train.eval_batch_size = images
+        programs = compile_programs(config, dataset, 4, 2)
+        needs.append(schedule.memory_needed(programs))
+        trains.append(programs.costs.peak_memory_bytes)
+    assert trains[0] == trains[1] <= needs[0]
+    assert needs[1] > needs[0] + 4096 * math.prod(dataset.spec.image_shape)
 
 
 def test_each_half_of_a_population_that_fails_is_told_how_many_processes_train(config, tmp_path, monkeypatch):

@@ -13,12 +13,15 @@ from pathlib import Path
 
 import jax
 import numpy as np
+import pytest
 
 import data
 import models
 from data.rows import Rows
+from models import convolve
+from models.accounting import train_step_flops
 from tests.experiments import small
-from training import batches, checkpoints, loop, placement, step, tracing, xla_options
+from training import batches, checkpoints, evaluate, loop, placement, step, tracing, xla_options
 from training.log import read_rows
 from training.optimiser import Rates
 from training.progress import Progress
@@ -114,6 +117,30 @@ def together(folder):
     return answer | {'bytes': images.nbytes, 'held': held}
 
 
+def divided():
+    """What devices send each other in programs of two members on two of them, and their FLOPs to those of one member.
+
+    With convolutions as an accelerator has them.
+    """
+    config = experiment(**MODELS['conv'])
+    dataset = data.load(config.data)
+    model, flops = models.build(config.model, dataset.spec), []
+    shape, found = step.state_shapes(config, model), {}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(convolve, '_on_cpu', lambda there, elsewhere, **options: elsewhere)
+        for size in (1, 2):
+            where = placement.of_training(config, size, only=jax.devices()[:size])
+            job = tracing.Job(config, dataset.spec, STEPS, where, 3, len(dataset.train.labels))
+            traced = tracing.trace_training(job, model, shape)
+            flops.append(train_step_flops(traced, looped=True))
+        placement.devices = lambda: jax.devices()[:2]
+        evaluation = evaluate.compile_evaluation(config, dataset.spec, model, shape.params, 2)
+        for name, program in (('training', traced.lower().compile()), ('evaluation', evaluation)):
+            assert 'convolution' in program.as_text()
+            found[name] = re.findall(r'(?:all-|collective-|reduce-scatter)\S+', program.as_text())
+    return found | {'flops': flops}
+
+
 def differing(states, folder):
     """The names of leaves that came back changed, by where they were saved and where they went."""
     wrong = []
@@ -173,6 +200,7 @@ def main():
             'changed': differing(states, folder),
             'streamed': streamed(),
             'together': together(folder),
+            'divided': divided(),
             'moved': moved(folder),
         }
     json.dump(answer, sys.stdout)

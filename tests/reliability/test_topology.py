@@ -88,3 +88,12 @@ def test_images_that_are_handed_in_go_to_the_device_of_their_member_alone(seen):
     held = seen['together']['held']
     assert sorted(map(int, held)) == [0, 1, 2]
     assert sum(held.values()) == seen['together']['bytes']
+
+
+def test_members_on_devices_of_their_own_have_nothing_to_exchange(seen):
+    assert seen['divided']['training'] == seen['divided']['evaluation'] == []
+
+
+def test_flops_of_members_are_counted_on_all_devices(seen):
+    one, two = seen['divided']['flops']
+    assert two == 2 * one > 0

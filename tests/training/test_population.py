@@ -17,7 +17,7 @@ import pytest
 import data
 from tests.experiments import small
 from tests.reliability.runs import timeless
-from training import checkpoints, interruption, loop, population
+from training import checkpoints, interruption, loop, placement, population
 from training.divergence import NOTE
 from training.interruption import Interrupted
 from training.log import read_rows
@@ -133,7 +133,9 @@ def test_what_has_diverged_stays_so_when_it_is_asked_again(config, tmp_path):
     first = train(configs, tmp_path)
     rows = [rows_of(tmp_path / str(index)) for index in range(3)]
     assert train(configs, tmp_path, lambda row, steps: told.append(row)) == first
-    assert train(configs[:1], tmp_path, lambda row, steps: told.append(row)) == first[:1]
+    together = {'division': {'shares': 1, 'accumulate': 1, 'runs': 3}}
+    (alone,) = train(configs[:1], tmp_path, lambda row, steps: told.append(row))
+    assert alone == first[0] | {'begun_by': [together]}
     assert ([rows_of(tmp_path / str(index)) for index in range(3)], told) == (rows, [])
 
 
@@ -257,7 +259,9 @@ def test_members_differ_from_their_first_draw_as_runs_do(config):
 
     model = models.build(config.model, data.spec(config.data))
     keys = [jax.random.key(seed) for seed in range(3)]
-    draw = population.vectorised(lambda key: initial_state(config, model, key), 3, [0])
+    draw = population.vectorised(
+        lambda key: initial_state(config, model, key), placement.of(3, 16, only=jax.devices()[:1]), [0]
+    )
     together = draw(population.together(keys))
     for index, key in enumerate(keys):
         alone = initial_state(config, model, key)
