@@ -3,15 +3,15 @@
   python -m data.prepare fashion_mnist
   python sweep.py --config=configs/tables/positions_by_heads.py:tiny --workdir=runs/positions_by_heads
 
-`none` and fifteen encodings x heads {1, 2, 4, 8}, beside the convolution arm of the same backbone and ResNet-18 at a
-quarter of its width; five seeds each: 330 runs. Each encoding is tested against `none` with as many heads, and several
-heads against one head with the same encoding. `:tiny` has one head and four, no ResNet, and 16 patches of 7 x 7, for
-1,000 steps of 128 images: 165 runs.
+`none` and fifteen encodings x heads {1, 2, 4, 8}, beside the convolution arm of the same backbone, as wide and with as
+many params as attention without positions, and ResNet-18 at a quarter of its width; five seeds each: 335 runs. Each
+encoding is tested against `none` with as many heads, and several heads against one head with the same encoding. `:tiny`
+has one head and four, no ResNet, and 16 patches of 7 x 7, for 1,000 steps of 128 images: 170 runs.
 
 The shape is that of rows (A) and (E) of table 3 in Vaswani et al. 2017 (arXiv:1706.03762), heads at constant
 computation and another encoding, here crossed. It classifies images instead of translating, and has all families of
-encodings where that table has two. The arms' sizes are printed, not equal: relative vectors, networks and convolutions
-have parameters of their own. `--config.model.match=params` gives every arm the size of the one without positions.
+encodings where that table has two. The arms' sizes are printed, and but for one not made equal: relative vectors,
+networks and convolutions have parameters of their own.
 
 What to expect of `:tiny`: with one head 80.9% with `none`, the lowest, and 81.2 to 85.2% with an encoding; with four
 heads 82.4% with `none` and 83.1 to 85.9% with an encoding; `conditional` is the best encoding in both; 86.3% with the
@@ -56,7 +56,9 @@ def sweep(variant: str = '') -> list[dict[str, Any]]:
             'model.num_heads': heads,
             'against': without_position + with_one_head,
         }
-    arms['convolution 3 x 3'] = {'model.mixer': 'conv', 'model.positions.name': 'none'}
+    convolution = {'model.mixer': 'conv', 'model.positions.name': 'none'}
+    arms['convolution 3 x 3'] = convolution
+    arms['convolution 3 x 3, as many params'] = convolution | {'model.match': 'params'}
     if not is_tiny:
         arms['ResNet-18, width 1/4'] = {'model.name': 'resnet', 'model.resnet_width': 16}
     return with_seeds(arms, 5)

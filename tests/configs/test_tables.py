@@ -26,7 +26,7 @@ EXPECTED = {
     'local_to_global': ((5, 9), (5, 9)),
     'long_sequences': ((5, 6), (5, 6)),
     'mixers': ((5, 12), (5, 9)),
-    'positions_by_heads': ((5, 66), (5, 33)),
+    'positions_by_heads': ((5, 67), (5, 34)),
 }
 UNDRAWN = ('positions_by_heads', 'extrapolation', 'learning_rate')  # without a figure of their own
 
