@@ -1,3 +1,4 @@
+# make setup  .venv alone; every other target makes what it needs
 # make demo   the main job on scikit-learn's digits: a sweep, its table, and its report to look at
 # make test   every test
 # make lint   ruff
@@ -30,8 +31,10 @@ RUN := .venv/bin/python
 unexport PYTHONDONTWRITEBYTECODE
 INSTALL := $(UV) pip install --compile-bytecode --python $(RUN)
 
-.PHONY: demo test lint data bench lock clean
+.PHONY: setup demo test lint data bench lock clean
 .DELETE_ON_ERROR:
+
+setup: .venv/.installed-$(ACCELERATOR)
 
 demo: .venv/.installed-$(ACCELERATOR)
 	$(RUN) sweep.py --config=configs/demo.py --workdir=runs/demo

@@ -1,24 +1,27 @@
-"""Prepares a TFDS dataset with TFDS's own builder, which needs TensorFlow and so runs in an environment of its own.
+"""Prepares a dataset: one of TFDS, with TFDS's own builder, or images of one's own.
 
     python -m data.prepare fashion_mnist                      downloads
     python -m data.prepare fashion_mnist --from_debian        no network: from Debian's dataset-fashion-mnist
     python -m data.prepare imagenet2012 --manual_dir=DIR      from files that you downloaded into DIR
+    python -m data.prepare flowers --from_folder=DIR          your own: DIR/train/CLASS/any.png, DIR/test/CLASS/any.jpg
 
-The first call makes that environment (.venv-prepare, 1.7 GB) from requirements/prepare.txt. Exit status 2 means that
-the command asks for what cannot be, or that the download failed; 1, that something else did.
+TFDS's builders need TensorFlow, so they run in an environment of their own (.venv-prepare, 1.7 GB), which the first
+call makes from requirements/prepare.txt; images of one's own need none. Exit status 2 means that the command asks for
+what cannot be, or that the download failed; 1, that something else did.
 """
 
 import argparse
 import errno
 import json
 import os
+import re
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from configs.errors import ConfigError
-from data import LOCAL, debian_files, prepare_environment, tfds_catalog
+from data import LOCAL, class_folders, debian_files, prepare_environment, tfds_catalog
 
 BUILDER = Path(__file__).resolve().with_name('tfds_builder.py')
 
@@ -33,9 +36,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         '--from_debian', action='store_true', help='fashion_mnist from the package dataset-fashion-mnist'
     )
+    parser.add_argument('--from_folder', default='', help='a folder with train/CLASS/ and test/CLASS/, PNG or JPEG')
     args = parser.parse_args(arguments)
     try:
-        print(prepare(args.name, args.data_dir, args.manual_dir, args.from_debian))
+        print(prepare(args.name, args.data_dir, args.manual_dir, args.from_debian, args.from_folder))
     except ConfigError as error:
         print(f'error: {error}', file=sys.stderr)
         return 2
@@ -45,27 +49,34 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def prepare(name: str, data_dir: str = '', manual_dir: str = '', from_debian: bool = False) -> str:
+def prepare(
+    name: str, data_dir: str = '', manual_dir: str = '', from_debian: bool = False, from_folder: str = ''
+) -> str:
     """Prepares a dataset unless it is prepared already, and says where it is and what it holds.
 
     Args:
-      name: a TFDS name, with a configuration or a version where wanted.
+      name: a TFDS name, with a configuration or a version where wanted; of images of one's own, any other.
       data_dir: the folder of prepared datasets; '' as in `tfds_catalog.data_folder`.
       manual_dir: a folder with the files that TFDS would download, by the names that TFDS expects; '' for none.
       from_debian: take the files from Debian's package (fashion_mnist only).
+      from_folder: a folder of images, as class_folders.find has it; '': a TFDS dataset.
     Raises:
       ConfigError: the user's to mend: an unknown name, missing files, no network.
       prepare_environment.Failed: anything else that stopped it.
     """
-    if name in LOCAL:
+    if name in LOCAL and not from_folder:
         return f'{name} needs no preparation'
     folder = tfds_catalog.data_folder(data_dir)
-    _check_arguments(name, manual_dir, from_debian)
+    _check_arguments(name, manual_dir, from_debian, from_folder)
     builder = tfds_catalog.find(name, folder)
     if builder is not None:
         tfds_catalog.check_format(name, builder, data_dir)
         splits = {split: info.num_examples for split, info in builder.info.splits.items()}
         return f'{name} is already prepared in {builder.data_path}: {_describe(splits)}'
+    if from_folder:
+        _make_folder(folder)
+        counts = class_folders.write(name, Path(from_folder).expanduser(), folder)
+        return f'prepared {name} in {folder / name / class_folders.VERSION}: {_describe(counts)}'
     _check_known(name)
     _make_folder(folder)
     python = prepare_environment.python_with_tensorflow()
@@ -77,7 +88,9 @@ def prepare(name: str, data_dir: str = '', manual_dir: str = '', from_debian: bo
     return f'prepared {name} in {made["folder"]}: {_describe(made["splits"])}'
 
 
-def _check_arguments(name: str, manual_dir: str, from_debian: bool) -> None:
+def _check_arguments(name: str, manual_dir: str, from_debian: bool, from_folder: str) -> None:
+    if from_folder:
+        _check_own(name, from_folder, others=[manual_dir, from_debian])
     if from_debian and tfds_catalog.base_name(name) != 'fashion_mnist':
         raise ConfigError(f'--from_debian prepares fashion_mnist only, not {name}; --manual_dir=DIR takes other files')
     if from_debian and manual_dir:
@@ -86,6 +99,17 @@ def _check_arguments(name: str, manual_dir: str, from_debian: bool) -> None:
         raise ConfigError(f'--manual_dir={manual_dir} is not a folder; one with the files of {name} would do')
     if from_debian and not debian_files.FOLDER.is_dir():
         raise ConfigError(f'{debian_files.FOLDER} is missing: apt-get install dataset-fashion-mnist')
+
+
+def _check_own(name: str, folder: str, others: Sequence[str | bool]) -> None:
+    if any(others):
+        raise ConfigError('--from_folder and another say where the files are; one of them would do')
+    if name in LOCAL or name in tfds_catalog.known_names():
+        raise ConfigError(f'{name} is the name of another dataset; one of your own would do')
+    if not re.fullmatch('[a-z][a-z0-9_]*', name):
+        raise ConfigError(f'{name} is no name for a dataset; small letters, digits and _ would do, as in my_images')
+    if not Path(folder).expanduser().is_dir():
+        raise ConfigError(f'--from_folder={folder} is not a folder; one with train/CLASS/ and test/CLASS/ would do')
 
 
 def _check_known(name: str) -> None:
