@@ -4,6 +4,7 @@ from absl import flags
 
 from benchmarks import sweep
 from configs import demo
+from tests.quick import QUICKLY
 
 TINY = """
 from configs import digits
@@ -33,8 +34,9 @@ def test_a_subset_is_of_whole_arms_from_all_over():
     assert len(sweep.whole_arms(rows, 1)) == 3
 
 
-def test_both_ways_train_the_same_runs(tmp_path):
+def test_both_ways_train_the_same_runs(tmp_path, monkeypatch):
     """Whole commands, in processes of their own."""
+    monkeypatch.setenv('XLA_FLAGS', QUICKLY)
     path = tmp_path / 'tiny.py'
     path.write_text(TINY)
     rows, _ = sweep.sweeps.load_sweep(str(path))

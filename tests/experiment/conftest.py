@@ -1,6 +1,13 @@
 import pytest
 
 from configs import base
+from tests.quick import QUICKLY
+
+
+@pytest.fixture(autouse=True)
+def _quickly(monkeypatch):
+    """Processes compile as this one does."""
+    monkeypatch.setenv('XLA_FLAGS', QUICKLY)
 
 
 @pytest.fixture

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.quick import QUICKLY
+
 ROOT = Path(__file__).resolve().parents[2]
 LISTEN, UNCONNECTED = '0A', '07'  # as the kernel writes them: of TCP, and of UDP
 
@@ -68,7 +70,7 @@ def listening(processes):
 
 def watched(*arguments):
     """Runs a command; its exit status and errors, the most processes at a time, and what any of them listened to."""
-    environment = os.environ | {'JAX_PLATFORMS': 'cpu'}
+    environment = os.environ | {'JAX_PLATFORMS': 'cpu', 'XLA_FLAGS': QUICKLY}
     with subprocess.Popen(
         [sys.executable, *map(str, arguments)], cwd=ROOT, env=environment, stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE, text=True,
