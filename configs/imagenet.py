@@ -6,7 +6,8 @@
 Width, depth and heads are those of DeiT-S (arXiv:2012.12877, table 1). The head reads the mean of the tokens instead
 of a class token, as in Beyer et al. 2022 (arXiv:2205.01580), whose recipe of 90 epochs this follows, except for its
 MixUp and RandAugment, its crops of any size (here the centre crop is shifted by up to 28 pixels), its tests on the
-central 224 pixels of images resized to 256, and its head of two layers. It has not been trained yet, so there is no result to expect.
+central 224 pixels of images resized to 256, and its head of two layers. It has not been trained yet, so there is no
+result to expect.
 
 `:tiny` is the same model for four steps on synthetic images, a minute or two on a CPU: it shows that the model builds,
 fits and steps, and nothing else.
