@@ -2,19 +2,24 @@
 
 import contextlib
 import io
+import os
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 import tensorflow_datasets as tfds
-from PIL import Image
+from PIL import ExifTags, Image
 
 from configs.errors import ConfigError
+from files.text import clean, shown
 
 SPLITS = ('train', 'test')
-FORMATS = {'PNG', 'JPEG'}
+FORMATS = {'PNG', 'JPEG', 'MPO'}  # Pillow's names; many cameras write MPO, a JPEG and more, into their .jpg files
 GREY = ('1', 'L', 'LA', 'I;16')  # Pillow's modes of images with one channel
 VERSION = '1.0.0'
+UPRIGHT = 1  # EXIF's orientation
+OPAQUE = 255  # of alpha
 
 
 class Found(NamedTuple):
@@ -78,10 +83,13 @@ def write(name: str, folder: Path, data_dir: Path) -> dict[str, int]:
 
         def _generate_examples(self, files: list[tuple[Path, str]]) -> Iterator[tuple[str, dict]]:
             for path, label in files:
-                yield str(path.relative_to(folder)), {'image': io.BytesIO(path.read_bytes()), 'label': label}
+                yield os.fsencode(path.relative_to(folder)), {'image': io.BytesIO(path.read_bytes()), 'label': label}
 
-    with contextlib.redirect_stdout(io.StringIO()):  # where it says that it downloads
-        Writer(data_dir=data_dir, file_format='array_record').download_and_prepare()
+    # Where it says that it downloads, and where it makes folders for that.
+    with contextlib.redirect_stdout(io.StringIO()), tempfile.TemporaryDirectory(prefix='patchwise-') as scratch:
+        without_network = tfds.download.DownloadConfig(try_download_gcs=False)
+        builder = Writer(data_dir=data_dir, file_format='array_record')
+        builder.download_and_prepare(download_dir=scratch, download_config=without_network)
     return {split: len(of_split) for split, of_split in found.files.items()}
 
 
@@ -91,6 +99,8 @@ def _of_split(folder: Path) -> Iterator[tuple[Path, str]]:
     for of_class in _listed(folder):
         if not of_class.is_dir():
             raise ConfigError(f'{of_class} is in no folder of a class; {folder / "CLASS" / of_class.name} would do')
+        if clean(of_class.name) != of_class.name:
+            raise ConfigError(f'{folder} has a class called {shown(of_class.name)}; a short name that prints would do')
         for path in _listed(of_class):
             yield path, of_class.name
 
@@ -104,9 +114,14 @@ def _kind(path: Path) -> tuple[tuple[int, int], bool]:
     try:
         with Image.open(path) as image:
             if image.format not in FORMATS:
-                raise ConfigError(f'{path} is {image.format}; {" or ".join(sorted(FORMATS))} would do')
-            kind = image.size, image.mode in GREY
-            image.verify()
+                raise ConfigError(f'{path} is {image.format}; PNG or JPEG would do')
+            image.load()  # of a JPEG that is cut short nothing else tells
+            # What reads the dataset takes the pixels as they are stored.
+            if image.getexif().get(ExifTags.Base.Orientation, UPRIGHT) != UPRIGHT:
+                raise ConfigError(f'{path} is stored turned or mirrored (its EXIF orientation); upright it would do')
+            alpha = image.getchannel('A').getextrema()[0] if 'A' in image.getbands() else OPAQUE
+            if alpha != OPAQUE or 'transparency' in image.info:
+                raise ConfigError(f'{path} is transparent in places; on a background it would do')
+            return image.size, image.mode in GREY
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:  # what Pillow raises of any file
         raise ConfigError(f'{path} cannot be read as an image ({error}); a PNG or JPEG would do') from error
-    return kind

@@ -72,10 +72,16 @@ def prepare(
     if builder is not None:
         tfds_catalog.check_format(name, builder, data_dir)
         splits = {split: info.num_examples for split, info in builder.info.splits.items()}
-        return f'{name} is already prepared in {builder.data_path}: {_describe(splits)}'
+        unread = '; --from_folder was not read: changed images are a dataset of another name' if from_folder else ''
+        return f'{name} is already prepared in {builder.data_path}: {_describe(splits)}{unread}'
     if from_folder:
         _make_folder(folder)
-        counts = class_folders.write(name, Path(from_folder).expanduser(), folder)
+        if (folder / name).exists():
+            raise ConfigError(f'{folder / name} is there, and holds no whole dataset; moved away, it would do')
+        try:
+            counts = class_folders.write(name, Path(from_folder).expanduser(), folder)
+        except OSError as error:
+            raise ConfigError(f'{name} could not be written to {folder} ({error})') from error
         return f'prepared {name} in {folder / name / class_folders.VERSION}: {_describe(counts)}'
     _check_known(name)
     _make_folder(folder)
@@ -118,6 +124,7 @@ def _check_known(name: str) -> None:
         raise ConfigError(
             f'{name} is not a dataset of TFDS'
             + (f'; near it: {", ".join(near)}' if near else '; see https://www.tensorflow.org/datasets/catalog')
+            + '; --from_folder=DIR makes one of your own images'
         )
 
 

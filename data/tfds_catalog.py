@@ -69,12 +69,15 @@ def known_names() -> list[str]:
 def prepare_command(name: str, directory: str) -> str:
     """What to type to prepare a dataset in `data.dir`."""
     words = ['python', '-m', 'data.prepare', name] + ([f'--data_dir={directory}'] if directory else [])
-    return shlex.join(words)
+    own = base_name(name) not in known_names()
+    return shlex.join(words + (['--from_folder=DIR'] if own else []))
 
 
 def _broken(name: str, folder: Path, error: Exception) -> ConfigError:
     reason = str(error).strip().split('\n')[0]
-    return ConfigError(f'data.name={name}: what is prepared in {folder} cannot be read ({reason}); prepare it anew')
+    return ConfigError(
+        f'data.name={name}: what is prepared in {folder} cannot be read ({reason}); move it away, and prepare it anew'
+    )
 
 
 @contextmanager

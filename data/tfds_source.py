@@ -114,7 +114,8 @@ def _prepared(config: ConfigDict) -> Prepared:
     if builder is None:
         near = nearest_names(name)
         raise ConfigError(
-            f'data.name={name} is not a dataset of TFDS, and none of that name is prepared in {folder}; '
+            f'data.name={name} is not a dataset of TFDS, and none of that name is prepared in {folder} '
+            '(data.prepare --from_folder makes one of your own images); '
             + (f'near it: {", ".join(near)}' if near else f'without preparation: {", ".join(LOCAL)}')
         )
     check_format(name, builder, config.dir)

@@ -166,7 +166,9 @@ def memory_needed(programs: Programs) -> int:
     Of programs for a device or several; where processes share a batch, each plans its own.
     """
     state_and_images = programs.train_steps.memory_analysis().argument_size_in_bytes
-    validating = state_and_images + peak_memory_bytes(programs.evaluation_step)
+    members = programs.where.size // len(programs.where.devices) or 1
+    params = 4 * programs.costs.params * members  # which both programs are given
+    validating = state_and_images + peak_memory_bytes(programs.evaluation_step) - params
     return max(programs.costs.peak_memory_bytes, validating)
 
 

@@ -19,6 +19,7 @@ from models.positions import POSITIONS
 
 OVERRULED = {'train.epochs': 'train.steps', 'data.train_fraction': 'data.train_examples'}  # by what goes before it
 OF_TOKENS = ('mixer', 'kernel_size', 'num_heads', 'patch_size', 'embed_dim', 'depth', 'mlp_ratio', 'positions.name')
+SOLVED = 'model.match solves it'
 DEFAULTS = defaults()
 MADE = tuple(name for name in LOCAL if f'data.{name}.train_examples' in DEFAULTS)  # datasets that a config describes
 
@@ -41,6 +42,8 @@ def refuse_unread(
     """
     reasons = [unread(flatten(config.to_dict()), tokens_of(config)) for config in configs]
     for field, why in reasons[0].items():
+        if why == SOLVED and 'model.match' not in asked:
+            continue  # whoever asks for the matching of a whole table may leave its rows as they are
         everywhere = all(field in others for others in reasons)
         if everywhere and field in asked and (field in OVERRULED or asked[field] != usual[field]):
             mend = f'{OVERRULED[field]}=None beside it' if field in OVERRULED else f'{field}={usual[field]!r}'
@@ -71,9 +74,9 @@ def unread(fields: dict[str, Any], tokens: int | None = None) -> dict[str, str]:
     reference = _unread_of_model(fields | changed | {'model.mixer': fields.get('model.reference')}, tokens)
     found |= {field: why for field, why in own.items() if field in reference}
     if fields.get('model.name') == 'resnet':
-        found['model.resnet_width'] = f'model.match={fields["model.match"]!r} solves it'
-    # Full attention without positions costs the same with any number of heads.
-    if 'model.num_heads' in own and not _has_heads(fields):
+        found['model.resnet_width'] = SOLVED
+    # Full attention without positions costs the same with any number of heads that divides its channels.
+    if 'model.num_heads' in own and not _has_heads(fields) and _divides(DEFAULTS['model.num_heads'], fields):
         found['model.num_heads'] = own['model.num_heads']
     return found
 
@@ -100,6 +103,11 @@ def _unread_of_model(fields: dict[str, Any], tokens: int | None) -> dict[str, st
     if not MIXERS[mixer].has_kernel:
         found['model.kernel_size'] = f'model.mixer={mixer!r} has no kernel'
     return found
+
+
+def _divides(heads: int, fields: dict[str, Any]) -> bool:
+    channels = fields.get('model.embed_dim')
+    return isinstance(channels, int) and channels % heads == 0
 
 
 def _has_heads(fields: dict[str, Any]) -> bool:

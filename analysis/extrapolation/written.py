@@ -1,6 +1,7 @@
 """What eval.py --resolutions leaves of runs in a sweep's folder, written and read again. The file may be hostile."""
 
 import dataclasses
+import logging
 from collections import Counter
 from pathlib import Path
 
@@ -10,6 +11,8 @@ from analysis.extrapolation.options import POLICIES
 from analysis.extrapolation.scores import Extrapolation
 from analysis.reading import records, runs
 from data.spec import Dataset
+
+logger = logging.getLogger(__name__)
 
 RUNS = 'extrapolation_runs.csv'
 LARGEST_FILE = 16 << 20  # bytes that are read
@@ -41,6 +44,9 @@ def read(workdir: Path, sweep: runs.Sweep) -> tuple[tuple[runs.Arm, ...], pd.Dat
     path = workdir / RUNS
     try:
         if not path.is_file() or path.stat().st_size > LARGEST_FILE:
+            return None
+        if 'result' not in pd.read_csv(path, nrows=0).columns:
+            logger.warning('%s does not say of which results it is, and is left out; eval.py writes it anew', path)
             return None
         table = _read(path)
     except (OSError, ValueError, TypeError, OverflowError):  # what pandas raises of a file that is no such table

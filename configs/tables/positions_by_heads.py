@@ -57,7 +57,7 @@ def sweep(variant: str = '') -> list[dict[str, Any]]:
             'against': without_position + with_one_head,
         }
     convolution = {'model.mixer': 'conv', 'model.positions.name': 'none'}
-    arms['convolution 3 x 3'] = convolution
+    arms['convolution 3 x 3'] = convolution | {'model.match': ''}  # as wide as written, whatever is asked of the others
     arms['convolution 3 x 3, as many params'] = convolution | {'model.match': 'params'}
     if not is_tiny:
         arms['ResNet-18, width 1/4'] = {'model.name': 'resnet', 'model.resnet_width': 16}

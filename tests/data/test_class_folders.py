@@ -4,7 +4,7 @@ import os
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import ExifTags, Image
 
 import data
 from configs import base
@@ -45,10 +45,15 @@ def test_images_come_back_as_they_were(tmp_path, capsys, shape):
     left = leave(tmp_path / 'own', shape)
     (tmp_path / 'own' / '.DS_Store').write_bytes(b'x')
     (tmp_path / 'own' / 'train' / 'cat' / '.hidden.png').write_bytes(b'x')
-    for said in ('prepared pets', 'pets is already prepared'):
+    for said, more in (
+        ('prepared pets', ''),
+        ('pets is already prepared', '; --from_folder was not read: changed'),
+    ):
         status, out, _ = run(capsys, f'--from_folder={tmp_path / "own"}', f'--data_dir={tmp_path / "data"}')
         where = tmp_path / 'data' / 'pets' / '1.0.0'
-        assert (status, out) == (0, f'{said} in {where}: 12 train, 5 test examples')
+        assert status == 0
+        assert out.startswith(f'{said} in {where}: 12 train, 5 test examples{more}')
+    assert [path.name for path in (tmp_path / 'data').iterdir()] == ['pets']  # beside it nothing, such as downloads
     spec, dataset = data.spec(config(tmp_path / 'data')), data.load(config(tmp_path / 'data'))
     assert (spec.image_shape, spec.class_names) == (shape, ('cat', 'dog'))
     held_in, held_out = (by_content(split.images, split.labels) for split in (dataset.train, dataset.validation))
@@ -69,6 +74,17 @@ def test_of_several_sizes_and_modes_all_become_colour_of_the_size_that_is_asked(
     np.testing.assert_allclose(images[~grey][0], np.full((8, 8, 3), (200, 10, 10)), atol=8)
 
 
+def cut_short(folder):
+    path = folder / 'train' / 'dog' / 'x.jpg'
+    path.write_bytes(encode(random_images(1, (64, 64, 3))[0], 'JPEG')[:-500])
+
+
+def on_its_side(folder):
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6
+    Image.new('RGB', (6, 4)).save(folder / 'train' / 'dog' / 'x.jpg', exif=exif)
+
+
 def without(*path):
     def change(folder):
         for base_folder, _, files in os.walk(folder.joinpath(*path)):
@@ -84,7 +100,11 @@ def without(*path):
         (lambda folder: (folder / 'test').rename(folder / 'testing'), 'test is missing; it would hold a folder'),
         (lambda folder: (folder / 'train' / 'cat.png').write_bytes(b'x'), 'cat.png is in no folder of a class'),
         (lambda folder: (folder / 'train' / 'cat' / 'x.png').write_bytes(b'no image'), 'x.png cannot be read as an'),
-        (lambda folder: Image.new('L', (2, 2)).save(folder / 'test' / 'dog' / 'x.bmp'), 'x.bmp is BMP; JPEG or PNG'),
+        (lambda folder: Image.new('L', (2, 2)).save(folder / 'test' / 'dog' / 'x.bmp'), 'x.bmp is BMP; PNG or JPEG'),
+        (cut_short, 'x.jpg cannot be read as an image (image file is truncated'),
+        (on_its_side, 'x.jpg is stored turned or mirrored'),
+        (lambda folder: Image.new('RGBA', (6, 4)).save(folder / 'train' / 'dog' / 'x.png'), 'x.png is transparent in'),
+        (lambda folder: (folder / 'train' / 'cat').rename(folder / 'train' / 'c\nt'), "a class called 'c\\nt'"),
         (without('train', 'cat'), 'train has images of fewer than two classes'),
         (without('test'), 'test has no images'),
         (lambda folder: (folder / 'train' / 'cat').rename(folder / 'train' / 'cow'), 'cat has no image, and test has'),

@@ -10,6 +10,8 @@ import data
 from configs import base
 from configs.errors import ConfigError
 from configs.fields import flatten, get
+from configs.tables import positions_by_heads
+from experiment import sweeps
 from experiment.unread import MADE, refuse_unread, unread
 from models import build
 from models.mixers import MIXERS
@@ -59,11 +61,6 @@ def says(config):
         ({'model.reference': 'conv'}, 'model.reference', 'solves no width'),
         ({'model.match': 'params', 'model.kernel_size': 7, 'model.reference': 'gru'}, 'model.kernel_size', 'no kernel'),
         ({'model.match': 'params', 'model.resnet_width': 16}, 'model.resnet_width', 'is no ResNet'),
-        (
-            {'model.name': 'resnet', 'model.match': 'params', 'model.resnet_width': 16},
-            'model.resnet_width',
-            r"model\.match='params' solves it; --config\.model\.resnet_width=64 would do",
-        ),
         ({'model.name': 'resnet', 'model.match': 'flops', 'model.num_heads': 8}, 'model.num_heads', 'has no tokens'),
         ({'model.mixer': 'conv', 'model.match': 'params', 'model.num_heads': 8}, 'model.num_heads', 'has no heads'),
         ({'data.dir': '/somewhere'}, 'data.dir', 'is in no folder'),
@@ -203,6 +200,26 @@ def test_a_config_that_somebody_else_wrote_may_hold_anything(field):
     fields = flatten(base.get_config().to_dict()) | {'model.match': 'params', 'model.window': 1}
     for value in ([1], {'a': []}, None, 3, 'x'):
         unread(fields | {field: value})
+
+
+def test_a_width_that_is_solved_is_refused_beside_what_asks_for_that():
+    asked = {'model.name': 'resnet', 'model.match': 'params', 'model.resnet_width': 16}
+    with pytest.raises(
+        ConfigError, match=r'width=16 changes nothing: model\.match solves it; model\.resnet_width=64 would'
+    ):
+        refuse_unread(asked, [configured(asked)])
+
+
+def test_a_whole_table_may_be_matched_though_a_row_says_a_width():
+    config = positions_by_heads.get_config()
+    config.model.match = 'params'
+    runs = sweeps.plan(config, positions_by_heads.sweep())
+    assert {run.config.model.resnet_width for run in runs if run.config.model.name == 'resnet'} == {16}
+
+
+def test_heads_by_which_the_reference_can_be_built_are_read():
+    asked = {'model.mixer': 'conv', 'model.match': 'params', 'model.embed_dim': 66, 'model.num_heads': 3}
+    refuse_unread(asked, [configured(asked)])
 
 
 def test_of_a_misspelt_mixer_validation_is_to_tell():
