@@ -3,10 +3,9 @@
 import json
 from collections.abc import Sequence
 
-from analysis.notes import commit_of
 from analysis.pairs import TestSet
 from analysis.reading import runs
-from analysis.wording import distinct, listed
+from analysis.wording import distinct, listed, short_commit
 
 TRAINED_ON = ('train', 'validation')  # splits that no run of one config.data has otherwise than another
 CONSTANT = ('params', 'forward_flops', 'steps', 'images_seen')  # what the runs of an arm should share
@@ -52,7 +51,7 @@ def of_sweep(arms: Sequence[runs.Arm], sets: Sequence[Sequence[TestSet]], so: st
         found.append('the arms have different seeds; two arms are compared over the seeds that they share')
     results = [run.result for arm in arms for run in arm.finished]
     for what, values in (
-        ('by different code', (result.code or commit_of(result) for result in results)),
+        ('by different code', (result.code or short_commit(result.commit, result.dirty) for result in results)),
         ('with different versions', (result.versions for result in results)),
         ('on different devices', (result.device for result in results)),
         (

@@ -9,9 +9,9 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from analysis import output, statistics
+from analysis.captions import budget_caption, missing_captions, seeds_caption
 from analysis.drawing.lines import Curve, Panel, Point, line_figure
 from analysis.drawing.style import write_figure
-from analysis.notes import budget_note, missing_notes, seeds_note
 from analysis.reading import records, runs
 from analysis.wording import listed_labels
 
@@ -59,7 +59,7 @@ def sweep_figure(sweep: runs.Sweep) -> Figure:
             curves.setdefault(arm.place.curve, []).append(Point(arm.place.x, numbers, arm.complete))
         drawn = tuple(Curve(label, tuple(points)) for label, points in curves.items())
         panels.append(Panel(quantity.label, drawn, bounds=quantity.bounds, y_scale=_scale(quantity, drawn)))
-    caption = [seeds_note(placed), budget_note(placed), *missing_notes(placed)]
+    caption = [seeds_caption(placed), budget_caption(placed), *missing_captions(placed)]
     left_out = [arm.label for arm in sweep.arms if not arm.place]
     if left_out:
         caption.append(f'In the table alone: {listed_labels(left_out)}.')

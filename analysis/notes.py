@@ -6,7 +6,7 @@ import pandas as pd
 
 from analysis.reading import records, runs
 from analysis.reading.tuning import Tuning, names
-from analysis.wording import distinct, listed, listed_labels, shortened, span
+from analysis.wording import distinct, listed, short_commit, span
 
 _SELECTED = {  # by rule; `last` asks validation nothing, which it was held to all the same
     'best': 'The weights tested are those of the step with the best accuracy',
@@ -171,56 +171,9 @@ def _width(run: records.Run) -> str:
 def origin_notes(finished: list[records.Run]) -> list[str]:
     """What finished runs came from: their seeds, then device, versions and commit."""
     results = [run.result for run in finished]
-    commits = listed(distinct(commit_of(result) for result in results))
+    commits = listed(distinct(short_commit(result.commit, result.dirty) for result in results))
     return [
         f'Seeds: {listed(sorted(distinct(run.seed for run in finished)))}.',
         f'Device: {listed(distinct(result.device or "unknown" for result in results))}. '
         f'Versions: {listed(distinct(result.versions or "unknown" for result in results), "; ")}. Commit: {commits}.',
     ]
-
-
-def commit_of(result: records.Result) -> str:
-    """The code that made a result, in short."""
-    return in_short(result.commit, result.dirty)
-
-
-def in_short(commit: str | None, dirty: bool) -> str:
-    """A commit's first digits, and whether files had been changed since."""
-    return f'{(commit or "unknown")[:10]}{" (with uncommitted changes)" if dirty else ""}'
-
-
-def seeds_note(arms: Sequence[runs.Arm]) -> str:
-    """How points came from seeds."""
-    counts = [len(arm.finished) for arm in arms if arm.finished]
-    if not counts or max(counts) == 1:
-        return 'One seed per point, so there are no intervals.'
-    return f'Mean over {span(counts)} seeds, with its 95% confidence interval (Student t).'
-
-
-def budget_note(arms: Sequence[runs.Arm]) -> str:
-    """What the finished runs of `arms` were trained on, how long, and how they were tested."""
-    finished = [run for arm in arms for run in arm.finished]
-    if not finished:
-        return ''
-    results = [run.result for run in finished]
-    names = listed_labels(dict.fromkeys(records.config_text(run, 'data.name') or 'unknown data' for run in finished))
-    return (
-        f'Budget: {span(result.steps for result in results)} steps of '
-        f'{span(records.config_count(run, "train.batch_size") for run in finished)} images '
-        f'({span(result.images_seen for result in results)} images seen; '
-        f'{span(result.train_examples for result in results)} training images) on {names}; '
-        f'{span(result.test_examples for result in results)} test images.'
-    )
-
-
-def missing_notes(arms: Sequence[runs.Arm]) -> list[str]:
-    """The arms whose points are hollow, or not there, and why."""
-
-    def why(arm: runs.Arm) -> str:
-        reasons = ', '.join(f'{count} {status}' for status, count in arm.unfinished.items() if count)
-        return f'{shortened(arm.label)} ({reasons} out of {len(arm.runs)})'
-
-    hollow = [why(arm) for arm in arms if arm.finished and not arm.complete]
-    absent = [why(arm) for arm in arms if not arm.finished]
-    notes = [f'Hollow points are means over finished runs only: {listed(hollow, most=5)}.'] if hollow else []
-    return notes + ([f'Not drawn, because no run finished: {listed(absent, most=5)}.'] if absent else [])

@@ -48,6 +48,11 @@ def span(values: Iterable[int | float | None], form: str = ',d') -> str:
     return low if low == high else f'{low} to {high}'
 
 
+def short_commit(sha: str | None, dirty: bool) -> str:
+    """A commit's first digits, and whether files had been changed since."""
+    return f'{(sha or "unknown")[:10]}{" (with uncommitted changes)" if dirty else ""}'
+
+
 def listed(values: Iterable[Any], separator: str = ', ', most: int = 10) -> str:
     """The first few, and how many more there are."""
     texts = [str(value) for value in values]

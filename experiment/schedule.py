@@ -24,7 +24,7 @@ from machine.cores import cores_allowed
 from models.accounting import peak_memory_bytes
 from models.traits import traits
 from training.log import Row
-from training.loop import total_steps
+from training.plan import total_steps
 from training.programs import MOST_KEPT, Programs, compile_programs
 from training.track import Member
 

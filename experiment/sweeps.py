@@ -23,7 +23,7 @@ from experiment.users_code import describe
 from experiment.validate import validate
 from files.text import LONGEST_TEXT, clean, shown
 from models.patches import patch_grid
-from training.loop import total_steps
+from training.plan import total_steps
 
 NO_FIELDS = ('arm', 'against', 'tuned', 'curve', 'x')  # what a row of sweep() may say beside the fields that it sets
 

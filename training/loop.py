@@ -19,6 +19,7 @@ from training.batches import AHEAD, Fed, batch_rows, fed_to_one, make_feed, on_d
 from training.interruption import Interrupted
 from training.lagged_rows import LaggedRows
 from training.optimiser import Rates
+from training.plan import milestones, total_steps
 from training.profile import Profile
 from training.programs import compile_programs, find_bad_operation
 from training.progress import Spent
@@ -27,16 +28,9 @@ from training.resume import common_start
 from training.run import Run, score
 from training.start import Start
 from training.step import State, Sums, run_keys
-from training.strategy import milestones
 from training.track import Member, Track
 
 logger = logging.getLogger(__name__)
-
-
-def total_steps(config: ConfigDict, examples: int) -> int:
-    """Steps of a run on `examples` training images: `train.steps`, else `train.epochs` in whole steps."""
-    train = config.train
-    return train.steps if train.steps is not None else max(1, round(train.epochs * examples / train.batch_size))
 
 
 def train(

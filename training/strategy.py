@@ -77,13 +77,6 @@ def wholly(steps: int, most: int) -> int:
     return max(divisors) if 2 * max(divisors) > min(most, steps) else evenly(steps, most)
 
 
-def milestones(steps: int, count: int) -> list[int]:
-    """The steps after which a run validates and saves: at most `count`, evenly spread, the last at the end."""
-    if count >= steps:
-        return list(range(1, steps + 1))
-    return sorted({max(1, round(steps * index / count)) for index in range(1, count + 1)})
-
-
 def shares_of_a_batch(config: ConfigDict, where: Placement, flops: int | float, steps: int, processes: int = 1) -> int:
     """Equal shares of a batch, each computed by a process with cores of its own (training.team); 1: by this one.
 

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 import pandas as pd
 from matplotlib.figure import Figure
 
+from analysis.captions import budget_caption, missing_captions, seeds_caption
 from analysis.drawing.lines import Curve, Panel, Point, line_figure
 from analysis.extrapolation.scores import of_arm
-from analysis.notes import budget_note, missing_notes, seeds_note
 from analysis.reading import runs
 
 
@@ -23,7 +23,7 @@ def extrapolation_figure(arms: Sequence[runs.Arm], scores: pd.DataFrame) -> Figu
     for policy, of_policy in scores.groupby('policy', sort=False):
         curves = tuple(Curve(arm.label, _points(arm, of_arm(of_policy, arm))) for arm in arms)
         panels.append(Panel(f'{split} accuracy, %', curves, f"coordinates '{policy}'", (0.0, 100.0)))
-    caption = [seeds_note(arms), budget_note(arms), *missing_notes(arms)]
+    caption = [seeds_caption(arms), budget_caption(arms), *missing_captions(arms)]
     if scores['tokens'].isna().any():
         caption.append('A ResNet has no tokens; it is drawn where models with tokens see images of the same size.')
     return line_figure(

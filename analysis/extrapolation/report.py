@@ -7,6 +7,7 @@ from pathlib import Path
 import pandas as pd
 
 from analysis import cautions, output, pairs
+from analysis.captions import budget_caption
 from analysis.drawing.style import write_figure
 from analysis.extrapolation import written
 from analysis.extrapolation.figure import extrapolation_figure
@@ -15,8 +16,6 @@ from analysis.extrapolation.options import POLICIES, parse_policies, parse_resol
 from analysis.extrapolation.scores import Extrapolation, image_sets
 from analysis.notes import (
     SPREAD,
-    budget_note,
-    in_short,
     origin_notes,
     pairs_notes,
     selected_on,
@@ -26,7 +25,7 @@ from analysis.notes import (
 from analysis.reading import records
 from analysis.reading.runs import runs_counted
 from analysis.terminal import alignment
-from analysis.wording import capped, distinct, p_value, percent
+from analysis.wording import capped, distinct, p_value, percent, short_commit
 from experiment import environment
 from models.positions import POSITIONS
 
@@ -98,7 +97,7 @@ def notes(found: Extrapolation) -> list[str]:
     lines.append(
         f'The weights are those selected in training, on {"; ".join(rules)}; nothing was selected by the results here.'
     )
-    lines += [budget_note(found.arms), *tuning_notes(found.arms), *width_notes(found.arms)]
+    lines += [budget_caption(found.arms), *tuning_notes(found.arms), *width_notes(found.arms)]
     lines += [f'Training. {note}' for note in origin_notes([one.run for one in ready])]
     lines.append(f'This evaluation. {_made_by()}')
     # A line for each run may follow, of which not all are shown.
@@ -122,7 +121,7 @@ def _cautions(found: Extrapolation) -> list[str]:
 def _made_by() -> str:
     git, device = environment.git(), records.describe_device({'device': environment.device()})
     versions = ', '.join(f'{name} {version}' for name, version in environment.versions().items())
-    commit = in_short(git['commit'], git['dirty'])
+    commit = short_commit(git['commit'], git['dirty'])
     return f'Device: {device}. Versions: {versions}. Commit: {commit}.'
 
 

@@ -16,11 +16,12 @@ import models
 from analysis.heads.trained import Trained, model_fields
 from data.spec import Spec, Split
 from models import Params, windows
-from models.attention import hide, products, softmax
+from models.attention import hide
 from models.backbone import build_positions, of_layer
 from models.matching import matched
 from models.patches import Grid, grid_coordinates, patch_grid
 from models.positions import POSITIONS, NoPositions, scores_by_head
+from models.products import products, softmax
 from training.batches import padded_batches
 
 OfImages = Float[Array, 'layers heads batch tokens tokens']

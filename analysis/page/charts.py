@@ -10,10 +10,10 @@ import numpy as np
 from matplotlib.ticker import MaxNLocator
 
 from analysis import figures
+from analysis.captions import missing_captions, seeds_caption
 from analysis.drawing.lines import Curve, Panel, Point, line_figure
 from analysis.extrapolation import written
 from analysis.extrapolation.figure import extrapolation_figure
-from analysis.notes import missing_notes, seeds_note
 from analysis.page.arms import Row, told_apart
 from analysis.page.pictures import Picture
 from analysis.reading import records, runs
@@ -69,10 +69,10 @@ def trade_offs(rows: Sequence[Row]) -> Picture | None:
     if not panels:
         return None
     caption = [
-        seeds_note([row.arm for row in finished]),
+        seeds_caption([row.arm for row in finished]),
         'No other arm is better in both than an arm on the Pareto front; only arms with all runs finished count.',
     ]
-    caption += missing_notes([row.arm for row in rows])
+    caption += missing_captions([row.arm for row in rows])
     best = '; '.join(f'{panel.title.lower()}: {_on_front(panel)}' for panel in panels)
     figure = line_figure(panels, x_label='', caption=' '.join(caption), share_y=True)
     return Picture('trade_offs', 'Accuracy and what it costs', f'Pareto fronts. {best}.', figure)
@@ -171,7 +171,7 @@ def scaling_curves(sweep: runs.Sweep) -> Picture | None:
     if not curves:
         return None
     panel = Panel('test accuracy, %', curves, bounds=(0.0, 100.0))
-    figure = line_figure([panel], x_label='training images', scale='log', caption=seeds_note(sweep.arms))
+    figure = line_figure([panel], x_label='training images', scale='log', caption=seeds_caption(sweep.arms))
     most = [(curve.label, max(curve.points, key=lambda point: point.x)) for curve in curves]
     about = '; '.join(f'{label} {np.mean(point.values):.2f}% with {point.x:,.0f}' for label, point in most)
     about = f'Test accuracy by number of training images. With the most images: {about}.'

@@ -10,10 +10,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from analysis import statistics
+from analysis.captions import seeds_caption
 from analysis.drawing.maps import MAP_STYLE, TOP, colour_bar, without_frame
 from analysis.drawing.style import DPI, SMALL, TEXT, text_width
 from analysis.heads.trained import lacks_attention
-from analysis.notes import seeds_note
 from analysis.page.arms import Row, told_apart
 from analysis.page.pictures import ON_DARK, ON_LIGHT, Picture
 from analysis.wording import percent, shortened
@@ -87,7 +87,7 @@ def heat_map(rows: Sequence[Row]) -> Picture | None:
         for group in found
         for (name, heads), row in group.rows.items()
     )
-    note = seeds_note([row.arm for group in found for row in group.rows.values()])
+    note = seeds_caption([row.arm for group in found for row in group.rows.values()])
     return Picture('heat_map', 'Positions and heads', f'Mean test accuracy. {about}. {note}', figure)
 
 

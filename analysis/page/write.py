@@ -13,12 +13,11 @@ from markupsafe import Markup
 from analysis import formats, output, tables
 from analysis.heads.measure import Measured, measure_sweep
 from analysis.heads.trained import Load, load_trained
-from analysis.notes import commit_of, in_short
 from analysis.page import arms, embed, explorer, pictures
 from analysis.page.arms import Row
 from analysis.page.sections import Section, sections
 from analysis.reading import runs
-from analysis.wording import distinct, number
+from analysis.wording import distinct, number, short_commit
 from configs.errors import ConfigError
 from experiment import folder
 from files.reading import read_json_if_whole
@@ -91,8 +90,8 @@ def render(
         navigation=_navigation(groups),
         has_attention=any('views' in run for run in data['runs']),
         without=[run for run in data['runs'] if 'why' in run],
-        commits=', '.join(distinct(in_short(run.result.commit, dirty=False) for run in finished)),
-        commit=commit_of,
+        commits=', '.join(distinct(short_commit(run.result.commit, dirty=False) for run in finished)),
+        short_commit=short_commit,
         number=number,
         link=lambda run: arms.run_link(workdir, run),
         explorer_data=embed.to_json(data),

@@ -2,7 +2,7 @@
 
 import pytest
 
-from analysis import formats, notes, tables
+from analysis import captions, formats, tables
 from analysis.reading import runs
 from tests.analysis.arms import as_printed
 
@@ -136,7 +136,7 @@ def test_nothing_is_said_of_a_width_that_was_not_solved(three_arms, result):
 def test_a_pass_is_as_many_images_as_there_are_to_train_on(three_arms):
     sweep = runs.read(three_arms.write())
     assert '(65.34 passes over 1,293 training images)' in ' '.join(tables.make_table(sweep).notes)
-    assert '(84,480 images seen; 1,293 training images)' in notes.budget_note(sweep.arms)
+    assert '(84,480 images seen; 1,293 training images)' in captions.budget_caption(sweep.arms)
 
 
 def test_as_many_steps_of_more_images_are_another_budget(three_arms):

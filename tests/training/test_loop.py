@@ -16,7 +16,6 @@ from training import checkpoints, interruption, loop, results
 from training.evaluate import compile_evaluation, evaluate
 from training.interruption import Interrupted
 from training.log import MetricsLog, read_rows
-from training.loop import total_steps
 from training.programs import compile_programs
 from training.progress import UNKNOWN, Spent
 from training.restore import restore_selected
@@ -284,15 +283,6 @@ def test_every_run_says_that_its_kernel_is_not_the_one_asked_for(config, tmp_pat
         assert 'the backend is cpu' in result['kernel_fallback']
         (told,) = [record.message for record in caplog.records if 'cudnn' in record.message]
         assert told == f"model.attention_kernel='cudnn' falls back to 'xla': {result['kernel_fallback']}"
-
-
-def test_steps_go_before_epochs(config):
-    assert total_steps(config, 1000) == 24
-    config.train.steps = None
-    config.train.epochs = 2.0
-    assert total_steps(config, 1000) == 125
-    config.train.epochs = 0.001
-    assert total_steps(config, 1000) == 1
 
 
 def test_evaluating_again_gives_what_training_reported(config, tmp_path):

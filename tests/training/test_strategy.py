@@ -5,11 +5,11 @@ import pytest
 
 from configs import base
 from training import placement, strategy
+from training.plan import milestones
 from training.strategy import (
     evenly,
     largest_population,
     longest_dispatch,
-    milestones,
     parts_of_a_share,
     shares_of_a_batch,
     steps_per_dispatch,
@@ -121,11 +121,6 @@ def test_on_an_accelerator_calls_are_of_equal_length_however_many_images_they_br
     config.log.every, config.checkpoint.count = 50, 1
     assert longest_dispatch(config, 100) == expected
     assert steps_per_dispatch(config, 50, 1e8, (256 << 20) // 16) == expected
-
-
-@pytest.mark.parametrize(('steps', 'count', 'expected'), [(10, 4, [2, 5, 8, 10]), (3, 10, [1, 2, 3]), (1, 1, [1])])
-def test_milestones_are_even_and_end_at_the_end(steps, count, expected):
-    assert milestones(steps, count) == expected
 
 
 def test_of_what_convolves_as_many_runs_train_together_as_there_are_devices(monkeypatch):
