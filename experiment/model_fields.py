@@ -7,7 +7,7 @@ from configs.fields import defaults, get
 from data.spec import Spec
 from models.mixers import MIXERS
 from models.patches import patch_grid
-from models.positions import POSITIONS, AbsolutePositions, NoPositions, has_params
+from models.positions import POSITIONS, AbsolutePositions, has_params, overrides
 
 
 def check_attention(model: ConfigDict) -> None:
@@ -98,7 +98,7 @@ def _check_positions(model: ConfigDict) -> None:
             f"model.positions.inject='every_layer': {name!r} has no params for a layer to have of its own; "
             "'every_layer_shared' would do"
         )
-    if variant.between is not NoPositions.between and model.depth == 1:
+    if overrides(variant, 'between') and model.depth == 1:
         raise ConfigError(
             f'model.depth=1 leaves no place between blocks for model.positions.name={name!r}; 2 or more would do'
         )

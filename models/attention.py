@@ -9,7 +9,7 @@ from jaxtyping import Array, Bool, Float
 from models import fused, windows
 from models.layers import Dense
 from models.patches import Coordinates, in_raster_order, raster_order
-from models.positions import NoPositions, scores_by_head
+from models.positions import Positions, scores_by_head
 from models.positions.base import Heads
 from models.products import join_heads, mixture, products, softmax, split_heads
 
@@ -59,7 +59,7 @@ def attend(
     q: Heads | None,
     k: Heads | None,
     v: Heads,
-    positions: NoPositions,
+    positions: Positions,
     coordinates: Coordinates,
     window: int | None = None,
     kernel: str = 'xla',
@@ -92,7 +92,7 @@ def attend_in_blocks(
     q: Heads | None,
     k: Heads | None,
     v: Heads,
-    positions: NoPositions,
+    positions: Positions,
     coordinates: Coordinates,
     tiling: windows.Tiling,
 ) -> tuple[Heads, Float[Array, 'heads #batch tokens tokens']]:
@@ -131,7 +131,7 @@ class MultiHeadAttention(nnx.Module):
         self.out = Dense(embed_dim, embed_dim, dtype=dtype, rngs=rngs)
 
     def __call__(
-        self, x: Float[Array, 'batch tokens embed'], positions: NoPositions, coordinates: Coordinates
+        self, x: Float[Array, 'batch tokens embed'], positions: Positions, coordinates: Coordinates
     ) -> tuple[Float[Array, 'batch tokens embed'], dict[str, Array]]:
         """The mixed tokens, and what models.build lets be captured: who looked at whom, by which queries and keys."""
         batch, tokens, embed_dim = x.shape

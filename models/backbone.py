@@ -14,7 +14,7 @@ from models.dropout import dropout
 from models.layers import Dense, LayerNorm, gelu
 from models.mixers import Seen, Tokens, build_mixer
 from models.patches import Coordinates, PatchEmbedding, grid_coordinates, patch_grid
-from models.positions import POSITIONS, NoPositions, Shape
+from models.positions import POSITIONS, Positions, Shape
 
 
 class MLP(nnx.Module):
@@ -44,7 +44,7 @@ class Block(nnx.Module):
         self.drop_path = config.stochastic_depth * layer / max(1, config.depth - 1)
 
     def __call__(
-        self, x: Tokens, positions: NoPositions, coordinates: Coordinates, key: PRNGKeyArray | None
+        self, x: Tokens, positions: Positions, coordinates: Coordinates, key: PRNGKeyArray | None
     ) -> tuple[Tokens, Seen]:
         mixed, seen = self.mixer(self.norm_mixer(x), positions, coordinates)
         x = x + self._drop(mixed, key, 0)
@@ -57,7 +57,7 @@ class Block(nnx.Module):
 
 
 def _rematerialised(
-    block: Block, x: Tokens, positions: NoPositions, coordinates: Coordinates, key: PRNGKeyArray | None
+    block: Block, x: Tokens, positions: Positions, coordinates: Coordinates, key: PRNGKeyArray | None
 ) -> tuple[Tokens, Seen]:
     """The block; the backward pass computes anew what is inside (Chen et al. 2016, arXiv:1604.06174)."""
     graph, state = nnx.split((block, positions))
@@ -70,7 +70,7 @@ def _rematerialised(
     return pure(state, x, key)
 
 
-def build_positions(config: ConfigDict, image_shape: tuple[int, int, int], *, rngs: nnx.Rngs) -> list[NoPositions]:
+def build_positions(config: ConfigDict, image_shape: tuple[int, int, int], *, rngs: nnx.Rngs) -> list[Positions]:
     """The positional encodings of a backbone, one for all layers or one a layer; `config` is `config.model`."""
     variant = POSITIONS[config.positions.name]
     copies = config.depth if config.positions.inject == 'every_layer' or variant.per_layer else 1
@@ -78,7 +78,7 @@ def build_positions(config: ConfigDict, image_shape: tuple[int, int, int], *, rn
     return [variant(shape, rngs=rngs) for _ in range(copies)]
 
 
-def of_layer(positions: Sequence[NoPositions], layer: int) -> NoPositions:
+def of_layer(positions: Sequence[Positions], layer: int) -> Positions:
     """The one of `build_positions` that a layer, from 0, has."""
     return positions[layer % len(positions)]
 

@@ -9,7 +9,7 @@ from ml_collections import ConfigDict
 
 from models import windows
 from models.patches import patch_grid
-from models.positions import POSITIONS, NoPositions
+from models.positions import POSITIONS, overrides
 from models.positions.base import Heads
 
 LARGEST_HEAD = 128  # cuDNN's bound on every GPU that it supports; head_dim must be a multiple of HEAD_MULTIPLE
@@ -36,7 +36,7 @@ def fallback(config: ConfigDict, image_shape: tuple[int, int, int], dtype: DType
         return 'model.positions.content=False leaves no queries and keys'
     if config.window is not None and not windows.sees_all(grid, config.window):
         return f'cuDNN has no window around a token, which model.window={config.window} asks for'
-    if POSITIONS[config.positions.name].scores is not NoPositions.scores:
+    if overrides(POSITIONS[config.positions.name], 'scores'):
         return f'model.positions.name={config.positions.name!r} adds to the logits'
     if dtype not in (jnp.bfloat16, jnp.float16):
         return f'cuDNN computes in bfloat16, not in {jnp.dtype(dtype)}'

@@ -18,7 +18,7 @@ from ml_collections import ConfigDict
 from models.attention import MultiHeadAttention
 from models.convolve import convolve
 from models.patches import Coordinates
-from models.positions import NoPositions
+from models.positions import Positions
 from models.recurrent import GRU
 
 Tokens = Float[Array, 'batch tokens embed']
@@ -41,7 +41,7 @@ class Convolution(nnx.Module):
             rngs=rngs,
         )
 
-    def __call__(self, x: Tokens, positions: NoPositions, coordinates: Coordinates) -> tuple[Tokens, Seen]:
+    def __call__(self, x: Tokens, positions: Positions, coordinates: Coordinates) -> tuple[Tokens, Seen]:
         image = x.reshape(x.shape[0], *coordinates.grid, x.shape[-1])
         return self.conv(image).reshape(x.shape), {}
 
@@ -53,14 +53,14 @@ class BidirectionalGRU(nnx.Module):
         self.forward = GRU(embed_dim, embed_dim // 2, dtype=dtype, rngs=rngs)
         self.backward = GRU(embed_dim, embed_dim // 2, dtype=dtype, rngs=rngs)
 
-    def __call__(self, x: Tokens, positions: NoPositions, coordinates: Coordinates) -> tuple[Tokens, Seen]:
+    def __call__(self, x: Tokens, positions: Positions, coordinates: Coordinates) -> tuple[Tokens, Seen]:
         return jnp.concatenate([self.forward(x), self.backward(x, reverse=True)], axis=-1), {}
 
 
 class Identity(nnx.Module):
     """No exchange: each token is classified by itself, and the pooled opinion counts."""
 
-    def __call__(self, x: Tokens, positions: NoPositions, coordinates: Coordinates) -> tuple[Tokens, Seen]:
+    def __call__(self, x: Tokens, positions: Positions, coordinates: Coordinates) -> tuple[Tokens, Seen]:
         return x, {}
 
 

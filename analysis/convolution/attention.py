@@ -9,7 +9,7 @@ from jaxtyping import Array, Float
 
 from models.attention import attend
 from models.patches import grid_coordinates
-from models.positions import POSITIONS, NoPositions, Shape
+from models.positions import POSITIONS, Positions, Shape
 
 Kernel = Float[Array | np.ndarray, 'size size inputs outputs']  # flax's layout; size is odd
 Bias = Float[Array | np.ndarray, 'outputs']
@@ -20,7 +20,7 @@ Images = Float[Array | np.ndarray, 'batch rows columns inputs']
 class ConvolutionalAttention(NamedTuple):
     """Content-free attention that computes a convolution: no queries, no keys, and per head a place and two maps."""
 
-    positions: NoPositions  # 'gaussian'
+    positions: Positions  # 'gaussian'
     values: Float[Array, 'heads inputs head_dim']
     outputs: Float[Array, 'heads head_dim outputs']
     bias: Float[Array, 'outputs']

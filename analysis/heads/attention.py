@@ -20,7 +20,7 @@ from models.attention import hide
 from models.backbone import build_positions, of_layer
 from models.matching import matched
 from models.patches import Grid, grid_coordinates, patch_grid
-from models.positions import POSITIONS, NoPositions, scores_by_head
+from models.positions import POSITIONS, Positions, overrides, scores_by_head
 from models.products import products, softmax
 from training.batches import padded_batches
 
@@ -38,7 +38,7 @@ class Parts(NamedTuple):
 
 def has_parts(model: ConfigDict) -> bool:
     """Whether attention is by two causes, content and position, each a term of the logits; `model` is config.model."""
-    return model.positions.content and POSITIONS[model.positions.name].scores is not NoPositions.scores
+    return model.positions.content and overrides(POSITIONS[model.positions.name], 'scores')
 
 
 def batches_of_weights(trained: Trained, chosen: Split) -> Iterator[OfImages]:
@@ -53,7 +53,7 @@ def attention_parts(trained: Trained, images: UInt8[np.ndarray, 'batch height wi
     return _compile_parts(model_fields(trained.config), trained.spec)(trained.params, images)
 
 
-def encodings(model: ConfigDict, spec: Spec, params: Params) -> list[NoPositions]:
+def encodings(model: ConfigDict, spec: Spec, params: Params) -> list[Positions]:
     """The positional encodings in `params`, one for all layers or one a layer; `model` is `config.model`."""
     made = nnx.eval_shape(lambda: build_positions(matched(model, spec), spec.image_shape, rngs=nnx.Rngs(0)))
     held = params.get('positions', {})

@@ -25,7 +25,7 @@ from data.spec import Split
 from experiment import folder
 from experiment.validate import validate
 from models.patches import patch_grid
-from models.positions import POSITIONS, AbsolutePositions, NoPositions
+from models.positions import POSITIONS, AbsolutePositions, NoPositions, overrides
 
 IMAGES = 6  # of a run, when there is room
 ROOM = 5_000_000  # characters for attention, of the 10 MB that a page may have
@@ -148,7 +148,7 @@ def _of_run(
         'step': trained.step,
         'views': views,
         'lack': lacks_parts(trained.config.model),
-        'between': POSITIONS[trained.config.model.positions.name].between is not NoPositions.between,
+        'between': overrides(POSITIONS[trained.config.model.positions.name], 'between'),
         'rollout': embed.pack(rollout),
         'guesses': [[names[guess.argmax()], round(float(guess.max()), 4)] for guess in guesses],
         'table': [] if heads is None else _table(heads),
@@ -203,6 +203,6 @@ def lacks_parts(model: ConfigDict) -> str:
         return 'Without positions, attention depends on content alone.'
     if issubclass(variant, AbsolutePositions):
         return f'{name} is added to the tokens, so queries and keys mix both, and neither has a part of its own.'
-    if variant.rotate is not NoPositions.rotate:
+    if overrides(variant, 'rotate'):
         return f'{name} rotates queries and keys, so it changes the attention by content and has no part of its own.'
     return f'{name} acts between blocks, not on the logits, so attention depends on content alone.'

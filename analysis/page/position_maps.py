@@ -9,18 +9,18 @@ from jaxtyping import Float
 from analysis.drawing.maps import MOST_HEADS, evenly
 from analysis.heads.trained import Trained
 from models.patches import Grid, grid_coordinates
-from models.positions import AbsolutePositions, NoPositions, Shape, scores_by_head
+from models.positions import AbsolutePositions, Positions, Shape, scores_by_head
 from models.positions.conditional import ConditionalPositions
 from models.positions.relative import RelativeVectors
 from models.positions.rotary import Rotary
 
-Encodings = list[NoPositions]
+Encodings = list[Positions]
 States = dict[str, Encodings]  # by whether they are of before or after training
 Map = Float[np.ndarray, '_rows _columns']  # of some size, whatever that of others
 Maps = Float[np.ndarray, 'heads rows columns']
 
 
-def by_state(states: States, maps: Callable[[NoPositions], Maps]) -> dict[str, dict[str, Maps]]:
+def by_state(states: States, maps: Callable[[Positions], Maps]) -> dict[str, dict[str, Maps]]:
     """For each state, the maps of its layers by their names; one name for all where they share an encoding."""
     return {
         state: {'' if len(each) == 1 else f'layer {layer}': maps(each[layer]) for layer in evenly(len(each))}
@@ -47,7 +47,7 @@ def code_map(encoding: AbsolutePositions, grid: Grid) -> Float[np.ndarray, 'rows
     return cosines.reshape(*grid, *grid).transpose(0, 2, 1, 3).reshape(grid[0] ** 2, grid[1] ** 2)
 
 
-def score_maps(encoding: NoPositions, trained: Trained) -> Maps:
+def score_maps(encoding: Positions, trained: Trained) -> Maps:
     """What is added to a logit, by the offset of the key from the query: none is in the middle; NaN: never met."""
     offsets, heads = _offsets(trained.grid), trained.config.model.num_heads
     scores = np.asarray(scores_by_head(encoding, None, None, offsets.reshape(1, -1, 2), heads))

@@ -23,7 +23,7 @@ from analysis.page.position_maps import (
 )
 from data.spec import Spec
 from models import Params
-from models.positions import POSITIONS, AbsolutePositions, NoPositions
+from models.positions import POSITIONS, AbsolutePositions, NoPositions, Positions
 from models.positions.conditional import ConditionalPositions
 from models.positions.gaussian import Gaussian
 from models.positions.relative import RelativeVectors
@@ -77,7 +77,7 @@ def position_pictures(trained: Trained, name: str, title: str) -> tuple[list[Pic
     return pictures, note
 
 
-def _drawing(variant: type[NoPositions]) -> Callable[[States, Trained], Drawn] | None:
+def _drawing(variant: type[Positions]) -> Callable[[States, Trained], Drawn] | None:
     """How to draw an encoding: by what it is known to hold, else by what it adds to logits; None: not known."""
     known = (
         (AbsolutePositions, _draw_codes),

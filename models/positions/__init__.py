@@ -1,7 +1,15 @@
 """How a token learns where it is: one family a file, one registry."""
 
 from models.positions.alibi import ALiBi2D
-from models.positions.base import AbsolutePositions, NoPositions, Shape, has_params, scores_by_head
+from models.positions.base import (
+    AbsolutePositions,
+    NoPositions,
+    Positions,
+    Shape,
+    has_params,
+    overrides,
+    scores_by_head,
+)
 from models.positions.conditional import ConditionalPositions
 from models.positions.gaussian import Gaussian
 from models.positions.learned import Learned1D, Learned2D
@@ -12,9 +20,18 @@ from models.positions.rnn import RNNPositions
 from models.positions.rotary import RoPEAxial, RoPEMixed
 from models.positions.sinusoidal import Sinusoidal1D, Sinusoidal2D
 
-__all__ = ['POSITIONS', 'AbsolutePositions', 'NoPositions', 'Shape', 'has_params', 'scores_by_head']
+__all__ = [
+    'POSITIONS',
+    'AbsolutePositions',
+    'NoPositions',
+    'Positions',
+    'Shape',
+    'has_params',
+    'overrides',
+    'scores_by_head',
+]
 
-POSITIONS: dict[str, type[NoPositions]] = {
+POSITIONS: dict[str, type[Positions]] = {
     'none': NoPositions,
     # Handcrafted.
     'sinusoidal_1d': Sinusoidal1D,

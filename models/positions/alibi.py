@@ -5,12 +5,12 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float
 
-from models.positions.base import NoPositions, Offsets, Shape
+from models.positions.base import Offsets, Positions, Shape
 
 DIRECTIONS = 4  # down, right, up, left
 
 
-class ALiBi2D(NoPositions):
+class ALiBi2D(Positions):
     """`alibi_2d`: a logit that falls linearly with the distance, with a slope for each head and direction.
 
     Press et al. 2022 (arXiv:2108.12409), section 3: -m |i - j| in causal attention to text, one slope m for each head,

@@ -38,8 +38,8 @@ class Shape(NamedTuple):
         return rows, columns
 
 
-class NoPositions(nnx.Module):
-    """`none`: attention sees a set. Also the base class, whose four hooks are each the identity.
+class Positions(nnx.Module):
+    """How tokens learn where they are: four hooks, each of which does nothing by default.
 
     A variant overrides the hooks it needs. All hooks are functions of coordinates; angles and logits are float32
     whatever the compute type.
@@ -91,7 +91,11 @@ class NoPositions(nnx.Module):
         return x
 
 
-class AbsolutePositions(NoPositions):
+class NoPositions(Positions):
+    """`none`: attention sees a set."""
+
+
+class AbsolutePositions(Positions):
     """A code for each place, added to the token there. A variant says only `codes`."""
 
     def codes(self, coordinates: Coordinates) -> Float[Array, 'tokens embed']:
@@ -104,8 +108,13 @@ class AbsolutePositions(NoPositions):
         return x + self.codes(coordinates).astype(x.dtype)
 
 
+def overrides(variant: type[Positions], hook: str) -> bool:
+    """Whether an encoding has a hook of its own: 'tokens', 'rotate', 'scores' or 'between'."""
+    return getattr(variant, hook) is not getattr(Positions, hook)
+
+
 @functools.cache
-def has_params(variant: type[NoPositions]) -> bool:
+def has_params(variant: type[Positions]) -> bool:
     """Whether an encoding learns anything, which each layer could have for itself."""
     shape = Shape(math.lcm(variant.channels_multiple, variant.head_multiple), 1, (2, 2))
     drawn = nnx.eval_shape(lambda: variant(shape, rngs=nnx.Rngs(params=0)))
@@ -113,7 +122,7 @@ def has_params(variant: type[NoPositions]) -> bool:
 
 
 def scores_by_head(
-    positions: NoPositions,
+    positions: Positions,
     q: Float[Array, 'heads batch *blocks queries head_dim'] | None,
     k: Float[Array, 'heads batch *blocks keys head_dim'] | None,
     offsets: Offsets,
@@ -122,7 +131,7 @@ def scores_by_head(
     """What `positions` add to the logits of each head; a float where that is nothing.
 
     Raises:
-      TypeError: the scores have another shape than `NoPositions.scores` says: they would be broadcast, or fail later.
+      TypeError: the scores have another shape than `Positions.scores` says: they would be broadcast, or fail later.
     """
     scores = positions.scores(q, k, offsets)
     if isinstance(scores, int | float):

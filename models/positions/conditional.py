@@ -6,10 +6,10 @@ from jaxtyping import Array, Float
 
 from models.convolve import convolve
 from models.patches import Coordinates, raster_order
-from models.positions.base import NoPositions, Shape
+from models.positions.base import Positions, Shape
 
 
-class ConditionalPositions(NoPositions):
+class ConditionalPositions(Positions):
     """`conditional`: x + a 3 x 3 depthwise convolution of x over the grid, after the first block.
 
     The positional encoding generator (PEG) of Chu et al. 2021 (CPVT, arXiv:2102.10882), where they put it by default:

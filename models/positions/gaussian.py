@@ -5,13 +5,13 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
-from models.positions.base import NoPositions, Offsets, Shape, positional_parameter
+from models.positions.base import Offsets, Positions, Shape, positional_parameter
 
 CENTRE_SPREAD = 2.0  # patches; standard deviation of the first centres, as in the authors' code
 MATRIX_SPREAD = 0.01  # and of what is added to the identity
 
 
-class Gaussian(NoPositions):
+class Gaussian(Positions):
     """`gaussian`: logits quadratic in the offset d, -|A (d - c)|^2 / 2, with a learned centre c and matrix A per head.
 
     Cordonnier et al. 2020 (arXiv:1911.03584), eq. 9 with a full covariance, their code's second variant

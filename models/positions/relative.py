@@ -6,13 +6,13 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float
 
-from models.positions.base import NoPositions, Offsets, Shape, positional_parameter
+from models.positions.base import Offsets, Positions, Shape, positional_parameter
 from models.positions.tables import interpolate
 
 SPREAD = 0.02  # standard deviation of what the bias table starts from, as in Swin's own code
 
 
-class RelativeBias(NoPositions):
+class RelativeBias(Positions):
     """`relative_bias`: a learned logit for each offset and head, B in softmax(q k^T / sqrt(d) + B) v.
 
     Liu et al. 2021 (Swin, arXiv:2103.14030), eq. 4, with a table for all offsets between trained places; each layer has
@@ -39,7 +39,7 @@ class RelativeBias(NoPositions):
         return jnp.moveaxis(interpolate(table, offsets + zero), -1, 0)[:, None]
 
 
-class RelativeVectors(NoPositions):
+class RelativeVectors(Positions):
     """`relative_vectors`: the query times a learned vector for the offset's rows and one for its columns.
 
     Bello et al. 2019 (arXiv:1904.09925), eq. 3: logits q^T (k + r_columns + r_rows) / sqrt(d), the vectors shared by

@@ -7,7 +7,7 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from models.patches import Coordinates
-from models.positions.base import Heads, NoPositions, Shape, positional_parameter
+from models.positions.base import Heads, Positions, Shape, positional_parameter
 
 AXIAL_BASE, MIXED_BASE = 100, 10  # those of Heo et al. 2024
 
@@ -23,7 +23,7 @@ def turn(x: Heads, angles: Float[Array, '#heads tokens pairs']) -> Heads:
     return jnp.concatenate([first * cosine - second * sine, first * sine + second * cosine], axis=-1).astype(x.dtype)
 
 
-class Rotary(NoPositions):
+class Rotary(Positions):
     """Turns queries and keys by angles that grow with the coordinates. A variant says only how fast."""
 
     head_multiple = 4

@@ -11,14 +11,12 @@ from models import windows
 from models.accounting import peak_memory_bytes
 from models.attention import attend, attend_in_blocks
 from models.patches import Coordinates, grid_coordinates
-from models.positions import POSITIONS, NoPositions, Shape
+from models.positions import POSITIONS, Shape, overrides
 from models.windows import Tiling
 
 # What acts on tokens before attention, or between blocks, leaves attention as `none` does.
 ACTING = [
-    name
-    for name, kind in POSITIONS.items()
-    if name == 'none' or kind.scores is not NoPositions.scores or kind.rotate is not NoPositions.rotate
+    name for name, kind in POSITIONS.items() if name == 'none' or overrides(kind, 'scores') or overrides(kind, 'rotate')
 ]
 HEADS, BATCH, HEAD_DIM = 2, 2, 16
 TRAINED = (4, 5)

@@ -12,11 +12,11 @@ from analysis.heads.trained import sample
 from analysis.page.explorer import lacks_parts
 from models.attention import attend
 from models.patches import grid_coordinates
-from models.positions import POSITIONS, NoPositions, Shape
+from models.positions import POSITIONS, Shape, overrides
 from tests.draws import normal, rngs
 
 HEADS, HEAD_DIM, GRID = 2, 20, (4, 5)  # as many channels as tokens
-WITH_SCORES = [name for name, kind in POSITIONS.items() if kind.scores is not NoPositions.scores]
+WITH_SCORES = [name for name, kind in POSITIONS.items() if overrides(kind, 'scores')]
 
 
 @pytest.mark.parametrize('window', [None, 1, 3, 5, 99])
