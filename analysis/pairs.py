@@ -15,7 +15,7 @@ TestSet = tuple[str | None, int, str | None]  # a dataset's name, how many of it
 
 
 def test_sets(arms: Sequence[runs.Arm], split: str) -> list[list[TestSet]]:
-    """What the finished runs of each arm were tested on, each once; a fingerprint that is unknown may be the known.
+    """What the finished runs of each arm were tested on, each once; an unknown fingerprint is taken for the known.
 
     Args:
       split: whose images the fingerprints are of; the number of images is the test set's.

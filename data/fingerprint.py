@@ -7,7 +7,7 @@ import numpy as np
 from data.spec import Dataset, Split
 
 WHOLE = 256 << 20  # bytes of images that are all hashed, in a quarter of a second
-IMAGES = 64  # of a split of more that are, evenly spread: all of them would take minutes
+IMAGES = 64  # hashed of a larger split, evenly spread over it: all of them would take minutes
 
 
 def fingerprint(dataset: Dataset) -> dict[str, str]:

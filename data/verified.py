@@ -1,4 +1,4 @@
-"""Whether a large file is what its checksum is of, as far as a note tells: to hash it takes minutes."""
+"""Large files are hashed once: a note beside one says that it was, as it is now. To hash it takes minutes."""
 
 import functools
 import json

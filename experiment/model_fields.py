@@ -38,6 +38,7 @@ def check_attention(model: ConfigDict) -> None:
 
 
 def check_backbone(model: ConfigDict, spec: Spec) -> None:
+    """Raises ConfigError where patches do not tile the images, or parts of a backbone do not fit each other."""
     height, width, _ = spec.image_shape
     if height % model.patch_size or width % model.patch_size:
         fitting = [size for size in range(1, min(height, width) + 1) if height % size == 0 and width % size == 0]

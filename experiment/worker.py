@@ -32,10 +32,17 @@ DONE, RAISED = 'done', 'raised'  # how work on a group ends; before it come call
 class Reporter(Protocol):
     """Who is told how training goes: experiment.display.Slot, or what tells it from another process."""
 
-    def begin(self, label: str, runs: int, steps: int = 1) -> None: ...
-    def row(self, row: Row, steps: int) -> None: ...
-    def end(self, runs: int) -> None: ...
-    def note(self, text: str, failed: bool = True) -> None: ...
+    def begin(self, label: str, runs: int, steps: int = 1) -> None:
+        """So many runs begin to train together, of so many steps each."""
+
+    def row(self, row: Row, steps: int) -> None:
+        """They wrote a row of metrics, `steps` being all that they have to take."""
+
+    def end(self, runs: int) -> None:
+        """So many of them are done, one way or another; 0: they are to be begun again, otherwise."""
+
+    def note(self, text: str, failed: bool = True) -> None:
+        """Something to tell the user; by default, that a run failed."""
 
 
 Work = Callable[[Group, Path, Reporter, int], dict[str, str]]

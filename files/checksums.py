@@ -25,7 +25,7 @@ def with_checksum(fields: dict[str, Any]) -> dict[str, Any]:
 
 
 def verified(fields: dict[str, Any]) -> dict[str, Any]:
-    """The object, whose own checksum it has. Raises Damaged: it has another, or none."""
+    """`fields`, if the checksum among them is theirs. Raises Damaged: it is another, or there is none."""
     if fields.get(CHECKSUM) != checksum(fields):
         raise Damaged('is not what its checksum is of')
     return fields

@@ -16,11 +16,12 @@ def build(config: ConfigDict, spec: Spec, dtype: DTypeLike = jnp.float32) -> Mod
     """The model that `config` (an experiment's `config.model`) describes, for images of `spec`.
 
     `init(key)` draws float32 params. `apply` takes images in 0..255, [batch, height, width, channels], and computes
-    in `dtype`; with `key` it drops out, without it is deterministic: `first` is the place of the first of the images
-    where they are part of a batch, all of which `key` is for. `coordinates` (models.patches.Coordinates) say where
-    tokens are when that is not the trained grid, or its raster order. `capture` names what to return beside
-    the logits: 'attention' (weights, [heads, batch, tokens, tokens]), 'tokens' ([batch, tokens, embed]), 'queries' and
-    'keys' as their product makes the logits: turned by rotary codes, queries scaled ([heads, batch, tokens, head_dim]).
+    in `dtype`; with `key` it drops out, without it is deterministic. `first` says where these images begin in the
+    whole batch that `key` is for, so that a share of a batch drops what the whole would. `coordinates`
+    (models.patches.Coordinates) say where tokens are when that is not the trained grid, or its raster order. `capture`
+    names what to return beside the logits, as a list with an array for each block: 'attention' (weights, [heads, batch,
+    tokens, tokens]), 'tokens' ([batch, tokens, embed]), 'queries' and 'keys' as their product makes the logits: turned
+    by rotary codes, queries scaled ([heads, batch, tokens, head_dim]).
 
     Where `config.match` is set, the width is models.matching's; and attention's kernel is the one that
     `config.attention_kernel` asks for where that can be used (models.fused.fallback).

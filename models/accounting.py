@@ -33,7 +33,7 @@ def count_params(params: Params) -> int:
 def forward_flops(model: Model, spec: Spec) -> int:
     """FLOPs of one more image's forward pass: 2 for every multiply-add of its matrix products and convolutions.
 
-    What a batch computes once, whatever its size (codes that a network generates), is no image's.
+    What is computed once for a batch of any size, such as codes that a network generates, is not counted.
 
     Raises:
       Opaque: it holds a kernel that cannot be looked into.

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from jax.extend.random import define_prng_impl
 from jaxtyping import Array, PRNGKeyArray, Shaped, UInt32
 
-Words = UInt32[Array, '3']  # what a key is made of: two secrets, and the row of its draws that is their first
+Words = UInt32[Array, '3']  # what a key is made of: two secret words, and the row at which its draws begin
 
 
 def hashed(key: PRNGKeyArray) -> PRNGKeyArray:

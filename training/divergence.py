@@ -1,4 +1,4 @@
-"""That a run has diverged, noted in its folder: it saves no more, and the others of its population go on without it."""
+"""The note in a run's folder that it diverged: it saves no more, and the others of its population go on without it."""
 
 import logging
 from pathlib import Path

@@ -1,7 +1,7 @@
 """Which operation of a step was the first to make a NaN or an infinity out of finite numbers.
 
 JAX's own jax_debug_nans and jax_debug_infs watch every program of a process, and stop at an infinity that an operation
-was given, too.
+was given, too; jax.experimental.checkify would put its checks into the program that trains.
 """
 
 from collections.abc import Callable, Sequence

@@ -64,7 +64,7 @@ def parts(config: ConfigDict) -> int:
 
 
 def of_training(config: ConfigDict, size: int = 1, *, only: Sequence[jax.Device] | None = None) -> Placement:
-    """`of` the training of `size` runs like `config`."""
+    """Where `size` runs like `config` live while they train."""
     return of(size, config.train.batch_size // parts(config), only=only)
 
 

@@ -43,7 +43,7 @@ class Made(NamedTuple):
 
 
 class Programs(NamedTuple):
-    """What the loop calls, of the members of `where`: what they have is stacked where they are several."""
+    """What the loop calls. Of several members, what each has is stacked along a leading axis."""
 
     initial_state: Callable[[jax.Array], steps.State]
     train_steps: Callable[..., steps.State]  # compiled; it donates the state, and is to be called inside `team`

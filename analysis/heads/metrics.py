@@ -40,7 +40,7 @@ def attention_entropy(weights: Weights) -> PerHead:
     return jnp.mean(jnp.sum(entr(normalised(weights)), axis=-1), axis=(-2, -1))
 
 
-def likeness(weights: Weights) -> Float[Array, '*layers heads heads']:
+def likeness(weights: Weights) -> Float[Array, '*layers count count']:
     """How alike the heads of a layer look, in [0, 1]: the mean over queries and images of sum_k min(w_a, w_b).
 
     One minus the total variation distance; 1 for heads that always look alike, 0 where none looks where another does.
