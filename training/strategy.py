@@ -69,7 +69,7 @@ def evenly(steps: int, most: int) -> int:
 
 
 def wholly(steps: int, most: int) -> int:
-    """Steps of a call that divide `steps`, so that all are equally long, unless that takes far more calls; else `evenly`.
+    """Steps of a call that divide `steps`, so that all are equally long, unless it takes far more calls; else `evenly`.
 
     For accelerators, where a shorter call takes as long (training.step.make_train_steps).
     """
