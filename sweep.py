@@ -45,6 +45,7 @@ def main() -> int:
     from experiment import folder, schedule, shares, sweeps
     from experiment.lock import locked
     from experiment.manifest import open_sweep
+    from experiment.sweep_file import load_sweep
     from training.program_cache import use_cache
 
     share = None if SHARE.value is None else shares.parse(SHARE.value)
@@ -52,7 +53,7 @@ def main() -> int:
     workdir = Path(WORKDIR.value)
     config_file = config_flags.get_config_filename(flags.FLAGS['config'])
     path, _, variant = config_file.partition(':')
-    rows, figure = sweeps.load_sweep(path, variant)
+    rows, figure = load_sweep(path, variant)
     runs = sweeps.plan(CONFIG.value, rows, figure)
     sweeps.refuse_overridden(config_flags.get_override_values(flags.FLAGS['config']), runs)
     mine = shares.runs_of(share, runs) if share else runs

@@ -23,6 +23,7 @@ import benchmarks
 from benchmarks import options
 from experiment import command, sweeps
 from experiment.environment import ROOT
+from experiment.sweep_file import load_sweep
 
 SWEEP = flags.DEFINE_string('sweep', 'configs/demo.py', 'A config file with sweep(), and after a colon its variant.')
 RUNS = flags.DEFINE_integer('runs', None, 'Runs to take, in whole arms; left out: all.', lower_bound=1)
@@ -60,7 +61,7 @@ def sweep():
 def main() -> None:
     options.make_folder_of_json()
     path, _, variant = SWEEP.value.partition(':')
-    rows, _ = sweeps.load_sweep(path, variant)
+    rows, _ = load_sweep(path, variant)
     rows = whole_arms(rows, RUNS.value or len(rows))
     with tempfile.TemporaryDirectory() as scratch:
         measured = measure(SWEEP.value, rows, Path(scratch))

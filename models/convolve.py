@@ -10,65 +10,74 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 from jax.lax import ConvDimensionNumbers
-from jaxtyping import Array
+from jaxtyping import Array, Float
 
 from models import depthwise, winograd
+from models.depthwise import Pads
+
+Image = Float[Array, 'batch height width inputs']
+Kernel = Float[Array, 'rows columns inputs_of_a_group outputs']
+Convolved = Float[Array, 'batch new_height new_width outputs']
+Strides = Sequence[int]  # down the rows, and along the columns
+
+CHANNELS_LAST = ConvDimensionNumbers((0, 3, 1, 2), (3, 2, 0, 1), (0, 3, 1, 2))  # NHWC, HWIO, NHWC
 
 
 class Forms(NamedTuple):
     """How a convolution is computed, and how its gradients are."""
 
-    convolve: Callable[[Array, Array], Array]  # image, kernel
-    to_image: Callable[[Array, Array], Array]  # gradient, kernel
-    to_kernel: Callable[[Array, Array], Array]  # image, gradient
+    convolve: Callable[[Image, Kernel], Convolved]
+    to_image: Callable[[Convolved, Kernel], Image]  # from the gradient of what it returned
+    to_kernel: Callable[[Image, Convolved], Kernel]  # likewise
 
 
 def convolve(
-    x: Array,
-    kernel: Array,
-    strides: Sequence[int],
-    padding: str | Sequence[tuple[int, int]],
+    x: Image,
+    kernel: Kernel,
+    strides: Strides,
+    padding: str | Pads,
     *,
     dimension_numbers: Any,
     feature_group_count: int = 1,
     lhs_dilation: Sequence[int] | None = None,
     rhs_dilation: Sequence[int] | None = None,
     **options: Any,
-) -> Array:
-    """jax.lax.conv_general_dilated, with a gradient that reads `x` where the forward pass read it.
+) -> Convolved:
+    """jax.lax.conv_general_dilated of images, with a gradient that reads `x` where the forward pass read it.
 
     XLA would rather work out anew, transposed for the gradient of the kernel, all the norms and sums of earlier blocks
     that `x` was made of; on the CPU that took as long as some of the convolutions.
 
     Raises:
-      ValueError: the image or the kernel is dilated.
+      ValueError: the image or the kernel is dilated, or the channels are not last (NHWC, HWIO).
     """
     for name, dilation in {'lhs_dilation': lhs_dilation, 'rhs_dilation': rhs_dilation}.items():
         if any(step != 1 for step in dilation or ()):
             raise ValueError(f'{name}={tuple(dilation)} is not computed here; jax.lax.conv_general_dilated would do')
-    numbers = jax.lax.conv_dimension_numbers(x.shape, kernel.shape, dimension_numbers)
-    sides, sizes = _spatial(x, numbers.lhs_spec), _spatial(kernel, numbers.rhs_spec)
-    pads = jax.lax.padtype_to_pads(sides, sizes, strides, padding) if isinstance(padding, str) else padding
-    options |= {'dimension_numbers': numbers, 'feature_group_count': feature_group_count}
+    if jax.lax.conv_dimension_numbers(x.shape, kernel.shape, dimension_numbers) != CHANNELS_LAST:
+        raise ValueError(f"{dimension_numbers=} is not computed here; ('NHWC', 'HWIO', 'NHWC') would do")
+    named = isinstance(padding, str)
+    pads = jax.lax.padtype_to_pads(x.shape[1:3], kernel.shape[:2], strides, padding) if named else padding
+    options |= {'dimension_numbers': CHANNELS_LAST, 'feature_group_count': feature_group_count}
     plain = _plain(x, kernel, strides, pads, **options)
-    simple = _is_simple(strides, numbers)
-    if simple and feature_group_count == x.shape[-1] == kernel.shape[-1] > 1:
-        to_kernel = functools.partial(depthwise.to_kernel, sizes=sizes)
-        by_sums = Forms(depthwise.depthwise, depthwise.to_image, to_kernel)
-        return _differentiable(_on_cpu(by_sums, plain, pads=pads))(x, kernel)
-    dense = simple and feature_group_count == 1 and x.dtype == kernel.dtype == jnp.float32
-    if plan := winograd.plan(x.shape, kernel.shape, pads) if dense else None:
-        by_tiles = Forms(winograd.convolve, winograd.to_image, winograd.to_kernel)
-        # Its values of tiles are the forward pass's as well, which XLA sees where no barrier is between.
-        return _differentiable(_on_cpu(by_tiles, plain, plan=plan), barrier=False)(x, kernel)
+    if tuple(strides) == (1, 1):
+        if feature_group_count == x.shape[-1] == kernel.shape[-1] > 1:
+            to_kernel = functools.partial(depthwise.to_kernel, sizes=kernel.shape[:2])
+            by_sums = Forms(depthwise.depthwise, depthwise.to_image, to_kernel)
+            return _differentiable(_on_cpu(by_sums, plain, pads=pads))(x, kernel)
+        dense = feature_group_count == 1 and x.dtype == kernel.dtype == jnp.float32
+        if plan := winograd.plan(x.shape, kernel.shape, pads) if dense else None:
+            by_tiles = Forms(winograd.convolve, winograd.to_image, winograd.to_kernel)
+            # Its values of tiles are the forward pass's as well, which XLA sees where no barrier is between.
+            return _differentiable(_on_cpu(by_tiles, plain, plan=plan), barrier=False)(x, kernel)
     roomy = plain._replace(convolve=functools.partial(_convolve_roomy, strides=strides, pads=pads, **options))
     if feature_group_count == 1:
-        to_image = functools.partial(_to_image, sides=sides, strides=strides, pads=pads, **options)
+        to_image = functools.partial(_to_image, sides=x.shape[1:3], strides=strides, pads=pads, **options)
         roomy = roomy._replace(to_image=to_image)
     return _differentiable(roomy)(x, kernel)
 
 
-def _differentiable(forms: Forms, barrier: bool = True) -> Callable[[Array, Array], Array]:
+def _differentiable(forms: Forms, barrier: bool = True) -> Callable[[Image, Kernel], Convolved]:
     """The convolution with the gradients of `forms`, which read its arguments behind a barrier or as they are."""
 
     @jax.custom_vjp
@@ -86,7 +95,7 @@ def _differentiable(forms: Forms, barrier: bool = True) -> Callable[[Array, Arra
     return convolution
 
 
-def _plain(x: Array, kernel: Array, strides: Sequence[int], pads: Sequence[tuple[int, int]], **options: Any) -> Forms:
+def _plain(x: Image, kernel: Kernel, strides: Strides, pads: Pads, **options: Any) -> Forms:
     """XLA's convolution of arrays like these, and what it makes of the gradients."""
     image, weights = jax.typeof(x), jax.typeof(kernel)
 
@@ -117,73 +126,37 @@ def _on_cpu(there: Forms, elsewhere: Forms, **options: Any) -> Forms:
     )
 
 
-def _is_simple(strides: Sequence[int], numbers: ConvDimensionNumbers) -> bool:
-    """Whether it moves by one pixel, and has its channels last."""
-    return numbers == ConvDimensionNumbers((0, 3, 1, 2), (3, 2, 0, 1), (0, 3, 1, 2)) and all(
-        step == 1 for step in strides
-    )
-
-
 def _to_image(
-    gradient: Array,
-    kernel: Array,
-    sides: Sequence[int],
-    strides: Sequence[int],
-    pads: Sequence[tuple[int, int]],
-    *,
-    dimension_numbers: ConvDimensionNumbers,
-    **options: Any,
-) -> Array:
+    gradient: Convolved, kernel: Kernel, sides: Sequence[int], strides: Strides, pads: Pads, **options: Any
+) -> Image:
     """The gradient of an image of these `sides`: the convolution that jax.linear_transpose makes, but a roomy one."""
-    of_image, (outputs, inputs, *spatial), of_output = dimension_numbers
     turned = [
         (size - 1 - low, side - stride * (out - 1) - 1 + low)
         for side, size, stride, (low, _), out in zip(
-            sides,
-            _spatial(kernel, dimension_numbers.rhs_spec),
-            strides,
-            pads,
-            _spatial(gradient, of_output),
-            strict=True,
+            sides, kernel.shape[:2], strides, pads, gradient.shape[1:3], strict=True
         )
     ]
-    options['lhs_dilation'] = strides
+    of_image, (outputs, inputs, *spatial), of_output = options['dimension_numbers']
     options['dimension_numbers'] = ConvDimensionNumbers(of_output, (inputs, outputs, *spatial), of_image)
-    return _convolve_roomy(gradient, jax.lax.rev(kernel, spatial), (1,) * len(strides), turned, **options)
+    turned_kernel = jax.lax.rev(kernel, spatial)
+    return _convolve_roomy(gradient, turned_kernel, (1, 1), turned, lhs_dilation=strides, **options)
 
 
 def _convolve_roomy(
-    x: Array,
-    kernel: Array,
-    strides: Sequence[int],
-    pads: Sequence[tuple[int, int]],
-    *,
-    dimension_numbers: ConvDimensionNumbers,
-    lhs_dilation: Sequence[int] | None = None,
-    **options: Any,
-) -> Array:
+    x: Image, kernel: Kernel, strides: Strides, pads: Pads, *, lhs_dilation: Sequence[int] = (1, 1), **options: Any
+) -> Convolved:
     """jax.lax.conv_general_dilated of an image that is at least as large as the kernel.
 
     XLA's CPU backend takes plain loops for smaller ones, which are thirty times slower. So as much of the padding as
     is lacking becomes part of the image, behind a barrier, since XLA would take it back.
     """
-    spec, dilation = dimension_numbers.lhs_spec, lhs_dilation or (1,) * len(strides)
-    sides, sizes = _spatial(x, spec), _spatial(kernel, dimension_numbers.rhs_spec)
-    lacks = [max(0, size - side) for side, size in zip(sides, sizes, strict=True)]
+    lacks = [max(0, size - side) for side, size in zip(x.shape[1:3], kernel.shape[:2], strict=True)]
     if any(lacks) and jax.default_backend() == 'cpu':
-        before = [min(lack, low // apart) for lack, (low, _), apart in zip(lacks, pads, dilation, strict=True)]
+        before = [min(lack, low // apart) for lack, (low, _), apart in zip(lacks, pads, lhs_dilation, strict=True)]
         after = [lack - low for lack, low in zip(lacks, before, strict=True)]
-        widths = dict(zip(spec[2:], zip(before, after, strict=True), strict=True))
-        x = jax.lax.optimization_barrier(jnp.pad(x, [widths.get(axis, (0, 0)) for axis in range(x.ndim)]))
+        x = jax.lax.optimization_barrier(jnp.pad(x, [(0, 0), *zip(before, after, strict=True), (0, 0)]))
         pads = [
             (low - apart * first, high - apart * last)
-            for (low, high), apart, first, last in zip(pads, dilation, before, after, strict=True)
+            for (low, high), apart, first, last in zip(pads, lhs_dilation, before, after, strict=True)
         ]
-    return jax.lax.conv_general_dilated(
-        x, kernel, strides, pads, lhs_dilation=dilation, dimension_numbers=dimension_numbers, **options
-    )
-
-
-def _spatial(array: Array, spec: Sequence[int]) -> list[int]:
-    """Its sides, by a specification of jax.lax.ConvDimensionNumbers: two other axes, then the spatial ones."""
-    return [array.shape[axis] for axis in spec[2:]]
+    return jax.lax.conv_general_dilated(x, kernel, strides, pads, lhs_dilation=lhs_dilation, **options)

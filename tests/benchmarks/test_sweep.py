@@ -4,6 +4,7 @@ from absl import flags
 
 from benchmarks import sweep
 from configs import demo
+from experiment.sweep_file import load_sweep
 from tests.quick import QUICKLY
 
 TINY = """
@@ -39,7 +40,7 @@ def test_both_ways_train_the_same_runs(tmp_path, monkeypatch):
     monkeypatch.setenv('XLA_FLAGS', QUICKLY)
     path = tmp_path / 'tiny.py'
     path.write_text(TINY)
-    rows, _ = sweep.sweeps.load_sweep(str(path))
+    rows, _ = load_sweep(str(path))
     (tmp_path / 'scratch').mkdir()
     measured = sweep.measure(str(path), sweep.whole_arms(rows, 2), tmp_path / 'scratch')
     assert measured['runs'] == 2

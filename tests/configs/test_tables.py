@@ -11,6 +11,7 @@ import data
 from configs import tables
 from configs.fields import flatten
 from experiment import sweeps
+from experiment.sweep_file import load_sweep
 from models.positions import POSITIONS, AbsolutePositions, has_params
 
 FILES = sorted(path for path in Path(tables.__file__).parent.glob('*.py') if path.stem != '__init__')
@@ -38,7 +39,7 @@ def _planned(name, variant):
     if config.data.name == 'fashion_mnist':  # which may not be prepared here
         config.data.name = 'synthetic'
         config.data.synthetic.image_size, config.data.synthetic.channels = 28, 1
-    return sweeps.plan(config, *sweeps.load_sweep(module.__file__, variant))
+    return sweeps.plan(config, *load_sweep(module.__file__, variant))
 
 
 def test_every_file_is_expected():

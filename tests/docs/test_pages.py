@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from experiment import sweeps
+from experiment.sweep_file import load_sweep
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / 'README.md').read_text()
@@ -76,7 +77,7 @@ def test_the_question_of_one_s_own_can_be_asked(tmp_path):
     (tmp_path / 'mine.py').write_text(code)
     namespace = {}
     exec(code, namespace)
-    runs = sweeps.plan(namespace['get_config'](), *sweeps.load_sweep(str(tmp_path / 'mine.py')))
+    runs = sweeps.plan(namespace['get_config'](), *load_sweep(str(tmp_path / 'mine.py')))
     assert len(runs) == 12
     assert {run.arm: run.against for run in runs}['depthwise_conv, learned_1d'] == ('depthwise_conv, none',)
 

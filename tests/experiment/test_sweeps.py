@@ -10,6 +10,7 @@ from configs.errors import ConfigError
 from configs.fields import flatten
 from experiment import sweeps
 from experiment.manifest import open_sweep
+from experiment.sweep_file import load_sweep
 
 
 def test_the_demo_is_the_issue_s_grid():
@@ -157,7 +158,7 @@ def test_what_is_no_list_of_rows_is_refused_by_name(tmp_path, returned):
     file = tmp_path / 'mine.py'
     file.write_text(f'def sweep():\n    return {returned}\n')
     with pytest.raises(ConfigError, match=r'mine\.py: sweep\(\) returns .*; a list of dicts, one a run, would do'):
-        sweeps.load_sweep(str(file))
+        load_sweep(str(file))
 
 
 FIGURE = {'x': 'heads', 'scale': 'log', 'quantities': ('test_accuracy', 'images_per_second')}
@@ -210,7 +211,7 @@ def test_the_manifest_says_what_the_figure_shows(config, tmp_path):
 @pytest.mark.parametrize('name', ['mine.py', 'mine.cfg', 'mine'])
 def test_a_config_file_s_figure_is_read_beside_its_sweep(tmp_path, name):
     (tmp_path / name).write_text(f'FIGURE = {FIGURE}\ndef sweep():\n    return [{{}}]')
-    assert sweeps.load_sweep(str(tmp_path / name)) == ([{}], FIGURE)
+    assert load_sweep(str(tmp_path / name)) == ([{}], FIGURE)
 
 
 def test_seeds_may_come_from_numpy(config):
@@ -231,7 +232,7 @@ def test_seeds_may_come_from_numpy(config):
 def test_a_mistake_in_sweep_names_its_line(tmp_path, body, message):
     (tmp_path / 'mine.py').write_text(body)
     with pytest.raises(ConfigError, match=message):
-        sweeps.load_sweep(str(tmp_path / 'mine.py'))
+        load_sweep(str(tmp_path / 'mine.py'))
 
 
 def test_steps_of_a_run_are_counted_from_its_epochs_too(config):

@@ -48,3 +48,11 @@ def test_what_it_does_not_compute_is_refused(dilated):
         convolve(*arguments, dimension_numbers=('NHWC', 'HWIO', 'NHWC'), **{dilated: (2, 1)})
     one = convolve(*arguments, dimension_numbers=('NHWC', 'HWIO', 'NHWC'), **{dilated: (1, 1)})
     np.testing.assert_array_equal(one, convolve(*arguments, dimension_numbers=('NHWC', 'HWIO', 'NHWC')))
+
+
+def test_other_layouts_are_refused():
+    numbers = ('NCHW', 'OIHW', 'NCHW')
+    with pytest.raises(
+        ValueError, match=r"dimension_numbers=\('NCHW', 'OIHW', 'NCHW'\) is not computed here; \('NHWC', "
+    ):
+        convolve(normal(0, (2, 4, 5, 5)), normal(1, (8, 4, 3, 3)), (1, 1), 'SAME', dimension_numbers=numbers)
