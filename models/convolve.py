@@ -143,9 +143,15 @@ def _to_image(
 
 
 def _convolve_roomy(
-    x: Image, kernel: Kernel, strides: Strides, pads: Pads, *, lhs_dilation: Sequence[int] = (1, 1), **options: Any
-) -> Convolved:
-    """jax.lax.conv_general_dilated of an image that is at least as large as the kernel.
+    x: Float[Array, 'batch height width channels'],
+    kernel: Float[Array, 'rows columns some others'],
+    strides: Strides,
+    pads: Pads,
+    *,
+    lhs_dilation: Sequence[int] = (1, 1),
+    **options: Any,
+) -> Float[Array, 'batch new_height new_width new_channels']:
+    """jax.lax.conv_general_dilated of an image, or of a gradient, that is at least as large as the kernel.
 
     XLA's CPU backend takes plain loops for smaller ones, which are thirty times slower. So as much of the padding as
     is lacking becomes part of the image, behind a barrier, since XLA would take it back.

@@ -213,8 +213,8 @@ def test_a_width_that_is_solved_is_refused_beside_what_asks_for_that():
 def test_a_whole_table_may_be_matched_though_a_row_says_a_width():
     config = positions_by_heads.get_config()
     config.model.match = 'params'
-    runs = sweeps.plan(config, positions_by_heads.sweep())
-    assert {run.config.model.resnet_width for run in runs if run.config.model.name == 'resnet'} == {16}
+    rows = [row for row in positions_by_heads.sweep() if row.get('model.name') == 'resnet']
+    assert {run.config.model.resnet_width for run in sweeps.plan(config, rows)} == {16}
 
 
 def test_heads_by_which_the_reference_can_be_built_are_read():

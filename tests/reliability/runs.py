@@ -13,7 +13,6 @@ import numpy as np
 
 from data import spec
 from experiment import folder
-from tests.quick import QUICKLY
 from training import checkpoints
 from training.log import read_rows
 from training.restore import model_and_state
@@ -33,11 +32,11 @@ TIMES = ('git', 'begun_by', 'rows', 'compilation_cache', 'host_gap_share', 'mfu'
 
 
 def start(script: str, workdir: Path, *arguments: str, **environment: str) -> subprocess.Popen:
-    """The command, in a process group of its own. It compiles quickly, unless XLA_FLAGS are set."""
+    """The command, in a process group of its own."""
     return subprocess.Popen(
         [sys.executable, script, f'--workdir={workdir}', *arguments],
         cwd=ROOT,
-        env={'XLA_FLAGS': QUICKLY} | os.environ | {'JAX_PLATFORMS': 'cpu', 'COLUMNS': '160'} | environment,
+        env=os.environ | {'JAX_PLATFORMS': 'cpu', 'COLUMNS': '160'} | environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

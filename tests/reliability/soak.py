@@ -7,7 +7,6 @@ The long version of test_kill.py: half an hour on two cores. Its last line is wh
 
 import collections
 import concurrent.futures
-import os
 import platform
 import random
 import sys
@@ -45,7 +44,6 @@ def live(workdir: Path, kills: int, chance: random.Random) -> collections.Counte
 
 def main(argv: list[str]) -> int:
     del argv
-    os.environ.setdefault('XLA_FLAGS', '')  # as a user's runs compile
     logging.set_verbosity(logging.WARNING)  # Orbax tells of every file
     begun, killed, same, wrong = time.monotonic(), collections.Counter(), 0, []
     chance = random.Random(SEED.value)
