@@ -85,6 +85,7 @@ def write(name: str, folder: Path, data_dir: Path) -> dict[str, int]:
             for path, label in files:
                 yield os.fsencode(path.relative_to(folder)), {'image': io.BytesIO(path.read_bytes()), 'label': label}
 
+    tfds.disable_progress_bar()
     # Where it says that it downloads, and where it makes folders for that.
     with contextlib.redirect_stdout(io.StringIO()), tempfile.TemporaryDirectory(prefix='patchwise-') as scratch:
         without_network = tfds.download.DownloadConfig(try_download_gcs=False)

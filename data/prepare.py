@@ -83,7 +83,7 @@ def prepare(
         except OSError as error:
             raise ConfigError(f'{name} could not be written to {folder} ({error})') from error
         return f'prepared {name} in {folder / name / class_folders.VERSION}: {_describe(counts)}'
-    _check_known(name)
+    _check_known(name, folder)
     _make_folder(folder)
     python = prepare_environment.python_with_tensorflow()
     with tempfile.TemporaryDirectory(prefix='patchwise-') as scratch:
@@ -118,9 +118,9 @@ def _check_own(name: str, folder: str, others: Sequence[str | bool]) -> None:
         raise ConfigError(f'--from_folder={folder} is not a folder; one with train/CLASS/ and test/CLASS/ would do')
 
 
-def _check_known(name: str) -> None:
+def _check_known(name: str, folder: Path) -> None:
     if tfds_catalog.base_name(name) not in tfds_catalog.known_names():
-        near = tfds_catalog.nearest_names(name)
+        near = tfds_catalog.nearest_names(name, folder)
         raise ConfigError(
             f'{name} is not a dataset of TFDS'
             + (f'; near it: {", ".join(near)}' if near else '; see https://www.tensorflow.org/datasets/catalog')

@@ -50,9 +50,11 @@ def check_format(name: str, builder: tfds.core.DatasetBuilder, directory: str) -
         )
 
 
-def nearest_names(name: str) -> list[str]:
-    """Up to three names of datasets, ours or TFDS's, that a misspelt `name` may have meant."""
-    return difflib.get_close_matches(base_name(name), [*LOCAL, *known_names()], n=3)
+def nearest_names(name: str, folder: Path) -> list[str]:
+    """Up to three names of datasets, ours, TFDS's or prepared in `folder`, that a misspelt `name` may have meant."""
+    prepared = [path.parent.parent.name for path in folder.glob('*/*/dataset_info.json')]
+    names = dict.fromkeys([*prepared, *LOCAL, *known_names()])
+    return difflib.get_close_matches(base_name(name), names, n=3)
 
 
 def base_name(name: str) -> str:

@@ -112,7 +112,7 @@ def _prepared(config: ConfigDict) -> Prepared:
         command = prepare_command(name, config.dir)
         raise ConfigError(f'data.name={name} is not prepared in {folder}; this prepares it: {command}')
     if builder is None:
-        near = nearest_names(name)
+        near = nearest_names(name, folder)
         raise ConfigError(
             f'data.name={name} is not a dataset of TFDS, and none of that name is prepared in {folder} '
             '(data.prepare --from_folder makes one of your own images); '

@@ -8,6 +8,7 @@ from PIL import ExifTags, Image
 
 import data
 from configs import base
+from configs.errors import ConfigError
 from data import prepare
 from tests.data.prepared import by_content, encode, random_images
 
@@ -132,3 +133,12 @@ def test_what_is_no_dataset_is_refused_and_nothing_is_left(tmp_path, capsys, cha
 def test_arguments_that_contradict_each_other_are_refused(tmp_path, capsys, name, arguments, said):
     assert prepare.main([name, *arguments, f'--data_dir={tmp_path}']) == 2
     assert said in capsys.readouterr().err
+
+
+def test_a_misspelt_name_of_one_s_own_is_found(tmp_path, capsys):
+    leave(tmp_path / 'own')
+    assert run(capsys, f'--from_folder={tmp_path / "own"}', f'--data_dir={tmp_path / "data"}')[0] == 0
+    wrong = config(tmp_path / 'data')
+    wrong.name = 'petz'
+    with pytest.raises(ConfigError, match=r'data.name=petz is not a dataset of TFDS, .*; near it: pets'):
+        data.spec(wrong)
