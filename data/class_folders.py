@@ -62,6 +62,7 @@ def write(name: str, folder: Path, data_dir: Path) -> dict[str, int]:
 
     Raises:
       ConfigError: as `find`.
+      OSError: a file could not be read, or written.
     """
     found = find(folder)
     features = {
@@ -81,7 +82,7 @@ def write(name: str, folder: Path, data_dir: Path) -> dict[str, int]:
         def _split_generators(self, manager: tfds.download.DownloadManager) -> dict[str, Iterator]:
             return {split: self._generate_examples(found.files[split]) for split in SPLITS}
 
-        def _generate_examples(self, files: list[tuple[Path, str]]) -> Iterator[tuple[str, dict]]:
+        def _generate_examples(self, files: list[tuple[Path, str]]) -> Iterator[tuple[bytes, dict]]:
             for path, label in files:
                 yield os.fsencode(path.relative_to(folder)), {'image': io.BytesIO(path.read_bytes()), 'label': label}
 

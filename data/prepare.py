@@ -81,7 +81,7 @@ def prepare(
         try:
             counts = class_folders.write(name, Path(from_folder).expanduser(), folder)
         except OSError as error:
-            raise ConfigError(f'{name} could not be written to {folder} ({error})') from error
+            raise ConfigError(f'{name} could not be made of {from_folder} in {folder} ({error})') from error
         return f'prepared {name} in {folder / name / class_folders.VERSION}: {_describe(counts)}'
     _check_known(name, folder)
     _make_folder(folder)
