@@ -11,6 +11,7 @@ import data
 from data.spec import Spec
 from experiment import folder
 from experiment.validate import validate
+from files.values import is_number
 from training.evaluate import compile_evaluation, evaluate, per_class_accuracy
 from training.restore import restore_selected
 
@@ -47,7 +48,7 @@ def evaluate_run(workdir: Path, split: str) -> Evaluated:
 def _numbers(reported: Any) -> dict[str, float] | None:
     """What a result says of a split, if that is what a result can say."""
     names = ('accuracy', 'loss', 'examples')
-    if isinstance(reported, dict) and all(isinstance(reported.get(name), int | float) for name in names):
+    if isinstance(reported, dict) and all(is_number(reported.get(name)) for name in names):
         return {name: reported[name] for name in names}
     return None
 
