@@ -15,10 +15,10 @@ networks and convolutions have parameters of their own.
 
 What to expect of `:tiny`: with one head 80.9% with `none`, the lowest, and 81.2 to 85.2% with an encoding; with four
 heads 82.4% with `none` and 83.1 to 85.9% with an encoding; `conditional` is the best encoding in both; 86.3% with the
-convolution. With `none` and with each encoding four heads are ahead of one, by 0.7 to 1.9 points, and each encoding
-except `alibi_2d` is ahead of `none` (p < 0.05, corrected over 46 tests). See results/positions_by_heads/, made before
-the convolution with as many params was in it (85.8% in results/budget/); it took two hours on two cores that did other
-work for most of it. The order is that of a budget of 2.4 passes over the images. The full form has not been run yet.
+convolution, 85.8% with the one of as many params. With `none` and with each encoding four heads are ahead of one, by
+0.7 to 1.9 points, and each encoding is ahead of `none` (p < 0.05, corrected over 46 tests) but for `alibi_2d`, and with
+one head `relative_bias`. See results/positions_by_heads/; it took 74 minutes on two cores. The order is that of a
+budget of 2.4 passes over the images. The full form has not been run yet.
 """
 
 import itertools
