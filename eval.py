@@ -23,7 +23,7 @@ flags.register_validator('workdir', bool, 'the name of a folder would do')
 
 
 def main() -> None:
-    from training.program_cache import use_cache
+    from training.compiling.program_cache import use_cache
 
     use_cache()
     if RESOLUTIONS.value is not None:

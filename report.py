@@ -24,7 +24,7 @@ def main() -> None:
     sweep = runs.read(workdir)  # once: a sweep that is still training says the same in all that is made of it
     from analysis import figures, formats  # these take seconds, which a wrong folder need not wait for
     from analysis.page import write
-    from training.program_cache import use_cache
+    from training.compiling.program_cache import use_cache
 
     use_cache()
     if TABLE.value:

@@ -42,11 +42,12 @@ flags.register_validator('workdir', bool, 'the name of a folder would do')
 
 
 def main() -> int:
-    from experiment import folder, schedule, shares, sweeps
+    from experiment import folder
     from experiment.lock import locked
-    from experiment.manifest import open_sweep
-    from experiment.sweep_file import load_sweep
-    from training.program_cache import use_cache
+    from experiment.sweeping import schedule, shares, sweeps
+    from experiment.sweeping.manifest import open_sweep
+    from experiment.sweeping.sweep_file import load_sweep
+    from training.compiling.program_cache import use_cache
 
     share = None if SHARE.value is None else shares.parse(SHARE.value)
     use_cache()

@@ -22,10 +22,10 @@ flags.register_validator('workdir', bool, 'the name of a folder would do')
 
 def main() -> int:
     from experiment import folder, outcome
+    from experiment.checking.unread import refuse_unread
     from experiment.display import Display
     from experiment.run import execute
-    from experiment.unread import refuse_unread
-    from training.program_cache import use_cache
+    from training.compiling.program_cache import use_cache
 
     use_cache()
     refuse_unread(config_flags.get_override_values(flags.FLAGS['config']), [CONFIG.value], '--config.')

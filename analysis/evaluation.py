@@ -10,10 +10,10 @@ from jaxtyping import Int
 import data
 from data.spec import Spec
 from experiment import folder
-from experiment.validate import validate
+from experiment.checking.validate import validate
 from files.values import is_number
 from training.evaluate import compile_evaluation, evaluate, per_class_accuracy
-from training.restore import restore_selected
+from training.saving.restore import restore_selected
 
 LARGEST_CONFUSION = 30  # classes of a matrix that is shown whole, and lines of a list in its place
 

@@ -248,7 +248,7 @@ def work(
 
 
 def keep_memory() -> None:
-    """Has glibc reuse freed memory, as patchwise has it for itself (training/allocator.py); else each step faults."""
+    """Has glibc reuse freed memory, as patchwise does (training/sharing/allocator.py); else each step faults."""
     with contextlib.suppress(AttributeError, OSError, TypeError):  # of musl, macOS, Windows
         mallopt = ctypes.CDLL(None).mallopt
         for parameter, value in ((-4, 0), (-1, -1), (-2, 64 * 2**20)):

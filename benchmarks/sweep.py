@@ -21,9 +21,10 @@ from absl import flags
 
 import benchmarks
 from benchmarks import options
-from experiment import command, sweeps
+from experiment import command
 from experiment.environment import ROOT
-from experiment.sweep_file import load_sweep
+from experiment.sweeping import sweeps
+from experiment.sweeping.sweep_file import load_sweep
 
 SWEEP = flags.DEFINE_string('sweep', 'configs/demo.py', 'A config file with sweep(), and after a colon its variant.')
 RUNS = flags.DEFINE_integer('runs', None, 'Runs to take, in whole arms; left out: all.', lower_bound=1)

@@ -36,9 +36,9 @@ from experiment import command, environment
 from machine.cores import cores_allowed
 from models import Params
 from models.fused import fallback
-from training.checkpoints import leaves
 from training.optimiser import Rates
 from training.programs import Programs, compile_programs
+from training.saving.checkpoints import leaves
 from training.step import build_model
 from training.strategy import can_share, equal_shares
 

@@ -42,7 +42,7 @@ def run(main: Callable[[], int | None]) -> NoReturn:
         if len(argv) > 1:
             _fail(f'{argv[1]!r} is not a flag; flags are written --name=value')
         try:
-            from training.allocator import keep_memory  # imports JAX, which a typing error need not wait for
+            from training.sharing.allocator import keep_memory  # imports JAX, which a typing error need not wait for
 
             keep_memory()
             status = main()
@@ -59,7 +59,7 @@ def run(main: Callable[[], int | None]) -> NoReturn:
                 raise
             _end(1, str(StorageError.of(Path(error.filename or '.'), error)))
         except Exception as error:
-            from training.allocator import was_refused
+            from training.sharing.allocator import was_refused
 
             if not was_refused(error):
                 raise

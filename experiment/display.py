@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Column
 
-from training.log import Row
+from training.recording.log import Row
 
 SECONDS_BETWEEN_LINES = 5.0
 

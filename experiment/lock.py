@@ -16,7 +16,7 @@ from configs.errors import ConfigError
 from experiment.folder import CONFIG, FAILED, MANIFEST, POPULATION, PROBE, RESULT
 from files.writing import clear_partials, open_own, writing
 from training.divergence import NOTE
-from training.log import METRICS
+from training.recording.log import METRICS
 
 LOCK = 'lock'
 WRITTEN = (CONFIG, RESULT, FAILED, MANIFEST, POPULATION, METRICS, NOTE)  # by none but the holder

@@ -18,13 +18,15 @@ import data
 from configs.errors import ConfigError
 from data.fingerprint import fingerprint
 from experiment import environment, folder
+from experiment.checking.validate import validate
 from experiment.lock import locked
-from experiment.validate import validate
 from files.writing import open_own, writing
-from training import checkpoints, placement, profile
-from training.log import Row
+from training import placement
 from training.loop import train
-from training.resume import SET_ASIDE
+from training.recording import profile
+from training.recording.log import Row
+from training.saving import checkpoints
+from training.saving.resume import SET_ASIDE
 from training.track import Member
 
 logger = logging.getLogger(__name__)
@@ -38,7 +40,7 @@ def execute(
     A result has status 'finished' or 'diverged'; the latter has no scores, and the step by which it happened.
 
     Args:
-      profiled: whether to leave a trace of a few steps in `workdir` (training.profile).
+      profiled: whether to leave a trace of a few steps in `workdir` (training.recording.profile).
     Raises:
       ConfigError: the config cannot run, or the folder cannot hold it; nothing was written.
       StorageError: a file could not be written, or W&B took no rows; what was written before is good.

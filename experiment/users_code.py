@@ -48,4 +48,4 @@ def _is_users(path: Path) -> bool:
     """Whether a line there may be a config file's: in no library, Python's own included, nor in this folder."""
     libraries = Path(sysconfig.get_paths()['stdlib'])  # site-packages are below it, or of another name elsewhere
     in_library = 'site-packages' in path.parts or path.is_relative_to(libraries)
-    return path.is_file() and not in_library and path.resolve().parent != Path(__file__).resolve().parent
+    return path.is_file() and not in_library and not path.resolve().is_relative_to(Path(__file__).resolve().parent)

@@ -37,7 +37,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 @pytest.fixture(scope='session', autouse=True)
 def _caches(tmp_path_factory):
     """Tests, and processes that they start, share their compiled programs here, not where the user's are."""
-    from training.program_cache import KEEP_ALL
+    from training.compiling.program_cache import KEEP_ALL
 
     shared = shared_folder(tmp_path_factory) / 'caches'
     jax.config.update('jax_compilation_cache_dir', str(shared / 'tests'))

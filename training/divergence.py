@@ -6,9 +6,9 @@ from pathlib import Path
 from files.checksums import read_verified, with_checksum
 from files.reading import Damaged
 from files.writing import write_json, writing
-from training import log
-from training.log import Mark
 from training.progress import Progress
+from training.recording import log
+from training.recording.log import Mark
 
 NOTE = 'diverged.json'
 FIELDS = ('diverged_step', 'first_bad_operation', 'rows', 'makers')  # of Progress: all that its end is made of

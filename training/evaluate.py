@@ -12,10 +12,10 @@ from data.spec import Spec, Split
 from models import Model, Params
 from training import placement, population
 from training.batches import AHEAD, padded_batches
+from training.compiling.tracing import batch_shapes, sharing
+from training.compiling.xla_options import compiled
 from training.placement import Placement
 from training.step import Evaluation, make_evaluation_step, no_evaluation
-from training.tracing import batch_shapes, sharing
-from training.xla_options import compiled
 
 
 def compile_evaluation(

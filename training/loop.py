@@ -17,15 +17,15 @@ from data.spec import Dataset
 from training import interruption, population
 from training.batches import AHEAD, Fed, batch_rows, fed_to_one, make_feed, on_device
 from training.interruption import Interrupted
-from training.lagged_rows import LaggedRows
 from training.optimiser import Rates
 from training.plan import milestones, total_steps
-from training.profile import Profile
 from training.programs import compile_programs, find_bad_operation
 from training.progress import Spent
+from training.recording.lagged_rows import LaggedRows
+from training.recording.profile import Profile
 from training.results import results
-from training.resume import common_start
 from training.run import Run, score
+from training.saving.resume import common_start
 from training.start import Start
 from training.step import State, Sums, run_keys
 from training.track import Member, Track
@@ -43,7 +43,7 @@ def train(
 
     Args:
       processes: how many train on this machine at the same time, this one included.
-      profiled: whether to leave a trace of a few steps in the first one's folder (training.profile).
+      profiled: whether to leave a trace of a few steps in the first one's folder (training.recording.profile).
     Returns:
       What result.json says of training, one a member: {'status': 'finished'} with sizes, scores, selection, steps and
       times, or {'status': 'diverged', 'diverged_step': the step by which its loss or gradients were not finite}.
@@ -121,7 +121,7 @@ def _run_steps(run: Run, state: State, start: int, stop: int) -> tuple[State, in
     """The state after the steps from `start` to `stop`, the last step, and the seconds that the device idled, at most.
 
     It is the last before `stop` when all members diverged or a signal came. The host runs ahead of an accelerator: it
-    waits for a row's sums a little later (training.lagged_rows), and hears of a divergence without waiting.
+    waits for a row's sums a little later (training.recording.lagged_rows), and hears of a divergence without waiting.
     """
     every, dispatch, resident = run.config.log.every, run.programs.dispatch, on_device(run.dataset.train)
     rows, unheard = LaggedRows(functools.partial(_log_row, run), start), deque()

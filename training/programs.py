@@ -21,16 +21,16 @@ from models.matching import matched
 from training import placement, population
 from training import step as steps
 from training.batches import on_device
-from training.costs import Costs, countable, flops_of_a_step
+from training.compiling.costs import Costs, countable, flops_of_a_step
+from training.compiling.program_cache import CacheCounts, counts
+from training.compiling.tracing import Job, trace_training
+from training.compiling.xla_options import compiled
 from training.evaluate import compile_evaluation
 from training.numerics import first_bad_operation
 from training.optimiser import Rates, relative_learning_rate
 from training.placement import Placement
-from training.program_cache import CacheCounts, counts
+from training.sharing.team import Team
 from training.strategy import longest_dispatch, parts_of_a_share, shares_of_a_batch, steps_per_dispatch
-from training.team import Team
-from training.tracing import Job, trace_training
-from training.xla_options import compiled
 
 
 class Made(NamedTuple):

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from training.log import EMPTY, Mark
+from training.recording.log import EMPTY, Mark
 
 
 class Spent(NamedTuple):
@@ -31,7 +31,7 @@ class Progress(NamedTuple):
     validation: dict[str, float] | None = None  # accuracy and loss at the latest checkpoint that was validated
     best: dict[str, float] | None = None  # those of the best checkpoint
     best_step: int = 0
-    rows: dict[str, Any] = EMPTY._asdict()  # of metrics.jsonl: a training.log.Mark
+    rows: dict[str, Any] = EMPTY._asdict()  # of metrics.jsonl: a training.recording.log.Mark
     makers: Sequence[Maker] = ()  # who made the steps until here, each that differs from the one before it
     diverged_step: int = 0  # by which loss or gradients were not finite; 0: they were, as in every checkpoint
     first_bad_operation: str | None = None  # of that step; None: it was not looked for, or not found

@@ -10,8 +10,8 @@ from data.spec import Dataset
 from training.batches import Feed
 from training.evaluate import evaluate_members
 from training.optimiser import Rates
-from training.profile import Profile
 from training.programs import Programs
+from training.recording.profile import Profile
 from training.start import Start
 from training.step import State
 from training.track import Track

@@ -4,8 +4,8 @@ import logging
 import threading
 import time
 
-from training import program_cache
-from training.program_cache import CacheCounts
+from training.compiling import program_cache
+from training.compiling.program_cache import CacheCounts
 from training.programs import Programs
 
 logger = logging.getLogger(__name__)

@@ -78,7 +78,7 @@ def wholly(steps: int, most: int) -> int:
 
 
 def shares_of_a_batch(config: ConfigDict, where: Placement, flops: int | float, steps: int, processes: int = 1) -> int:
-    """Equal shares of a batch, each computed by a process with cores of its own (training.team); 1: by this one.
+    """Equal shares of a batch, each for a process with cores of its own (training.sharing.team); 1: all by this one.
 
     On a CPU, for one run, where the system `can_share`: `train.shares`, if there are so many cores. Else some, with
     equally many cores each, as far as memory goes, for a run of `steps` steps of `flops` each that makes up for the

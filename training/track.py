@@ -13,12 +13,12 @@ from ml_collections import ConfigDict
 
 from files.reading import Damaged
 from files.writing import StorageError
-from training import checkpoints
-from training.checkpoints import Checkpoints
 from training.divergence import note
-from training.log import EMPTY, Mark, MetricsLog, Row
 from training.progress import UNKNOWN, Maker, Progress, Spent
-from training.resume import set_aside
+from training.recording.log import EMPTY, Mark, MetricsLog, Row
+from training.saving import checkpoints
+from training.saving.checkpoints import Checkpoints
+from training.saving.resume import set_aside
 from training.step import State, Sums
 
 logger = logging.getLogger(__name__)
@@ -37,7 +37,7 @@ class Track:
     """A member's files and progress. Once it has diverged it leaves no rows, and a note in place of checkpoints."""
 
     def __init__(self, member: Member, steps: int, compile_seconds: float, start: int, progress: Progress | None):
-        """`start` and `progress` are of training.resume.common_start."""
+        """`start` and `progress` are of training.saving.resume.common_start."""
         self.config, self.folder, self.report, self.steps = member.config, member.folder, member.report, steps
         self.progress = (progress or Progress(0.0)).by(member.maker)
         self.diverged_step: int | None = self.progress.diverged_step or None

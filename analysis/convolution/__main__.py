@@ -18,7 +18,7 @@ GRID = flags.DEFINE_string('grid', None, 'Rows x columns of tokens. Default: 7x7
 
 def main() -> None:
     from analysis.convolution import report
-    from training.program_cache import use_cache
+    from training.compiling.program_cache import use_cache
 
     use_cache()
     report.report(WORKDIR.value, KERNEL_SIZE.value, GRID.value)

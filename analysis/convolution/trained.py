@@ -7,9 +7,9 @@ import numpy as np
 from analysis.convolution.attention import Bias, Kernel
 from configs.errors import ConfigError
 from experiment import folder
-from experiment.validate import validate
+from experiment.checking.validate import validate
 from models.patches import Grid, patch_grid
-from training.restore import restore_selected
+from training.saving.restore import restore_selected
 
 
 def first_convolution(workdir: Path) -> tuple[Kernel, Bias, Grid]:

@@ -20,12 +20,12 @@ from analysis.extrapolation.scores import Extrapolation, Ready, pair_differences
 from analysis.reading import runs
 from configs.errors import ConfigError
 from experiment import folder
-from experiment.validate import validate
+from experiment.checking.validate import validate
 from files.text import clean
 from models import Images, Model, Outputs, Params
 from models.patches import grid_coordinates, patch_grid
 from training.evaluate import compile_evaluation, evaluate
-from training.restore import restore_selected
+from training.saving.restore import restore_selected
 
 
 def at_resolution(model: Model, side: int, trained: int, patch_size: int | None, policy: str) -> Model:

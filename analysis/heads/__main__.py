@@ -22,7 +22,7 @@ flags.register_validator('workdir', bool, 'the name of a folder would do')
 
 def main() -> None:
     from analysis.heads import report
-    from training.program_cache import use_cache
+    from training.compiling.program_cache import use_cache
 
     use_cache()
     report.report(Path(WORKDIR.value), SPLIT.value, IMAGES.value)

@@ -12,11 +12,11 @@ from configs.errors import ConfigError
 from configs.fields import flatten
 from data.spec import Spec, Split
 from experiment import folder
-from experiment.validate import validate
+from experiment.checking.validate import validate
 from files.text import clean
 from models import Params
 from models.patches import Grid, patch_grid
-from training.restore import restore_selected
+from training.saving.restore import restore_selected
 
 CAPTURED_BYTES = 64 << 20  # attention weights of a batch, all layers together
 

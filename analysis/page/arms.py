@@ -14,7 +14,7 @@ from analysis.formats import ACCURACY, AGAINST, BUDGET, COST, SPEED
 from analysis.reading import records, runs
 from analysis.wording import number, p_value, percent
 from configs.fields import defaults, flatten
-from experiment.unread import unread
+from experiment.checking.unread import unread
 from files.text import clean
 
 

@@ -19,7 +19,7 @@ from analysis.page.pictures import Picture
 from analysis.reading import records, runs
 from configs.fields import flatten
 from files.values import is_number
-from training import log as training_log
+from training.recording import log as training_log
 
 logger = logging.getLogger(__name__)
 

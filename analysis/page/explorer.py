@@ -23,7 +23,7 @@ from analysis.wording import why
 from configs.errors import ConfigError
 from data.spec import Split
 from experiment import folder
-from experiment.validate import validate
+from experiment.checking.validate import validate
 from models.patches import patch_grid
 from models.positions import POSITIONS, AbsolutePositions, NoPositions, overrides
 

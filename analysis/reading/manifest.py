@@ -3,7 +3,7 @@
 from typing import Any, NamedTuple
 
 from analysis.reading.records import seed_of
-from experiment.figure import Figure, Place, check_figure, check_place
+from experiment.sweeping.figure import Figure, Place, check_figure, check_place
 from files.reading import Damaged
 from files.text import clean, shown
 

@@ -12,8 +12,8 @@ from analysis.reading.records import FINISHED, UNFINISHED, Run, is_run, read_run
 from analysis.reading.tuning import Tuning, choose, names
 from configs.errors import ConfigError
 from configs.fields import flatten
-from experiment.figure import Figure, Place
 from experiment.folder import MANIFEST
+from experiment.sweeping.figure import Figure, Place
 from files.reading import Damaged, read_json
 from files.text import clean
 

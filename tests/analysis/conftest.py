@@ -14,7 +14,7 @@ import data
 import models
 from analysis.heads.trained import Trained
 from configs import base
-from experiment.validate import validate
+from experiment.checking.validate import validate
 from files.checksums import with_checksum
 from tests.analysis.arms import BEST, CLOSE, POOR
 

@@ -4,7 +4,7 @@ from absl import flags
 
 from benchmarks import sweep
 from configs import demo
-from experiment.sweep_file import load_sweep
+from experiment.sweeping.sweep_file import load_sweep
 from tests.quick import QUICKLY
 
 TINY = """

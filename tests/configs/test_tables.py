@@ -10,8 +10,8 @@ import pytest
 import data
 from configs import tables
 from configs.fields import flatten
-from experiment import sweeps
-from experiment.sweep_file import load_sweep
+from experiment.sweeping import sweeps
+from experiment.sweeping.sweep_file import load_sweep
 from models.positions import POSITIONS, AbsolutePositions, has_params
 
 FILES = sorted(path for path in Path(tables.__file__).parent.glob('*.py') if path.stem != '__init__')

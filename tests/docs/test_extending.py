@@ -11,7 +11,7 @@ import pytest
 import models
 from configs import base
 from data.spec import Spec
-from experiment.validate import validate
+from experiment.checking.validate import validate
 from models import mixers
 
 PAGE = (Path(__file__).parents[2] / 'docs' / 'extending.md').read_text()

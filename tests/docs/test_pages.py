@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from experiment import sweeps
-from experiment.sweep_file import load_sweep
+from experiment.sweeping import sweeps
+from experiment.sweeping.sweep_file import load_sweep
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / 'README.md').read_text()

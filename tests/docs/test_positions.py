@@ -14,7 +14,7 @@ from analysis.heads.trained import Trained
 from analysis.page.positions import position_pictures
 from configs import base
 from data.spec import Spec
-from experiment.validate import validate
+from experiment.checking.validate import validate
 from models.patches import Coordinates, grid_coordinates
 from models.positions import POSITIONS
 

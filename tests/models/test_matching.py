@@ -14,8 +14,8 @@ from configs import base, digits, fashion_mnist
 from configs.errors import ConfigError
 from data.spec import Spec
 from experiment import folder
+from experiment.checking.validate import validate
 from experiment.run import execute
-from experiment.validate import validate
 from models import matching
 from models.accounting import count_params, forward_flops
 from models.mixers import MIXERS

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from models.accounting import peak_memory_bytes
-from training.xla_options import KEEP_BARRIERS
+from training.compiling.xla_options import KEEP_BARRIERS
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from models import winograd
 from models.accounting import train_step_flops
 from models.convolve import convolve
 from tests.draws import normal
-from training.xla_options import KEEP_BARRIERS, SUMS_ALONE
+from training.compiling.xla_options import KEEP_BARRIERS, SUMS_ALONE
 
 OPTIONS = {'dimension_numbers': ('NHWC', 'HWIO', 'NHWC')}
 SAME = ((1, 1), (1, 1))

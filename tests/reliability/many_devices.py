@@ -21,10 +21,12 @@ from data.rows import Rows
 from models import convolve
 from models.accounting import train_step_flops
 from tests.experiments import small
-from training import batches, checkpoints, evaluate, loop, placement, step, tracing, xla_options
-from training.log import read_rows
+from training import batches, evaluate, loop, placement, step
+from training.compiling import tracing, xla_options
 from training.optimiser import Rates
 from training.progress import Progress
+from training.recording.log import read_rows
+from training.saving import checkpoints
 from training.track import Member
 
 COUNTS = (1, 2, 8)

@@ -13,9 +13,9 @@ import numpy as np
 
 from data import spec
 from experiment import folder
-from training import checkpoints
-from training.log import read_rows
-from training.restore import model_and_state
+from training.recording.log import read_rows
+from training.saving import checkpoints
+from training.saving.restore import model_and_state
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 

@@ -16,10 +16,10 @@ from files.checksums import SEAL, check, seal
 from files.reading import Damaged
 from files.writing import StorageError
 from tests.reliability.runs import timeless
-from training import checkpoints
-from training.log import read_rows
-from training.restore import restore_selected
-from training.resume import resume
+from training.recording.log import read_rows
+from training.saving import checkpoints
+from training.saving.restore import restore_selected
+from training.saving.resume import resume
 
 
 def truncate(path):

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 
 from experiment import folder
-from experiment.validate import validate
+from experiment.checking.validate import validate
 from tests.reliability.runs import timeless
-from training.log import read_rows
-from training.restore import restore_selected
+from training.recording.log import read_rows
+from training.saving.restore import restore_selected
 
 ROOT = Path(__file__).resolve().parents[2]
 FIELDS = {

@@ -9,10 +9,11 @@ import pytest
 
 from models import Model, Outputs
 from tests.reliability.runs import timeless
-from training import checkpoints, loop, results
-from training.lagged_rows import LaggedRows
-from training.log import read_rows
+from training import loop, results
 from training.optimiser import Rates
+from training.recording.lagged_rows import LaggedRows
+from training.recording.log import read_rows
+from training.saving import checkpoints
 from training.step import initial_state, make_train_step
 
 

@@ -25,8 +25,8 @@ from models import MODELS
 from models.matching import MATCHES
 from models.mixers import MIXERS
 from models.positions import POSITIONS
-from training.log import read_rows
 from training.optimiser import Rates
+from training.recording.log import read_rows
 
 SHARDS = 8
 TINY = {

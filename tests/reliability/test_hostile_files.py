@@ -19,13 +19,14 @@ from analysis.reading import runs
 from configs import base
 from configs.errors import ConfigError
 from data import cache, tfds_source
-from experiment import folder, sweeps
-from experiment.manifest import open_sweep
+from experiment import folder
 from experiment.run import execute
+from experiment.sweeping import sweeps
+from experiment.sweeping.manifest import open_sweep
 from files import reading
 from files.writing import StorageError
 from tests.analysis.conftest import Workdir
-from training.log import read_rows
+from training.recording.log import read_rows
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -389,7 +390,7 @@ def test_nothing_on_disk_is_a_pickle():
 
 
 def test_a_config_from_a_folder_is_checked_like_any_other(tmp_path):
-    from experiment.validate import validate
+    from experiment.checking.validate import validate
 
     tree = base.get_config().to_dict()
     tree['model']['embed_dim'] = [64]

@@ -14,9 +14,9 @@ from analysis import formats, tables
 from analysis.page import write
 from analysis.reading import runs
 from configs import base
-from experiment import sweeps
-from experiment.manifest import open_sweep
 from experiment.run import execute
+from experiment.sweeping import sweeps
+from experiment.sweeping.manifest import open_sweep
 from files.checksums import with_checksum
 
 FIELDS = {

@@ -22,7 +22,7 @@ from tests.reliability.runs import (
     stop_when,
     wait_until,
 )
-from training.checkpoints import latest_step
+from training.saving.checkpoints import latest_step
 from training.strategy import can_share
 
 # Each list is the life of one run: where it is killed, again and again, before it is left alone. 20 kills.
@@ -76,7 +76,7 @@ def helpers(process):
     """The processes that compute shares of the batches of a command's run."""
     path = Path(f'/proc/{process.pid}/task/{process.pid}/children')
     started = path.read_text().split() if path.exists() else []
-    return [int(pid) for pid in started if 'training.teammate' in command_line(pid)]
+    return [int(pid) for pid in started if 'training.sharing.teammate' in command_line(pid)]
 
 
 def command_line(pid):

@@ -11,7 +11,7 @@ import pytest
 from files.checksums import check
 from tests.data.prepared import pairs, random_images, write
 from tests.reliability.runs import SMALL, assert_same_end, finish, start, wait_until
-from training import checkpoints
+from training.saving import checkpoints
 
 SIZE = 6 * 2**20  # bytes
 

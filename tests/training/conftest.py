@@ -4,7 +4,7 @@ import jax
 import pytest
 from jax.experimental.compilation_cache import compilation_cache
 
-from training import program_cache
+from training.compiling import program_cache
 
 
 @pytest.fixture

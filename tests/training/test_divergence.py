@@ -10,9 +10,9 @@ import pytest
 from files import reading
 from files.checksums import with_checksum
 from files.writing import StorageError
-from training import log
 from training.divergence import NOTE, forget, note, noted
 from training.progress import Progress
+from training.recording import log
 
 MAKERS = [{'code': {'sha256': '0'}}, {'code': {'sha256': '1'}}]
 

@@ -12,13 +12,14 @@ import pytest
 import data
 from files.writing import StorageError
 from tests.experiments import small
-from training import checkpoints, interruption, loop, results
+from training import interruption, loop, results
 from training.evaluate import compile_evaluation, evaluate
 from training.interruption import Interrupted
-from training.log import MetricsLog, read_rows
 from training.programs import compile_programs
 from training.progress import UNKNOWN, Spent
-from training.restore import restore_selected
+from training.recording.log import MetricsLog, read_rows
+from training.saving import checkpoints
+from training.saving.restore import restore_selected
 from training.track import Member
 
 
@@ -298,7 +299,7 @@ def test_evaluating_again_gives_what_training_reported(config, tmp_path):
 
 def test_a_folder_without_checkpoints_says_so(config, tmp_path):
     from configs.errors import ConfigError
-    from training.restore import restore_selected
+    from training.saving.restore import restore_selected
 
     shutil.rmtree(tmp_path / 'checkpoints', ignore_errors=True)
     with pytest.raises(ConfigError, match='no checkpoint'):
@@ -364,7 +365,7 @@ def test_rows_hold_the_rate_that_their_step_used(config, tmp_path):
 def test_bfloat16_compute_keeps_float32_params(config, tmp_path):
     import jax
 
-    from training.restore import restore_selected
+    from training.saving.restore import restore_selected
 
     config.train.compute_dtype = 'bfloat16'
     result = run(config, tmp_path)

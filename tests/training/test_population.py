@@ -17,10 +17,11 @@ import pytest
 import data
 from tests.experiments import small
 from tests.reliability.runs import timeless
-from training import checkpoints, interruption, loop, placement, population
+from training import interruption, loop, placement, population
 from training.divergence import NOTE
 from training.interruption import Interrupted
-from training.log import read_rows
+from training.recording.log import read_rows
+from training.saving import checkpoints
 from training.step import State
 from training.track import Member
 
@@ -334,7 +335,8 @@ import numpy as np
 import models
 from data.spec import Spec
 from tests.experiments import small
-from training import placement, population, programs
+from training import placement, population
+from training import programs
 from training.step import initial_state
 
 config = small()

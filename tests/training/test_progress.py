@@ -1,7 +1,7 @@
 import itertools
 
-from training.log import EMPTY
 from training.progress import Progress, Spent
+from training.recording.log import EMPTY
 
 SCORES = [{'accuracy': accuracy, 'loss': loss} for accuracy in (0.5, 0.6) for loss in (1.0, 2.0)]
 

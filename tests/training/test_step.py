@@ -10,9 +10,9 @@ from data.spec import Spec, Split
 from models.accounting import peak_memory_bytes
 from tests.draws import normal
 from training import step as steps
+from training.compiling.xla_options import compiled
 from training.evaluate import evaluate, per_class_accuracy
 from training.optimiser import Rates, build_optimiser, relative_learning_rate
-from training.xla_options import compiled
 
 SPEC = Spec('small', (8, 8, 1), 3, ('a', 'b', 'c'), flip=True)
 

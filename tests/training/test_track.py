@@ -3,7 +3,7 @@
 import jax.numpy as jnp
 
 from tests.experiments import small
-from training.log import holds, read_rows
+from training.recording.log import holds, read_rows
 from training.step import Sums
 from training.track import Member, Track
 

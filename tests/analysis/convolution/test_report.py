@@ -14,10 +14,10 @@ from analysis.convolution.trained import first_convolution
 from configs import base
 from configs.errors import ConfigError
 from experiment import folder
-from experiment.validate import validate
-from training import checkpoints
+from experiment.checking.validate import validate
 from training.progress import Progress
-from training.restore import restore_selected
+from training.saving import checkpoints
+from training.saving.restore import restore_selected
 from training.step import state_shapes
 
 ROOT = Path(__file__).parents[3]

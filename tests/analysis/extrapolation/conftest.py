@@ -12,12 +12,13 @@ import pytest
 import data
 import models
 from analysis.extrapolation import measure
-from experiment import folder, schedule, sweeps
-from experiment.manifest import open_sweep
+from experiment import folder
+from experiment.sweeping import schedule, sweeps
+from experiment.sweeping.manifest import open_sweep
 from tests.analysis.extrapolation.sweep import POLICIES, SEEDS, SIDES, experiment
 from tests.once import once
-from training import checkpoints
 from training.progress import Progress
+from training.saving import checkpoints
 from training.step import state_shapes
 
 

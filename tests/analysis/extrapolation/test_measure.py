@@ -20,7 +20,7 @@ from experiment import folder
 from files.writing import write_json
 from models.patches import grid_coordinates
 from tests.analysis.extrapolation.sweep import POLICIES, SEEDS, experiment, run_names
-from training.restore import restore_selected
+from training.saving.restore import restore_selected
 
 
 def test_the_trained_resolution_is_what_training_reported(trained, found):

@@ -21,11 +21,11 @@ from configs import base
 from configs.errors import ConfigError
 from data.spec import Split
 from experiment import folder
+from experiment.checking.validate import validate
 from experiment.run import execute
-from experiment.validate import validate
-from training import checkpoints
 from training.progress import Progress
-from training.restore import restore_selected
+from training.saving import checkpoints
+from training.saving.restore import restore_selected
 from training.step import state_shapes
 
 ROOT = Path(__file__).resolve().parents[3]

@@ -9,9 +9,9 @@ import pytest
 from analysis.page import write
 from analysis.reading.runs import read
 from configs import base
-from experiment import sweeps
-from experiment.manifest import open_sweep
 from experiment.run import execute
+from experiment.sweeping import sweeps
+from experiment.sweeping.manifest import open_sweep
 from tests.analysis.page.hand_built import OFFSETS, look_at
 
 FIELDS = {

@@ -9,9 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 
 import models
-from experiment.validate import validate
-from training import checkpoints
+from experiment.checking.validate import validate
 from training.progress import Progress
+from training.saving import checkpoints
 from training.step import initial_state
 
 OFFSETS = ((0, 1), (1, -1))  # rows and columns: where its two heads look

@@ -5,10 +5,10 @@ from matplotlib.figure import Figure
 
 import data
 from analysis.page import pictures, positions
-from experiment.validate import validate
+from experiment.checking.validate import validate
 from models.positions import POSITIONS
 from training import loop
-from training.restore import restore_selected
+from training.saving.restore import restore_selected
 from training.track import Member
 
 KINDS = {  # what is drawn of each, by the ends of the pictures' names

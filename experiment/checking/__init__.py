@@ -1,0 +1,1 @@
+"""Whether a config can work, said before anything is written."""

@@ -1,0 +1,51 @@
+import threading
+
+import numpy as np
+import pytest
+
+from files.checksums import SEAL
+from training.progress import Progress
+from training.saving import checkpoints
+from training.step import State, Sums
+
+
+@pytest.fixture
+def state():
+    return State(np.int32(1), {'w': np.zeros(3, np.float32)}, {'m': np.zeros(3, np.float32)}, Sums.zeros())
+
+
+def test_folders_that_are_no_steps_are_no_checkpoints(tmp_path):
+    for name in ('12', '3', '007', '²', '٣', '0', 'tmp.4', '-1'):
+        (tmp_path / 'checkpoints' / name).mkdir(parents=True)
+    assert checkpoints.steps(tmp_path) == [3, 12]
+
+
+def test_what_is_saved_is_the_state_as_it_was_when_that_was_asked(tmp_path, state):
+    """The next step may write over its arrays before they are on disk."""
+    saving, begin = checkpoints.Checkpoints(tmp_path, 1), threading.Event()
+    checkpoints._beginning.submit(begin.wait)
+    saving.save(1, state, Progress(0.0, validation={'accuracy': 0.5, 'loss': 1.0}))
+    state.params['w'][:] = 7
+    begin.set()
+    saving.close()
+    saved, _ = checkpoints.read(tmp_path, 1, state)
+    np.testing.assert_array_equal(saved.params['w'], 0)
+
+
+@pytest.mark.parametrize('accuracy', [0.0, 0.5])
+def test_a_step_that_was_not_validated_is_never_the_best(tmp_path, state, accuracy):
+    """Not even beside one that recognised nothing."""
+    saving = checkpoints.Checkpoints(tmp_path, 1)
+    for step, loss, validated in ((1, 2.0, True), (2, 2.0, False), (3, 3.0, True)):
+        progress = Progress(0.0, validation={'accuracy': accuracy, 'loss': loss})
+        saving.save(step, state, progress, validated=validated)
+    saving.close()
+    assert checkpoints.steps(tmp_path) == [1, 3]
+
+
+def test_the_latest_checkpoint_is_one_that_was_written_to_its_end(tmp_path):
+    for step in (3, 5):
+        (tmp_path / 'checkpoints' / str(step)).mkdir(parents=True)
+    assert checkpoints.latest_step(tmp_path) == 0
+    (tmp_path / 'checkpoints' / '3' / SEAL).touch()
+    assert checkpoints.latest_step(tmp_path) == 3

@@ -1,0 +1,1 @@
+"""Programs of XLA: traced, counted, compiled, and kept on disk."""

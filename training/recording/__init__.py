@@ -1,0 +1,1 @@
+"""What a run tells as it trains: rows of metrics, and a trace."""

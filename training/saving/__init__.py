@@ -1,0 +1,1 @@
+"""Checkpoints: written, and gone on from."""

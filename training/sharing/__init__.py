@@ -1,0 +1,1 @@
+"""One batch, computed by several processes of a machine."""
