@@ -90,16 +90,33 @@ def compile_programs(
       only: the devices to train on; None: all among which the work divides (training.placement).
       processes: how many train on this machine at the same time, this one included.
     """
-    fields = json.dumps(program_fields(config), sort_keys=True)
-    longest = longest_dispatch(config, total_steps)
-    resident = len(dataset.train.labels) if on_device(dataset.train) else None
-    where = placement.of_training(config, size, only=only)
+    wanted = _Wanted(
+        fields=json.dumps(program_fields(config), sort_keys=True),
+        spec=dataset.spec,
+        total_steps=total_steps,
+        longest=longest_dispatch(config, total_steps),
+        resident=len(dataset.train.labels) if on_device(dataset.train) else None,
+        where=placement.of_training(config, size, only=only),
+        processes=processes,
+    )
     with _finding:  # two threads at once would each make a slot
-        slot = _slot(fields, dataset.spec, total_steps, longest, resident, where, processes)
+        slot = _slot(wanted)
     with slot.lock:  # whoever comes while another thread compiles the same waits for it
         if slot.programs is None:
-            slot.programs = _compile(fields, dataset.spec, total_steps, longest, resident, where, processes)
+            slot.programs = _compile(wanted)
         return slot.programs
+
+
+class _Wanted(NamedTuple):
+    """All that programs follow from; two runs of which it is equal share theirs."""
+
+    fields: str  # `program_fields`, as JSON, which can be hashed
+    spec: Spec
+    total_steps: int
+    longest: int  # steps of a dispatch, at most (training.strategy.longest_dispatch)
+    resident: int | None  # training images, where they live on the device; None: a dispatch brings its own
+    where: Placement
+    processes: int
 
 
 class _Slot:
@@ -113,14 +130,12 @@ _finding = threading.Lock()
 
 
 @functools.lru_cache(maxsize=MOST_KEPT)
-def _slot(*which: Any) -> _Slot:
+def _slot(wanted: _Wanted) -> _Slot:
     return _Slot()
 
 
-def _compile(
-    fields: str, spec: Spec, total_steps: int, longest: int, resident: int | None, where: Placement, processes: int
-) -> Programs:
-    """`longest`: training.strategy's; `resident`: images that live on the device; None: a dispatch brings its own."""
+def _compile(wanted: _Wanted) -> Programs:
+    fields, spec, total_steps, longest, resident, where, processes = wanted
     began, mark = time.perf_counter(), counts()
     config = _without_arguments(fields)
     model = steps.build_model(config, spec)
