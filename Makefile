@@ -7,10 +7,10 @@
 # make lock   pin requirements anew
 #
 # Each target makes what it needs: .tools/ (uv), .venv/ (patchwise), .venv-prepare/ (TensorFlow, for `make data`),
-# .venv-bench/ (PyTorch, for `make bench`).
+# .venv-bench/ (PyTorch, for `make bench`). .venv is made anew, without what else was installed in it, where the lock has
+# changed, where PYTHON asks for another version than it has, and where the Python it was made with has gone.
 # ACCELERATOR=cuda or tpu installs requirements/$(ACCELERATOR).txt in place of the CPU lock.
 
-PYTHON ?= python3
 ACCELERATOR ?= cpu
 DATASET ?= fashion_mnist
 PREPARE ?=
@@ -26,12 +26,19 @@ endif
 
 UV := .tools/bin/uv
 RUN := .venv/bin/python
+
+# The version that .venv has, which is nothing where it does not run; asked for none, it keeps that.
+VERSION = $(shell "$(1)" -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null)
+HAS := $(call VERSION,$(RUN))
+PYTHON ?= $(if $(HAS),$(RUN),python3)
+WANTED := $(call VERSION,$(PYTHON))
+WITH_PIP := $(if $(filter-out $(RUN),$(PYTHON)),$(PYTHON),python3)
 # Where it is set, as in many images of containers, every process would compile all that it imports anew, which is most
 # of its start. Packages are compiled once, as they are installed; what is here, by the first process that imports it.
 unexport PYTHONDONTWRITEBYTECODE
-INSTALL := $(UV) pip install --compile-bytecode --python $(RUN)
+INSTALL := $(UV) pip install --compile-bytecode --build-constraints requirements/build.txt --python $(RUN)
 
-.PHONY: setup demo test lint data bench lock clean
+.PHONY: setup demo test lint data bench lock clean anew
 .DELETE_ON_ERROR:
 
 setup: .venv/.installed-$(ACCELERATOR)
@@ -54,26 +61,27 @@ bench: .venv/.installed-$(ACCELERATOR) .venv-bench/.installed
 	@set -e; for name in $(BENCH); do $(RUN) -m benchmarks.$$name; done
 
 # By pip rather than uv: it brings what of CUDA this build of torch asks for, which is nothing where that is for the CPU.
-.venv-bench/.installed: requirements/bench.txt
-	$(PYTHON) -m venv .venv-bench
+.venv-bench/.installed: requirements/bench.txt | $(UV)
+	$(UV) venv --quiet --clear --seed --no-python-downloads --python "$(PYTHON)" .venv-bench
 	.venv-bench/bin/python -m pip install --quiet --disable-pip-version-check -r $<
 	@touch $@
 
 # uv is fetched with pip into a folder of ours: Debian's pip refuses to touch the system's own packages.
 $(UV):
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
-	  { echo "patchwise needs Python 3.11 to 3.13; $(PYTHON) is older: make PYTHON=/path/to/python3.11" >&2; exit 2; }
-	@$(PYTHON) -m pip --version >/dev/null 2>&1 || \
+	@"$(WITH_PIP)" -m pip --version >/dev/null 2>&1 || \
 	  { echo "pip is missing: apt-get install python3-pip" >&2; exit 2; }
-	$(PYTHON) -m pip install --quiet --disable-pip-version-check --target .tools uv
+	PIP_USER=0 "$(WITH_PIP)" -m pip install --quiet --disable-pip-version-check --target .tools uv==0.13.9
 
-.venv/bin/python: | $(UV)
-	$(UV) venv --quiet --no-python-downloads --python $(PYTHON) .venv
-
-.venv/.installed-cpu .venv/.installed-cuda .venv/.installed-tpu: $(LOCK) | .venv/bin/python
+.venv/.installed-cpu .venv/.installed-cuda .venv/.installed-tpu: $(LOCK) | $(UV)
+	@case "$(WANTED)" in 3.11|3.12|3.13) ;; *) \
+	  echo "patchwise needs Python 3.11 to 3.13; $(PYTHON) is $(or $(WANTED),not there). uv can bring one:" >&2; \
+	  echo '  $(UV) python install 3.13; make PYTHON="$$($(UV) python find 3.13)" $(MAKECMDGOALS)' >&2; exit 2;; esac
+	$(UV) venv --quiet --clear --no-python-downloads --python "$(PYTHON)" .venv
 	$(INSTALL) -r $(LOCK)
-	@rm -f .venv/.installed-*
 	@touch $@
+ifneq ($(HAS),$(WANTED))
+.venv/.installed-$(ACCELERATOR): anew
+endif
 
 .venv/.installed-dev: requirements/dev.txt .venv/.installed-$(ACCELERATOR)
 	$(INSTALL) -r requirements/dev.txt
