@@ -200,8 +200,9 @@ def _build(folder: Path, fingerprint: dict, build: Callable[[Allocate], None]) -
         try:
             array = np.lib.format.open_memmap(path, 'w+', np.dtype(dtype), shape)
             # A sparse file on a full disk is a bus error at some later write; claimed here, it is an error to catch.
-            with path.open('r+b') as file:
-                os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+            if hasattr(os, 'posix_fallocate'):  # macOS has none
+                with path.open('r+b') as file:
+                    os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
         except OSError as error:
             raise _Unwritable(error.strerror) from error
         arrays[name] = array

@@ -16,7 +16,9 @@ from machine.cores import cores_allowed
 ROOT = Path(__file__).resolve().parent.parent
 MAKERS = ('data', 'experiment', 'files', 'machine', 'models', 'training')  # the packages that make a run's numbers
 USUALLY = {'jax_default_prng_impl': 'threefry2x32', 'jax_threefry_partitionable': True}  # JAX's own defaults
-VECTORS = {'avx512f': 'AVX-512', 'avx2': 'AVX2', 'avx': 'AVX'}  # by Linux's flag, the widest first
+# By Linux's flag, the widest first.
+VECTORS = {'avx512f': 'AVX-512', 'avx2': 'AVX2', 'avx': 'AVX', 'sve2': 'SVE2', 'sve': 'SVE'}
+ARM = ('CPU implementer', 'CPU variant', 'CPU part')  # what Linux tells of a core in place of a name
 
 
 def git() -> dict[str, str | bool | None]:
@@ -84,8 +86,10 @@ def cpu_model(told_in: Path = Path('/proc/cpuinfo')) -> str:
     """What this machine's CPU is called, and its widest vectors: some clouds give several of a maker's one name."""
     try:
         lines = told_in.read_text().splitlines()
-        told = {name.strip(): value for name, _, value in (line.partition(': ') for line in lines)}
-        vectors = next((called for flag, called in VECTORS.items() if flag in told.get('flags', '').split()), '')
-        return ', '.join(filter(None, (told['model name'], vectors)))
-    except (OSError, KeyError):
+    except OSError:
         return platform.processor() or platform.machine()
+    told = {name.strip(): value for name, _, value in (line.partition(': ') for line in lines)}
+    core = ' '.join([platform.machine(), *(told[name] for name in ARM if name in told)])
+    flags = told.get('flags', told.get('Features', '')).split()
+    vectors = next((called for flag, called in VECTORS.items() if flag in flags), '')
+    return ', '.join(filter(None, (told.get('model name', core), vectors)))

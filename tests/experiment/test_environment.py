@@ -19,6 +19,22 @@ def test_cpus_of_one_name_that_round_otherwise_are_told_apart(flags, called, tmp
     assert cpu_model(told_in) == called
 
 
+def test_cores_of_arm_which_have_no_name_are_told_apart(tmp_path):
+    told_in = tmp_path / 'cpuinfo'
+    names = set()
+    for variant, part, features in [
+        ('0x1', '0xd0c', 'fp asimd'),
+        ('0x1', '0xd40', 'fp sve'),
+        ('0x0', '0xd4f', 'sve sve2'),
+    ]:
+        told_in.write_text(
+            f'Features\t: {features}\nCPU implementer\t: 0x41\nCPU variant\t: {variant}\nCPU part\t: {part}\n'
+        )
+        names.add(cpu_model(told_in))
+    assert len(names) == 3
+    assert any(name.endswith('0x41 0x0 0xd4f, SVE2') for name in names)
+
+
 def test_a_system_that_does_not_tell_has_a_name_too(tmp_path):
     assert cpu_model(tmp_path / 'missing')
     (tmp_path / 'cpuinfo').write_text('processor : 0\n')
