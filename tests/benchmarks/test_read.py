@@ -1,15 +1,13 @@
 import json
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 from benchmarks import read
 from benchmarks.read import ASKED, CACHED, TOUCHED
-
-ROOT = Path(__file__).resolve().parents[2]
+from experiment.environment import ROOT
 
 
 @pytest.fixture

@@ -1,13 +1,12 @@
 import json
-from pathlib import Path
 
 import pytest
 
 from benchmarks import train_step
 from configs.errors import ConfigError
+from experiment.environment import ROOT
 from training.optimiser import Rates
 
-ROOT = Path(__file__).resolve().parents[2]
 PYTHON = ROOT / '.venv-bench' / 'bin' / 'python'
 
 VIT = train_step.Size('small ViT', 8, 1, 4, train_step.vit(16, 2, 2, 4))

@@ -2,7 +2,6 @@ import json
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import jax
 import numpy as np
@@ -12,8 +11,7 @@ import benchmarks
 from benchmarks import timing, window
 from benchmarks.window import FULL, MASKED, WINDOWED, Case
 from configs.errors import ConfigError
-
-ROOT = Path(__file__).resolve().parents[2]
+from experiment.environment import ROOT
 
 
 @pytest.mark.parametrize('case', [Case((1, 300), 8, 1), Case((16, 15), 3, 2), Case((3, 3), 3, 2)], ids=str)

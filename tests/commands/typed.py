@@ -3,9 +3,8 @@
 import os
 import subprocess
 import sys
-from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
+from experiment.environment import ROOT
 
 SMALL = [
     '--config.model.embed_dim=16',

@@ -13,10 +13,9 @@ import numpy as np
 import pytest
 
 from data import cache
+from experiment.environment import ROOT
 from files.writing import StorageError
 from tests.data.caches import IMAGES, LABELS, SOURCE, Builder, assert_whole, overwrite, temporaries, warnings
-
-ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture

@@ -6,14 +6,12 @@ Real preparing takes minutes and TensorFlow: it is `.ci/run`'s, before the tests
 import json
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 import tensorflow_datasets as tfds
 
 from data import debian_files, prepare, prepare_environment
-
-ROOT = Path(__file__).resolve().parents[2]
+from experiment.environment import ROOT
 
 
 def run(capsys, *arguments):

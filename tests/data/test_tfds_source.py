@@ -16,9 +16,9 @@ from tensorflow_datasets.testing.mocking import RandomFakeGenerator
 from configs import base
 from configs.errors import ConfigError
 from data import tfds_catalog, tfds_source
+from experiment.environment import ROOT
 from tests.data.prepared import by_content, pairs, random_images, write
 
-ROOT = Path(__file__).resolve().parents[2]
 DEBIAN = Path('/usr/share/datasets/fashion-mnist')
 
 

@@ -1,7 +1,6 @@
 """What docs/extending.md promises: its mixer is whole, and learns."""
 
 import re
-from pathlib import Path
 
 import jax
 import numpy as np
@@ -12,9 +11,10 @@ import models
 from configs import base
 from data.spec import Spec
 from experiment.checking.validate import validate
+from experiment.environment import ROOT
 from models import mixers
 
-PAGE = (Path(__file__).parents[2] / 'docs' / 'extending.md').read_text()
+PAGE = (ROOT / 'docs' / 'extending.md').read_text()
 
 
 @pytest.fixture

@@ -1,14 +1,13 @@
 """The pages' tables are those of results/ and benchmarks/, number by number, and their links lead somewhere."""
 
 import re
-from pathlib import Path
 
 import pytest
 
+from experiment.environment import ROOT
 from experiment.sweeping import sweeps
 from experiment.sweeping.sweep_file import load_sweep
 
-ROOT = Path(__file__).parents[2]
 README = (ROOT / 'README.md').read_text()
 PAGES = [ROOT / 'README.md', *sorted(ROOT.glob('[!.]*/*.md'))]
 

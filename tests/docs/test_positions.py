@@ -1,7 +1,6 @@
 """What docs/positions.md promises: its example is whole, and its table is the registry's."""
 
 import re
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -15,10 +14,11 @@ from analysis.page.positions import position_pictures
 from configs import base
 from data.spec import Spec
 from experiment.checking.validate import validate
+from experiment.environment import ROOT
 from models.patches import Coordinates, grid_coordinates
 from models.positions import POSITIONS
 
-PAGE = (Path(__file__).parents[2] / 'docs' / 'positions.md').read_text()
+PAGE = (ROOT / 'docs' / 'positions.md').read_text()
 
 
 @pytest.fixture

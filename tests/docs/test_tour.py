@@ -6,7 +6,8 @@ from pathlib import Path
 import nbformat
 from nbclient import NotebookClient
 
-ROOT = Path(__file__).resolve().parents[2]
+from experiment.environment import ROOT
+
 TOUR = ROOT / 'docs' / 'tour.ipynb'
 
 

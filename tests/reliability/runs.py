@@ -13,11 +13,10 @@ import numpy as np
 
 from data import spec
 from experiment import folder
+from experiment.environment import ROOT
 from training.recording.log import read_rows
 from training.saving import checkpoints
 from training.saving.restore import model_and_state
-
-ROOT = Path(__file__).resolve().parent.parent.parent
 
 # Half a minute of steps at most, dropout and augmentation on, rows that end between checkpoints.
 SMALL = (

@@ -4,7 +4,6 @@ import json
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import jax
 import numpy as np
@@ -12,11 +11,11 @@ import pytest
 
 from experiment import folder
 from experiment.checking.validate import validate
+from experiment.environment import ROOT
 from tests.reliability.runs import timeless
 from training.recording.log import read_rows
 from training.saving.restore import restore_selected
 
-ROOT = Path(__file__).resolve().parents[2]
 FIELDS = {
     'deterministic': True, 'data.name': 'synthetic', 'data.synthetic.image_size': 8, 'data.augment.crop': 1,
     'data.synthetic.train_examples': 110, 'data.synthetic.test_examples': 37, 'model.embed_dim': 16, 'model.depth': 1,

@@ -8,7 +8,6 @@ import shutil
 import socket
 import subprocess
 import tempfile
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -20,6 +19,7 @@ from configs import base
 from configs.errors import ConfigError
 from data import cache, tfds_source
 from experiment import folder
+from experiment.environment import ROOT
 from experiment.run import execute
 from experiment.sweeping import sweeps
 from experiment.sweeping.manifest import open_sweep
@@ -27,8 +27,6 @@ from files import reading
 from files.writing import StorageError
 from tests.analysis.conftest import Workdir
 from training.recording.log import read_rows
-
-ROOT = Path(__file__).resolve().parents[2]
 
 
 def write(content):

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from experiment.environment import ROOT
 from tests.quick import QUICKLY
 
-ROOT = Path(__file__).resolve().parents[2]
 LISTEN, UNCONNECTED = '0A', '07'  # as the kernel writes them: of TCP, and of UDP
 
 pytestmark = pytest.mark.skipif(not Path('/proc/net/tcp').exists(), reason='asks the kernel of Linux')

@@ -12,10 +12,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from experiment.environment import ROOT
 from tests.once import once
 from tests.quick import QUICKLY
 
-ROOT = Path(__file__).resolve().parents[2]
 # Time is what little optimisation saves here; and a process that waits for the CPU is not stuck.
 FLAGS = f'--xla_force_host_platform_device_count=8 --xla_cpu_collective_call_terminate_timeout_seconds=600 {QUICKLY}'
 TOLERANCE = 1e-5  # of a loss, in nats

@@ -2,15 +2,13 @@ import json
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import jax
 import pytest
 
 from configs import base
+from experiment.environment import ROOT
 from training import placement
-
-ROOT = Path(__file__).resolve().parents[2]
 
 # Of each case: how many devices share the work, and along which axes its arrays lie on them.
 EIGHT = """

@@ -8,13 +8,13 @@ import shutil
 import signal
 import subprocess
 import sys
-from pathlib import Path
 
 import jax
 import numpy as np
 import pytest
 
 import data
+from experiment.environment import ROOT
 from tests.experiments import small
 from tests.reliability.runs import timeless
 from training import interruption, loop, placement, population
@@ -24,8 +24,6 @@ from training.recording.log import read_rows
 from training.saving import checkpoints
 from training.step import State
 from training.track import Member
-
-ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture

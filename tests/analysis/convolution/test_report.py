@@ -2,7 +2,6 @@ import contextlib
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import jax
 import numpy as np
@@ -15,12 +14,11 @@ from configs import base
 from configs.errors import ConfigError
 from experiment import folder
 from experiment.checking.validate import validate
+from experiment.environment import ROOT
 from training.progress import Progress
 from training.saving import checkpoints
 from training.saving.restore import restore_selected
 from training.step import state_shapes
-
-ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture

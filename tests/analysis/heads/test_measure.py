@@ -22,13 +22,12 @@ from configs.errors import ConfigError
 from data.spec import Split
 from experiment import folder
 from experiment.checking.validate import validate
+from experiment.environment import ROOT
 from experiment.run import execute
 from training.progress import Progress
 from training.saving import checkpoints
 from training.saving.restore import restore_selected
 from training.step import state_shapes
-
-ROOT = Path(__file__).resolve().parents[3]
 
 
 def small(**fields):

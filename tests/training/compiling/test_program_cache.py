@@ -4,14 +4,12 @@ import os
 import re
 import subprocess
 import sys
-from pathlib import Path
 
 import jax
 import pytest
 
+from experiment.environment import ROOT
 from training.compiling.program_cache import CacheCounts, slow_start, trim
-
-ROOT = Path(__file__).resolve().parents[3]
 
 # A loop, donated arguments, drawing, a convolution's gradient: what a step is made of. Prints bits and counts.
 PROGRAM = """

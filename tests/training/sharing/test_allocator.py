@@ -2,11 +2,10 @@ import os
 import platform
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[3]
+from experiment.environment import ROOT
 
 # Pages that the kernel had to hand out in thirty of what `churn` does.
 PAGES = """
