@@ -21,7 +21,7 @@ SELECTIONS = ('best', 'last')  # what checkpoint.select can be
 def get_config() -> ConfigDict:
     config = ConfigDict()
     config.seed = 0  # initial params, data order, augmentation, dropout; never the splits
-    config.deterministic = False  # bit-identical reruns on a GPU too, with slower kernels; on CPU and TPU always
+    config.deterministic = False  # bit-identical reruns on a GPU too, with slower kernels; on a CPU they always are
 
     config.data = data = ConfigDict()
     data.name = 'digits'  # digits | digit_pairs | synthetic | any TFDS image-classification dataset
@@ -66,10 +66,12 @@ def get_config() -> ConfigDict:
     model.attention_kernel = (
         'xla'  # xla | cudnn: fused, on NVIDIA GPUs, where it supports the case; else xla, with a warning
     )
-    model.remat = False  # blocks' activations are computed again in the backward pass: less memory, a third more time
+    model.remat = False  # compute blocks' activations again in the backward pass: less memory, a third more FLOPs
     model.resnet_width = 64  # channels of resnet's first stage; 64 is ResNet-18
     model.match = ''  # params | flops: set the width so that the arm costs what the reference arm does; '': as written
-    model.reference = 'attention'  # mixer of the reference arm, without window and positions, all else as written
+    model.reference = (
+        'attention'  # mixer of the arm to match, which has no window and no positions; all else as written
+    )
 
     config.train = train = ConfigDict()
     train.epochs = 60.0  # passes over the training examples
@@ -83,7 +85,7 @@ def get_config() -> ConfigDict:
     train.compute_dtype = 'float32'  # float32 | bfloat16; params are float32 either way
     train.shares = placeholder(int)  # of a batch, on a CPU each by a process with its own cores; None: chosen for you
     train.accumulate = placeholder(int)  # parts of a share, for less memory (docs/performance.md); None: chosen for you
-    train.steps_per_dispatch = placeholder(int)  # steps per call; on a GPU fewer take as long; None: chosen for you
+    train.steps_per_dispatch = placeholder(int)  # steps per call of the compiled program; None: chosen for you
     train.eval_batch_size = 500  # images; changes only speed
 
     config.log = log = ConfigDict()

@@ -20,6 +20,7 @@ from files.writing import PARTIAL, write_json
 
 CONFIG, RESULT, FAILED, LOG = 'config.json', 'result.json', 'failed.json', 'log.txt'
 MANIFEST = 'sweep.json'  # of a sweep's folder
+SHOWN = 3  # fields named where a folder holds another config's run
 PROBE = 'probe'  # of whether a folder can be written; whoever is killed meanwhile leaves it
 POPULATION = 'population.json'  # of a run that trains with others: the names of their folders, its own included
 
@@ -156,7 +157,8 @@ def refuse_others(folder: Path, config: ConfigDict) -> None:
         raise ConfigError(f'--workdir={folder}: its {CONFIG} is damaged; remove the folder or choose another')
     differing = differences(there, config, absent='None')  # from before a field was there: goes on where it is None
     if differing:
-        raise ConfigError(f"--workdir={folder} holds another config's run: {differing[0]}; another folder would do")
+        told = ', '.join(differing[:SHOWN]) + (f' and {len(differing) - SHOWN} more' if len(differing) > SHOWN else '')
+        raise ConfigError(f"--workdir={folder} holds another config's run: {told}; another folder would do")
 
 
 def _runs_in(folder: Path) -> list[Path]:

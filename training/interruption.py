@@ -30,7 +30,7 @@ class Interrupted(KeyboardInterrupt):
         return 128 + self.signum
 
     def __str__(self) -> str:
-        return f'interrupted by {signal.Signals(self.signum).name}; ' + (self.saved or 'nothing was under way')
+        return f'interrupted by {signal.Signals(self.signum).name}; ' + (self.saved or 'nothing new had to be saved')
 
 
 _at_rest: Callable[[int], None] | None = None

@@ -91,7 +91,10 @@ def test_another_config_s_folder_is_refused_and_left_alone(config, tmp_path):
     folder.open_run(tmp_path, config)
     before = sorted(path.name for path in tmp_path.iterdir())
     config.model.depth = 2
-    with pytest.raises(ConfigError, match=r"holds another config's run: model\.depth=1 there, 2 here"):
+    with pytest.raises(ConfigError, match=r"holds another config's run: model\.depth=1 there, 2 here; another"):
+        execute(config, tmp_path, ignore)
+    config.seed, config.log.every, config.train.clip_norm = 7, 3, 2.0
+    with pytest.raises(ConfigError, match=r'run: log\.every=.*, model\.depth=.*, seed=.* here and 1 more; another'):
         execute(config, tmp_path, ignore)
     assert sorted(path.name for path in tmp_path.iterdir()) == before
 

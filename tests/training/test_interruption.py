@@ -43,7 +43,7 @@ def test_a_signal_at_rest_is_heard_at_once(listen, at_rest):
         signal.raise_signal(SIGNAL)
         assert heard == [SIGNAL]
     else:
-        with pytest.raises(Interrupted, match='nothing was under way'):
+        with pytest.raises(Interrupted, match='nothing new had to be saved'):
             signal.raise_signal(SIGNAL)
 
 
@@ -97,7 +97,7 @@ def test_there_is_no_moment_at_which_a_signal_is_lost(listen):
 
 def test_a_second_signal_does_not_wait(listen):
     listen()
-    with pytest.raises(Interrupted, match='nothing was under way'):
+    with pytest.raises(Interrupted, match='nothing new had to be saved'):
         train(2)
     assert requested() is None
 
