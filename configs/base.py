@@ -95,7 +95,7 @@ def get_config() -> ConfigDict:
 
     config.checkpoint = checkpoint = ConfigDict()
     checkpoint.count = 10  # times a run stops to validate and save, evenly spread, the last at its end
-    checkpoint.keep = 2  # latest checkpoints kept, beside the best on validation
+    checkpoint.keep = 2  # latest checkpoints kept, beside the best on validation until each
     checkpoint.select = 'best'  # params that are tested: best (accuracy on validation, of equals by loss) | last
 
     config.debug = debug = ConfigDict()

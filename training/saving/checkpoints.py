@@ -1,4 +1,4 @@
-"""Checkpoints of a run: the latest few, and the best on validation.
+"""Checkpoints of a run: the latest few, and of each of them the best on validation until then.
 
 Orbax writes them, beside the thread that trains, and reads them. Each is sealed with checksums once it is whole
 (files.checksums), and believed only while they hold.
@@ -8,7 +8,7 @@ import contextlib
 import logging
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,6 @@ from typing import Any
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
-from orbax.checkpoint import checkpoint_managers
 
 from files.checksums import SEAL, check, seal
 from files.reading import Damaged, unreadable
@@ -39,19 +38,13 @@ class Checkpoints:
     """Saves the checkpoints of the run in `folder`, one at a time, while the run goes on."""
 
     def __init__(self, folder: Path, keep: int):
-        policy = checkpoint_managers.preservation_policy
-        # best_fn makes Orbax write the metrics down, so that the policy can rank what an earlier process saved.
-        options = ocp.CheckpointManagerOptions(
-            best_fn=_rank,
-            preservation_policy=policy.AnyPreservationPolicy(
-                [policy.LatestN(keep), policy.BestN(get_metric_fn=_rank, n=1)]
-            ),
-            cleanup_tmp_directories=True,
-        )
-        self._folder = folder.absolute() / FOLDER
+        # Orbax removes none, as it would do so before a new one is sealed. best_fn makes it write the metrics down.
+        options = ocp.CheckpointManagerOptions(best_fn=_rank, cleanup_tmp_directories=True)
+        self._folder, self._keep = folder.absolute() / FOLDER, keep
         self._saving: Future[Future[None]] | None = None
         with writing(self._folder, Exception):
             self._manager = ocp.CheckpointManager(self._folder, options=options)
+            self._ranks = {step: _rank(self._manager.metrics(step)) for step in self._manager.all_steps()}
 
     def save(self, step: int, state: State, progress: Progress, *, validated: bool = True) -> None:
         """Starts to save, once the save before has come to its end.
@@ -69,10 +62,11 @@ class Checkpoints:
         self._saving = _beginning.submit(self._begin, step, args, {**scores, 'step': step})
 
     def wait(self) -> None:
-        """Until what is being saved is whole and sealed.
+        """Until what is being saved is whole and sealed, and what it replaces is gone.
 
         Raises:
-          StorageError: it could not be; then nothing is left of it, and earlier checkpoints are as they were.
+          StorageError: it could not be; then nothing is left of it, and earlier checkpoints are as they were. Or what
+            it replaces could not be removed.
         """
         saving, self._saving = self._saving, None
         if saving is not None:
@@ -95,12 +89,17 @@ class Checkpoints:
     def _begin(self, step: int, args: ocp.args.Composite, metrics: dict[str, float]) -> Future[None]:
         with self._whole_or_gone(step):
             self._manager.save(step, args=args, metrics=metrics)
-        return _ending.submit(self._end, step)
+        return _ending.submit(self._end, step, metrics)
 
-    def _end(self, step: int) -> None:
+    def _end(self, step: int, metrics: dict[str, float]) -> None:
         with self._whole_or_gone(step) as folder:
             self._manager.wait_until_finished()
             seal(folder)
+        self._ranks[step] = _rank(metrics)
+        with writing(self._folder, Exception):
+            for old in replaced(self._ranks, self._keep):
+                self._manager.delete(old)
+                del self._ranks[old]
 
     @contextlib.contextmanager
     def _whole_or_gone(self, step: int) -> Iterator[Path]:
@@ -113,6 +112,16 @@ class Checkpoints:
             for torn in [folder, *self._folder.glob(f'{step}.*')]:
                 shutil.rmtree(torn, ignore_errors=True)
             raise
+
+
+def replaced(ranks: Mapping[int, tuple[float, ...]], keep: int) -> list[int]:
+    """The steps that are neither among the latest `keep` nor, of any of these, the best until then, by their `ranks`.
+
+    Should the newest be damaged, the run goes on from an older one, for which the best that it knew has to be there.
+    """
+    latest = sorted(ranks)[-keep:]
+    needed = {*latest, *(max((step for step in ranks if step <= last), key=ranks.__getitem__) for last in latest)}
+    return sorted(ranks.keys() - needed)
 
 
 def _rank(metrics: dict[str, float]) -> tuple[float, float, float]:

@@ -1,11 +1,16 @@
+import errno
+import os
 import threading
 
 import numpy as np
 import pytest
 
-from files.checksums import SEAL
+from files.checksums import SEAL, seal
+from files.writing import StorageError
 from training.progress import Progress
+from training.recording.log import EMPTY
 from training.saving import checkpoints
+from training.saving.resume import resume
 from training.step import State, Sums
 
 
@@ -41,6 +46,33 @@ def test_a_step_that_was_not_validated_is_never_the_best(tmp_path, state, accura
         saving.save(step, state, progress, validated=validated)
     saving.close()
     assert checkpoints.steps(tmp_path) == [1, 3]
+
+
+def test_each_of_the_latest_keeps_the_best_that_it_knew():
+    ranks = {1: (0.5,), 2: (0.9,), 3: (0.1,), 4: (0.8,), 5: (0.95,), 6: (0.2,)}
+    assert checkpoints.replaced(ranks, 3) == [1, 3]  # 4 knew of 2, and 6 of 5
+    assert checkpoints.replaced(ranks, 2) == [1, 2, 3, 4]
+    assert checkpoints.replaced({1: (0.5,)}, 2) == []
+
+
+@pytest.mark.parametrize('keep', [1, 2])
+def test_a_new_best_that_could_not_be_sealed_leaves_the_old_one_to_go_on_with(tmp_path, state, keep, monkeypatch):
+    scores = {1: 0.8, 2: 0.1, 3: 0.2, 4: 0.9}
+    saving, progress = checkpoints.Checkpoints(tmp_path, keep), Progress(0.0, rows=EMPTY._asdict())
+    monkeypatch.setattr(checkpoints, 'seal', lambda folder: full() if folder.name == '4' else seal(folder))
+
+    def full():
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    (tmp_path / 'metrics.jsonl').touch()
+    for step, accuracy in scores.items():
+        progress = progress.validated(step, {'accuracy': accuracy, 'loss': 1.0})
+        saving.save(step, state._replace(step=np.int32(step)), progress)
+    with pytest.raises(StorageError, match='No space left'):
+        saving.close()
+    assert checkpoints.steps(tmp_path) == [1, 3] if keep == 1 else [1, 2, 3]
+    step, progress = resume(tmp_path, 'best')
+    assert (step, progress.best_step) == (3, 1)
 
 
 def test_the_latest_checkpoint_is_one_that_was_written_to_its_end(tmp_path):
