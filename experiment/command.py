@@ -37,6 +37,8 @@ def run(main: Callable[[], int | None]) -> NoReturn:
     collect_seldom()
     hush()
     listen()
+    if hasattr(sys.stdout, 'reconfigure'):  # else the name of a class that a terminal cannot show ends a run in vain
+        sys.stdout.reconfigure(errors='backslashreplace')
 
     def guarded(argv: list[str]) -> int | None:
         if len(argv) > 1:

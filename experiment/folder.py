@@ -17,6 +17,8 @@ from files.checksums import read_verified, with_checksum
 from files.reading import Damaged, read_own_json
 from files.text import clean
 from files.writing import PARTIAL, write_json
+from training.divergence import NOTE
+from training.recording.log import METRICS
 
 CONFIG, RESULT, FAILED, LOG = 'config.json', 'result.json', 'failed.json', 'log.txt'
 MANIFEST = 'sweep.json'  # of a sweep's folder
@@ -151,6 +153,12 @@ def refuse_others(folder: Path, config: ConfigDict) -> None:
         runs = _runs_in(folder)
         if runs:  # tables would take the folder for this one run, and not see the others
             raise ConfigError(f'--workdir={folder} holds other runs, such as {runs[0]}; a folder of its own would do')
+        for name in (METRICS, NOTE):  # it would go on from another config's steps
+            if (folder / name).exists():
+                raise ConfigError(
+                    f'--workdir={folder} holds {name} and no {CONFIG}, so that nobody can tell of which config it is; '
+                    'another folder would do'
+                )
         return
     there = _read_whole(folder / CONFIG)
     if there is None:

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from types import FrameType
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
+UNSAVED = 'what came after the last checkpoint is not saved'  # by a second signal, which does not wait
 SOON = 0.05  # seconds; a callback of the garbage collector takes less
 
 
@@ -35,7 +36,7 @@ class Interrupted(KeyboardInterrupt):
 
 _at_rest: Callable[[int], None] | None = None
 _requested: int | None = None
-_deferring = False
+_deferring: str | None = None  # what is saved by the end of that; None: no signal is deferred
 
 
 def listen(at_rest: Callable[[int], None] | None = None, signals: tuple[int, ...] = SIGNALS) -> None:
@@ -51,12 +52,12 @@ def listen(at_rest: Callable[[int], None] | None = None, signals: tuple[int, ...
 
     def handle(signum: int, frame: FrameType | None) -> None:
         global _requested
-        if _deferring and (_requested is None or _at_rest is not None):
+        if _deferring is not None and (_requested is None or _at_rest is not None):
             _requested = signum
         elif _at_rest is not None:
             _at_rest(signum)
         else:
-            raise Interrupted(signum)
+            raise Interrupted(signum, UNSAVED if _deferring else '')
 
     for signum in signals:
         signal.signal(signum, handle)
@@ -93,21 +94,21 @@ def deferred(saved: str = 'the run is saved') -> Iterator[None]:
       saved: what Interrupted then says: how much is saved by the end.
     """
     global _deferring, _requested
-    _deferring = True
+    _deferring = saved
     try:
         yield
     except Interrupted:
-        _deferring, _requested = False, None
+        _deferring, _requested = None, None
         raise
     except BaseException:
-        _deferring = False
+        _deferring = None
         unheard, _requested = _requested, None
         # Training failed meanwhile, which is what the command will tell of; but who waits for this process to end
         # will not signal again.
         if unheard is not None and _at_rest is not None:
             _at_rest(unheard)
         raise
-    _deferring = False  # from here on a signal is heard at once, and none is lost
+    _deferring = None  # from here on a signal is heard at once, and none is lost
     unheard, _requested = _requested, None
     if unheard is not None:
         raise Interrupted(unheard, saved)

@@ -18,6 +18,7 @@ from training.placement import parts
 EXPERIMENT = base.get_config()
 LONGEST_VALUE = 1024  # characters; a path may be long
 LARGEST_NUMBER = 2**63  # numpy and JAX hold no larger ones
+LARGEST_FLOAT = 3.4e38  # in float32, in which steps are taken
 
 # Fields, which of their numbers can work, and what would do. None, where a field may be None, is no number.
 RANGES = (
@@ -41,13 +42,13 @@ RANGES = (
     ('data.validation_fraction', lambda share: 0 < share < 1, ' must be in (0, 1)'),
     (
         'train.learning_rate train.epochs model.mlp_ratio',
-        lambda value: 0 < value < float('inf'),
-        ' must be a positive number, and finite',
+        lambda value: 0 < value < LARGEST_FLOAT,
+        ' must be a positive number, and finite in float32',
     ),
     (
         'train.weight_decay train.clip_norm data.augment.crop',
-        lambda value: 0 <= value < float('inf'),
-        ' must be 0 or a positive number, and finite',
+        lambda value: 0 <= value < LARGEST_FLOAT,
+        ' must be 0 or a positive number, and finite in float32',
     ),
     ('seed', lambda seed: 0 <= seed < 2**32, ' must be in [0, 2**32)'),
 )

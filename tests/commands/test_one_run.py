@@ -45,6 +45,14 @@ def test_the_next_start_finds_its_programs_in_the_cache(tmp_path, monkeypatch):
     assert counted['hits'] > 0
 
 
+def test_what_a_terminal_cannot_show_ends_no_run_in_vain(trained, tmp_path, monkeypatch):
+    workdir = shutil.copytree(trained[0], tmp_path / 'é')
+    monkeypatch.setenv('PYTHONIOENCODING', 'ascii')
+    code, out, err = command('train.py', '--config=configs/digits.py', f'--workdir={workdir}', *SMALL)
+    assert code == 0, err
+    assert '\\xe9' in out
+
+
 @pytest.mark.parametrize('split', ['train', 'validation', 'test'])
 def test_eval_equals_training_on_every_split(trained, split):
     workdir, *_ = trained

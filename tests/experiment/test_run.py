@@ -99,6 +99,14 @@ def test_another_config_s_folder_is_refused_and_left_alone(config, tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == before
 
 
+@pytest.mark.parametrize('name', ['metrics.jsonl', 'diverged.json'])
+def test_a_run_whose_config_is_gone_is_not_taken_for_this_one(config, tmp_path, name):
+    (tmp_path / name).touch()
+    with pytest.raises(ConfigError, match=f'holds {name} and no config.json'):
+        execute(config, tmp_path, ignore)
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
 @pytest.mark.parametrize('content', ['', '{"seed": 0', '[]'])
 def test_a_damaged_config_is_named(config, tmp_path, content):
     (tmp_path / 'config.json').write_text(content)

@@ -97,7 +97,7 @@ def test_there_is_no_moment_at_which_a_signal_is_lost(listen):
 
 def test_a_second_signal_does_not_wait(listen):
     listen()
-    with pytest.raises(Interrupted, match='nothing new had to be saved'):
+    with pytest.raises(Interrupted, match='what came after the last checkpoint is not saved'):
         train(2)
     assert requested() is None
 

@@ -38,7 +38,8 @@ class TensorBoard:
     def __init__(self, folder: Path, step: int, config: ConfigDict):
         self._folder = folder
         with writing(folder):
-            self._file, self._flushed = EventsWriter(str(folder / 'events')), time.monotonic()
+            # Absolute, since tensorboardX takes what stands before a colon for the name of a cloud.
+            self._file, self._flushed = EventsWriter(str(folder.absolute() / 'events')), time.monotonic()
         # TensorBoard forgets the rows after `step`, which will come again.
         self._add(Event(step=step + 1, session_log=SessionLog(status=SessionLog.START)))
         experiment, start, self._end = hparams(hyperparameters(config), dict.fromkeys(COMPARED, 0.0))

@@ -14,6 +14,8 @@ from models import Model, Params
 from training.saving import checkpoints
 from training.step import State, build_model, state_shapes
 
+MEND = 'remove its result.json, if it has one, and train it'
+
 
 def restore_selected(config: ConfigDict, spec: Spec, folder: Path) -> tuple[Model, Params, int]:
     """The model of the run in `folder`, the params that its test used, and the step they are of.
@@ -26,16 +28,14 @@ def restore_selected(config: ConfigDict, spec: Spec, folder: Path) -> tuple[Mode
     model, like = model_and_state(json.dumps({name: config[name].to_dict() for name in ('model', 'train')}), spec)
     latest = checkpoints.latest_step(folder)
     if not latest:
-        raise ConfigError(f'--workdir={folder} has no checkpoint yet; train it first')
+        raise ConfigError(f'--workdir={folder} has no checkpoint; {MEND}')
     try:
         state, progress = checkpoints.read(folder, latest, like)
         step = progress.selected(config.checkpoint.select, latest)
         if step != latest:
             state, _ = checkpoints.read(folder, step, like)
     except Damaged as error:
-        raise ConfigError(
-            f'--workdir={folder}: {error}; remove its result.json, if it has one, and train again'
-        ) from error
+        raise ConfigError(f'--workdir={folder}: {error}; {MEND}') from error
     return model, jax.device_put(state.params), step
 
 

@@ -87,7 +87,7 @@ def test_what_is_not_finished_or_cannot_be_read_is_counted_and_named(copied):
     counts = found.summary[['n', 'runs', 'damaged', 'unfinished']].to_numpy().tolist()
     assert counts == [[1, 4, 2, 1], [0, 1, 0, 1], [0, 1, 0, 1]]
     notes = report.notes(found)
-    for name, why in ((unfinished, 'unfinished'), (bare, 'has no checkpoint yet'), (torn, 'damaged')):
+    for name, why in ((unfinished, 'unfinished'), (bare, 'has no checkpoint;'), (torn, 'damaged')):
         assert any(name in line and why in line for line in notes), name
     text = report.to_text(found)
     assert '1 of 4 (2 damaged, 1 unfinished)' in text

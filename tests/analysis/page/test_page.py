@@ -101,7 +101,7 @@ def test_runs_without_checkpoints_are_named_not_drawn(workdir):
         workdir.add('only', seed, 0.9 + seed / 100)
     *_, page = write.write(workdir.write(), runs.read(workdir.path))
     text = page.read_text()
-    assert 'has no checkpoint yet' in text
+    assert 'has no checkpoint;' in text
     assert 'No run here has attention weights to show.' in text
     assert 'Nothing is known about the heads' in text
 

@@ -135,6 +135,10 @@ def test_a_good_config_gives_the_spec_of_its_data():
         ({'train__epochs': 0.0}, r'train\.epochs=0\.0 must be a positive number'),
         ({'train__epochs': float('inf')}, r'train\.epochs=inf must be a positive number, and finite'),
         ({'train__clip_norm': float('inf')}, r'train\.clip_norm=inf must be 0 or a positive number, and finite'),
+        (
+            {'train__learning_rate': 1e39},
+            r'train\.learning_rate=1e\+39 must be a positive number, and finite in float32',
+        ),
         ({'train__learning_rate': -1.0}, r'train\.learning_rate=-1\.0 must be a positive number'),
         ({'train__warmup': 1.0}, r'train\.warmup=1\.0 must be in \[0, 1\)'),
         ({'train__compute_dtype': 'float16'}, r"train\.compute_dtype='float16' is unknown; did you mean"),

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 import types
+from pathlib import Path
 
 import pytest
 
@@ -118,6 +119,13 @@ def test_events_that_cannot_be_written_are_told_and_nobody_waits(tmp_path):
     lines = done.stdout.splitlines()
     assert len(lines) == 2, done.stderr
     assert all(line.startswith(f'{tmp_path} could not be written (File too large)') for line in lines)
+
+
+def test_a_folder_with_a_colon_in_its_name_is_no_cloud(config, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path('s3:x').mkdir()
+    sinks.TensorBoard(Path('s3:x'), 0, config).close()
+    assert 'config/text_summary' in summaries(tmp_path / 's3:x')
 
 
 def test_a_run_can_be_watched_while_it_trains(config, tmp_path, monkeypatch):
