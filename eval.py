@@ -14,7 +14,9 @@ from absl import flags
 from configs.errors import ConfigError
 from experiment import command
 
-WORKDIR = flags.DEFINE_string('workdir', None, 'Folder of a run; with --resolutions, or of a sweep.', required=True)
+WORKDIR = flags.DEFINE_string(
+    'workdir', None, 'Folder of a run; with --resolutions, of a run or of a sweep.', required=True
+)
 RESOLUTIONS = flags.DEFINE_list('resolutions', None, 'Sides of square images in pixels, with commas between them.')
 COORDINATES = flags.DEFINE_list('coordinates', None, 'With --resolutions: extend, rescale, or both (the default).')
 SPLIT = flags.DEFINE_enum('split', 'test', ['train', 'validation', 'test'], 'Examples to evaluate on.')

@@ -3,7 +3,7 @@
   python sweep.py --config=configs/demo.py --workdir=runs/demo
 
 On a CPU as many runs train at a time as it has cores; on accelerators those that compile to one program train together,
-or one a device where they convolve.
+or one on each device if they are convolutions.
 Finished runs are skipped, an interrupted one resumes, and one that fails does not stop the others: it is named at the
 end, and the exit status is 1.
 
@@ -20,7 +20,11 @@ from ml_collections import config_flags
 
 from experiment import command
 
-CONFIG = config_flags.DEFINE_config_file('config', None, 'A config file with sweep(), and after a colon its variant.')
+CONFIG = config_flags.DEFINE_config_file(
+    'config',
+    None,
+    'A config file with sweep(), and after a colon its variant; --config.FIELD=VALUE sets a field for all runs.',
+)
 WORKDIR = flags.DEFINE_string('workdir', None, 'Folder of the sweep; each run gets one below it.')
 WORKERS = flags.DEFINE_integer(
     'workers',
@@ -31,7 +35,7 @@ WORKERS = flags.DEFINE_integer(
 TOGETHER = flags.DEFINE_integer(
     'together',
     None,
-    'Runs that train as one population; left out: as many as pay, and fit (training/strategy.py).',
+    'Runs that train as one population; left out: as many as gain by it and fit in memory (training/strategy.py).',
     lower_bound=1,
 )
 SHARE = flags.DEFINE_string(

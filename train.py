@@ -13,7 +13,11 @@ from ml_collections import config_flags
 
 from experiment import command
 
-CONFIG = config_flags.DEFINE_config_file('config', None, 'The experiment, and after a colon its variant.')
+CONFIG = config_flags.DEFINE_config_file(
+    'config',
+    None,
+    'The experiment, and after a colon its variant; --config.FIELD=VALUE sets one of the fields in configs/base.py.',
+)
 WORKDIR = flags.DEFINE_string('workdir', None, 'Folder of the run.')
 PROFILE = flags.DEFINE_bool('profile', False, 'Trace a few steps, for TensorBoard or Perfetto, into its profile/.')
 flags.mark_flags_as_required(['config', 'workdir'])

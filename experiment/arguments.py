@@ -93,13 +93,12 @@ def _of_flags(error: BaseException, argv: list[str]) -> str:
         return f'--{missing[1]} is missing; --{missing[1]}={"FILE" if missing[1] == "config" else "FOLDER"} would do'
     refused = [found for one in argv if (found := OVERRIDE.fullmatch(one)) and f'{one}: ' in str(error)]
     if refused and isinstance(error, flags.IllegalFlagValueError):
-        return f'{refused[0][0]}: a value of type {type_of(refused[0]["field"]).__name__} would do'
-    if (
-        'config' not in flags.FLAGS
-        or isinstance(error, flags.UnrecognizedFlagError)
-        or lines_of_users(with_causes(error))
-    ):
+        return f'{refused[0][0]}: {_values_of(refused[0]["field"])} would do'
+    if 'config' not in flags.FLAGS or lines_of_users(with_causes(error)):
         return ''
+    if isinstance(error, flags.UnrecognizedFlagError):
+        meant = [name for name in defaults() if name.split('.')[-1] == error.flagname.split('.')[-1]]
+        return f'--{error.flagname} is no flag; did you mean --config.{meant[0]}?' if meant else ''
     file, _, variant = _written(argv).partition('=')[2].partition(':')
     if variant and 'get_config() takes 0 positional arguments' in str(error):
         return f'{_written(argv)}: get_config() of {file} takes no variant; nothing after the colon would do'
@@ -131,7 +130,11 @@ def _check_field(override: re.Match) -> None:
 
 def _check_may_be_none(field: str) -> None:
     if defaults()[field] is not None:
-        raise ConfigError(f'--config.{field}=None: a value of type {type_of(field).__name__} would do')
+        raise ConfigError(f'--config.{field}=None: {_values_of(field)} would do')
+
+
+def _values_of(field: str) -> str:
+    return 'true or false' if type_of(field) is bool else f'a value of type {type_of(field).__name__}'
 
 
 def _check_config(config: Any, argv: list[str]) -> None:

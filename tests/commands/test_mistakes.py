@@ -8,6 +8,11 @@ BAD = {
     'unknown field': (['--config.model.num_head=3'], 'did you mean model.num_heads?'),
     'group of fields': (['--config.model=3'], 'group of fields'),
     'wrong type': (['--config.model.num_heads=three'], '--config.model.num_heads=three: a value of type int would do'),
+    'no bool': (['--config.log.tensorboard=ja'], '--config.log.tensorboard=ja: true or false would do'),
+    'field without config': (
+        ['--learning_rate=1'],
+        '--learning_rate is no flag; did you mean --config.train.learning_rate?',
+    ),
     'type of what is unset': (['--config.model.window=a'], '--config.model.window=a: a value of type int would do'),
     'a misspelt file': (['--config=configs/digit.py'], 'no such file; did you mean configs/digits.py?'),
     'a variant of what has none': (['--config=configs/base.py:tiny'], 'takes no variant; nothing after the colon'),
