@@ -108,13 +108,15 @@ def read(config: ConfigDict) -> tuple[Split, Split]:
 def _prepared(config: ConfigDict) -> Prepared:
     name, folder = config.name, data_folder(config.dir)
     builder = find(name, folder)
+    relative = config.dir and not Path(config.dir).expanduser().is_absolute()
+    where = f'{folder} (data.dir={config.dir}, seen from where this command runs)' if relative else folder
     if builder is None and base_name(name) in known_names():
         command = prepare_command(name, config.dir)
-        raise ConfigError(f'data.name={name} is not prepared in {folder}; this prepares it: {command}')
+        raise ConfigError(f'data.name={name} is not prepared in {where}; this prepares it: {command}')
     if builder is None:
         near = nearest_names(name, folder)
         raise ConfigError(
-            f'data.name={name} is not a dataset of TFDS, and none of that name is prepared in {folder} '
+            f'data.name={name} is not a dataset of TFDS, and none of that name is prepared in {where} '
             '(data.prepare --from_folder makes one of your own images); '
             + (f'near it: {", ".join(near)}' if near else f'without preparation: {", ".join(LOCAL)}')
         )

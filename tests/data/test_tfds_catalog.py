@@ -20,6 +20,10 @@ def test_not_prepared_gives_the_command(config, tmp_path, monkeypatch):
         tfds_source.spec(config)
     assert str(tmp_path / 'elsewhere') in str(error.value)
     assert str(error.value).endswith('python -m data.prepare cifar10')
+    monkeypatch.chdir(tmp_path)
+    config.dir = 'near'
+    with pytest.raises(ConfigError, match=f'{tmp_path}/near .data.dir=near, seen from where this command runs.;'):
+        tfds_source.spec(config)
 
 
 @pytest.mark.parametrize(
