@@ -18,8 +18,9 @@ class RNNPositions(AbsolutePositions):
     h_0 learned, h_{k+1} = GRU(u, h_k), code p_k = W h_{k+1}: a recurrent generator such as Liu et al. 2020
     (arXiv:2003.09229) set beside tables and sinusoids, the discrete form of their dynamical system. Its parameters do
     not grow with the length. Places between two steps take the codes' linear interpolation. The gates start with
-    memories of 2 to `tokens` steps (Tallec & Ollivier 2018, arXiv:1804.11188, "chrono" biases): with none, a GRU that
-    reads the same input at every step forgets where it started, and late places have the same code.
+    biases of memories of 2 to `tokens` steps (Tallec & Ollivier 2018, arXiv:1804.11188, "chrono"): without, a GRU
+    that reads the same input at every step forgets where it started, and late places have one code. That input, being
+    constant, shifts each gate's logit by about 1 as well: a quarter of the memories start longer than the sequence.
 
     In the authors' code (github.com/xuanqing94/FLOATER) two layers of GRU read the time of the step, 0.01 k, and their
     states, without a map W, are biases of queries, keys and values on top of sinusoids; each of these biases has a
