@@ -112,19 +112,19 @@ class Track:
             return
         self.row({'step': step, 'validation_accuracy': scores['accuracy'], 'validation_loss': scores['loss']})
         self.progress = self.progress.validated(step, scores)
-        self._save(step, spent, state, validated=True)
+        self._save(step, spent, state)
 
     def interrupted(self, step: int, spent: Spent, state: State) -> None:
         """Saves a step at which nothing else would be saved, and waits until it is."""
         if self.diverged:
             self._note()
         elif step > self.saved:
-            self._save(step, spent, state, validated=False)
+            self._save(step, spent, state)
         self.checkpoints.wait()
 
-    def _save(self, step: int, spent: Spent, state: State, *, validated: bool) -> None:
+    def _save(self, step: int, spent: Spent, state: State) -> None:
         self.progress = self.progress.after(spent, self.log.mark())
-        self.checkpoints.save(step, state, self.progress, validated=validated)
+        self.checkpoints.save(step, state, self.progress)
         self.saved = step
 
     def _note(self) -> None:

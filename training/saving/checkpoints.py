@@ -20,7 +20,7 @@ import orbax.checkpoint as ocp
 from files.checksums import SEAL, check, seal
 from files.reading import Damaged, unreadable
 from files.writing import writing
-from training.progress import Progress, merit
+from training.progress import Progress
 from training.step import State
 
 logger = logging.getLogger(__name__)
@@ -39,27 +39,24 @@ class Checkpoints:
 
     def __init__(self, folder: Path, keep: int):
         # Orbax removes none, as it would do so before a new one is sealed. best_fn makes it write the metrics down.
-        options = ocp.CheckpointManagerOptions(best_fn=_rank, cleanup_tmp_directories=True)
+        options = ocp.CheckpointManagerOptions(best_fn=lambda metrics: metrics['step'], cleanup_tmp_directories=True)
         self._folder, self._keep = folder.absolute() / FOLDER, keep
         self._saving: Future[Future[None]] | None = None
         with writing(self._folder, Exception):
             self._manager = ocp.CheckpointManager(self._folder, options=options)
-            self._ranks = {step: _rank(self._manager.metrics(step)) for step in self._manager.all_steps()}
+            self._bests = {step: _best_known(folder, step) for step in self._manager.all_steps()}
 
-    def save(self, step: int, state: State, progress: Progress, *, validated: bool = True) -> None:
+    def save(self, step: int, state: State, progress: Progress) -> None:
         """Starts to save, once the save before has come to its end.
 
-        Args:
-          validated: whether the scores in `progress` are of this step; else it is no candidate for the best.
         Raises:
           StorageError: the save before failed.
         """
         self.wait()
-        scores = progress.validation if validated else {'accuracy': -1.0, 'loss': 0.0}
         # A copy: the next training step is given what the device has, and may write over it.
         own = ocp.args.StandardSave(jax.tree.map(np.array, state))
         args = ocp.args.Composite(state=own, progress=ocp.args.JsonSave(progress._asdict()))
-        self._saving = _beginning.submit(self._begin, step, args, {**scores, 'step': step})
+        self._saving = _beginning.submit(self._begin, step, args, progress.best_step)
 
     def wait(self) -> None:
         """Until what is being saved is whole and sealed, and what it replaces is gone.
@@ -86,20 +83,20 @@ class Checkpoints:
             except Exception:  # of the save that `wait` told of
                 logger.debug('closing after a failed save', exc_info=True)
 
-    def _begin(self, step: int, args: ocp.args.Composite, metrics: dict[str, float]) -> Future[None]:
+    def _begin(self, step: int, args: ocp.args.Composite, best: int) -> Future[None]:
         with self._whole_or_gone(step):
-            self._manager.save(step, args=args, metrics=metrics)
-        return _ending.submit(self._end, step, metrics)
+            self._manager.save(step, args=args, metrics={'step': step})
+        return _ending.submit(self._end, step, best)
 
-    def _end(self, step: int, metrics: dict[str, float]) -> None:
+    def _end(self, step: int, best: int) -> None:
         with self._whole_or_gone(step) as folder:
             self._manager.wait_until_finished()
             seal(folder)
-        self._ranks[step] = _rank(metrics)
+        self._bests[step] = best
         with writing(self._folder, Exception):
-            for old in replaced(self._ranks, self._keep):
+            for old in replaced(self._bests, self._keep):
                 self._manager.delete(old)
-                del self._ranks[old]
+                del self._bests[old]
 
     @contextlib.contextmanager
     def _whole_or_gone(self, step: int) -> Iterator[Path]:
@@ -114,18 +111,20 @@ class Checkpoints:
             raise
 
 
-def replaced(ranks: Mapping[int, tuple[float, ...]], keep: int) -> list[int]:
-    """The steps that are neither among the latest `keep` nor, of any of these, the best until then, by their `ranks`.
+def replaced(bests: Mapping[int, int], keep: int) -> list[int]:
+    """The steps that are neither among the latest `keep` nor, of any of these, the best until then (`bests`, by step).
 
     Should the newest be damaged, the run goes on from an older one, for which the best that it knew has to be there.
     """
-    latest = sorted(ranks)[-keep:]
-    needed = {*latest, *(max((step for step in ranks if step <= last), key=ranks.__getitem__) for last in latest)}
-    return sorted(ranks.keys() - needed)
+    latest = sorted(bests)[-keep:]
+    return sorted(bests.keys() - {*latest, *(bests[step] for step in latest)})
 
 
-def _rank(metrics: dict[str, float]) -> tuple[float, float, float]:
-    return *merit(metrics), -float(metrics['step'])  # the earlier of equals, as in Progress.validated
+def _best_known(folder: Path, step: int) -> int:
+    try:
+        return read_progress(folder, step).best_step
+    except Damaged:
+        return 0  # no run goes on from there
 
 
 def checkpoint_path(folder: Path, step: int) -> Path:

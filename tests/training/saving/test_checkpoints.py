@@ -29,7 +29,7 @@ def test_what_is_saved_is_the_state_as_it_was_when_that_was_asked(tmp_path, stat
     """The next step may write over its arrays before they are on disk."""
     saving, begin = checkpoints.Checkpoints(tmp_path, 1), threading.Event()
     checkpoints._beginning.submit(begin.wait)
-    saving.save(1, state, Progress(0.0, validation={'accuracy': 0.5, 'loss': 1.0}))
+    saving.save(1, state, Progress(0.0))
     state.params['w'][:] = 7
     begin.set()
     saving.close()
@@ -40,19 +40,32 @@ def test_what_is_saved_is_the_state_as_it_was_when_that_was_asked(tmp_path, stat
 @pytest.mark.parametrize('accuracy', [0.0, 0.5])
 def test_a_step_that_was_not_validated_is_never_the_best(tmp_path, state, accuracy):
     """Not even beside one that recognised nothing."""
-    saving = checkpoints.Checkpoints(tmp_path, 1)
+    saving, progress = checkpoints.Checkpoints(tmp_path, 1), Progress(0.0)
     for step, loss, validated in ((1, 2.0, True), (2, 2.0, False), (3, 3.0, True)):
-        progress = Progress(0.0, validation={'accuracy': accuracy, 'loss': loss})
-        saving.save(step, state, progress, validated=validated)
+        if validated:
+            progress = progress.validated(step, {'accuracy': accuracy, 'loss': loss})
+        saving.save(step, state, progress)
     saving.close()
     assert checkpoints.steps(tmp_path) == [1, 3]
 
 
+def test_what_an_earlier_process_saved_is_kept_and_removed_by_the_same_rule(tmp_path, state):
+    progress = Progress(0.0)
+    for step, accuracy in {1: 0.5, 2: 0.9, 3: 0.1, 4: 0.8, 5: 0.95, 6: 0.2}.items():
+        progress = progress.validated(step, {'accuracy': accuracy, 'loss': 1.0})
+        saving = checkpoints.Checkpoints(tmp_path, 2)
+        saving.save(step, state._replace(step=np.int32(step)), progress)
+        saving.close()
+        if step == 4:
+            assert checkpoints.steps(tmp_path) == [2, 3, 4]
+    assert checkpoints.steps(tmp_path) == [5, 6]
+
+
 def test_each_of_the_latest_keeps_the_best_that_it_knew():
-    ranks = {1: (0.5,), 2: (0.9,), 3: (0.1,), 4: (0.8,), 5: (0.95,), 6: (0.2,)}
-    assert checkpoints.replaced(ranks, 3) == [1, 3]  # 4 knew of 2, and 6 of 5
-    assert checkpoints.replaced(ranks, 2) == [1, 2, 3, 4]
-    assert checkpoints.replaced({1: (0.5,)}, 2) == []
+    bests = {1: 1, 2: 2, 3: 2, 4: 2, 5: 5, 6: 5}
+    assert checkpoints.replaced(bests, 3) == [1, 3]
+    assert checkpoints.replaced(bests, 2) == [1, 2, 3, 4]
+    assert checkpoints.replaced({1: 1}, 2) == []
 
 
 @pytest.mark.parametrize('keep', [1, 2])
