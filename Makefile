@@ -33,6 +33,7 @@ HAS := $(call VERSION,$(RUN))
 PYTHON ?= $(if $(HAS),$(RUN),python3)
 WANTED := $(call VERSION,$(PYTHON))
 WITH_PIP := $(if $(filter-out $(RUN),$(PYTHON)),$(PYTHON),python3)
+
 # Where it is set, as in many images of containers, every process would compile all that it imports anew, which is most
 # of its start. Packages are compiled once, as they are installed; what is here, by the first process that imports it.
 unexport PYTHONDONTWRITEBYTECODE

@@ -69,9 +69,7 @@ def get_config() -> ConfigDict:
     model.remat = False  # compute blocks' activations again in the backward pass: less memory, a third more FLOPs
     model.resnet_width = 64  # channels of resnet's first stage; 64 is ResNet-18
     model.match = ''  # params | flops: set the width so that the arm costs what the reference arm does; '': as written
-    model.reference = (
-        'attention'  # mixer of the arm to match, which has no window and no positions; all else as written
-    )
+    model.reference = 'attention'  # mixer of the arm to match, without window and positions; all else as written
 
     config.train = train = ConfigDict()
     train.epochs = 60.0  # passes over the training examples
